@@ -1,0 +1,35 @@
+"""The only wall clock, uuid and entropy in the package: passed in, never reached for."""
+
+import time
+import uuid
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a driver needs of time and identity; the simulation brings its own."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since 1970-01-01 UTC."""
+
+    def new_id(self) -> str:
+        """A short identifier that no other call of any process returns."""
+
+
+class WallClock:
+    """The machine's clock and entropy."""
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def new_id(self) -> str:
+        return uuid.uuid4().hex[:12]
+
+
+class Stopwatch:
+    """Elapsed seconds of this process, for progress and timings that no decision reads."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._start

@@ -1,0 +1,94 @@
+"""Validated settings: frozen structs whose types carry unit and range, loaded through one door.
+
+msgspec checks ranges only when it converts, never in a constructor, so `load_settings` is the only way in
+for values that came from a person.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from flea_lab.errors import ConfigError
+
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0, description="a share of 1")]
+Bars = Annotated[int, Meta(ge=1, le=5_000, description="bars")]
+Bps = Annotated[float, Meta(ge=0.0, le=1_000.0, description="basis points")]
+Usd = Annotated[float, Meta(gt=0.0, le=1e9, description="USD")]
+Weight = Annotated[float, Meta(gt=0.0, le=100.0, description="relative weight")]
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every settings struct: frozen, keyword only, a field nobody knows is an error."""
+
+
+S = TypeVar("S")
+
+_PATH = re.compile(r" - at `\$(.*)`$")
+
+
+def load_settings(values: Any, kind: type[S], place: str) -> S:
+    """`values` (plain dicts, lists and scalars) as a validated `kind`.
+
+    Refuses unknown fields (with the nearest known name), wrong types and values out of range with a `ConfigError`
+    of the form ``fast = 0: expected `int` >= 1 (in demo.toml)``.
+    """
+    try:
+        return msgspec.convert(values, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), values, kind, place)) from None
+
+
+def _explain(text: str, values: Any, kind: Any, place: str) -> str:
+    match = _PATH.search(text)
+    path = match.group(1).lstrip(".") if match else ""
+    reason = _PATH.sub("", text)
+    reason = reason[0].lower() + reason[1:]
+    unknown = re.search(r"unknown field `(.+?)`", reason)
+    if unknown:
+        name = unknown.group(1)
+        where = f"{path}.{name}" if path else name
+        return f"{where}: unknown field{_nearest(name, _fields_at(kind, path))} (in {place})"
+    missing = re.search(r"missing required field `(.+?)`", reason)
+    if missing:
+        where = f"{path}.{missing.group(1)}" if path else missing.group(1)
+        return f"{where}: required but missing (in {place})"
+    found = _value_at(values, path)
+    return f"{path or 'value'} = {found!r}: {reason} (in {place})"
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else f", known are {', '.join(sorted(known))}"
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in re.split(r"[.\[\]]+", path) if step]
+
+
+def _value_at(values: Any, path: str) -> Any:
+    for step in _steps(path):
+        if isinstance(values, Mapping):
+            values = values.get(step)
+        elif isinstance(values, list) and step.isdigit():
+            values = values[int(step)]
+        else:
+            return values
+    return values
+
+
+def _fields_at(kind: Any, path: str) -> list[str]:
+    for step in _steps(path):
+        if step.isdigit() or step == "...":
+            kind = getattr(kind, "__args__", (kind,))[0]
+            continue
+        kind = msgspec.structs.fields(kind)[[f.encode_name for f in msgspec.structs.fields(kind)].index(step)].type
+        kind = kind.__args__[0] if getattr(kind, "__args__", None) and not _is_struct(kind) else kind
+    return [f.encode_name for f in msgspec.structs.fields(kind)] if _is_struct(kind) else []
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)

@@ -1,0 +1,45 @@
+"""Where a researcher's own files live: `FLEA_HOME`, by default `.flea/` in the working folder."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from flea_lab.errors import WorkspaceError
+
+FOLDERS = ("store", "runs", "promoted", "signals", "tapes", "journals")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one workspace. Nothing is created until `ready` is called."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def signals(self) -> Path:
+        return self.root / "signals"
+
+    def ready(self) -> "Workspace":
+        """This workspace with its folders made, writable by their owner only; `WorkspaceError` where that fails."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            for name in FOLDERS:
+                (self.root / name).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(f"workspace {self.root} cannot be made: {error.strerror} (set FLEA_HOME)") from None
+        if not os.access(self.root, os.W_OK):
+            raise WorkspaceError(f"workspace {self.root} is not writable (set FLEA_HOME)")
+        return self
+
+
+def workspace() -> Workspace:
+    """The workspace that the environment names; its path is absolute."""
+    return Workspace(Path(os.environ.get("FLEA_HOME", ".flea")).expanduser().absolute())
