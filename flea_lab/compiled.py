@@ -1,0 +1,70 @@
+"""The one way to compile: scalar arithmetic that sweep, replay and live share, to the bit.
+
+No fast-math: an inlined function and a called one give the same bits. Machine code is kept in a 0700 folder named by a
+hash of every source that decides and of the compiler's versions, because numba's own cache keeps running an old
+function after an edit in another file.
+"""
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DECIDING = ("compiled.py", "money.py", "ledger.py", "signal", "strategy", "risk", "execution", "sandbox", "backtest")
+
+
+def source_hash() -> str:
+    """Hex digest over the sources that decide, the compiler's versions and the processor."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for name in _DECIDING:
+        path = package / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(str(file.relative_to(package)).encode())
+            digest.update(file.read_bytes())
+    for name in ("numba", "llvmlite", "numpy"):
+        digest.update(version(name).encode())
+    digest.update(f"{platform.python_version()} {platform.machine()}".encode())
+    return digest.hexdigest()
+
+
+def _cache_folder() -> str:
+    """The 0700 folder for this source hash, or "" where none can be made (then every process compiles afresh)."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flea_lab" / "compiled"
+    folder = base / source_hash()[:16]
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        base.chmod(0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return ""
+    return str(folder) if os.access(folder, os.W_OK) else ""
+
+
+_FOLDER = _cache_folder()
+
+
+def compiled(function: F) -> F:
+    """`function` as machine code without the interpreter lock, kept across processes.
+
+    Division by zero gives inf or NaN, never an exception: every comparison on the result must refuse NaN.
+    """
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = _FOLDER
+    try:
+        jit = numba.njit(nogil=True, error_model="numpy", forceinline=True, cache=bool(_FOLDER))
+        return jit(function)  # type: ignore[no-any-return]
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def compiled_afresh(function: F) -> F:
+    """`compiled` for a function that closes over others: compiled in each process, because its key cannot be kept."""
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)  # type: ignore[no-any-return]

@@ -1,0 +1,180 @@
+"""What the desk, the gate and the router say, and what a venue reports back. Times are ns UTC."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from flea_lab.model.market import Side
+
+OrderType = Literal["market", "limit", "twap"]
+Urgency = Literal["low", "normal", "high"]
+
+
+class Signal(Struct, frozen=True, kw_only=True, tag=True):
+    """One alpha's opinion, for display and the journal; rounded to 4 places, decisions use the unrounded numbers."""
+
+    symbol: str
+    direction: float
+    confidence: float
+    source: str
+    metadata: dict[str, float]
+
+
+class OrderIntent(Struct, frozen=True, kw_only=True, tag=True):
+    """What the desk wants: `size_usd` is positive, in cents; `limit_price` None lets the router price it.
+
+    `ts_event` is the close of the bar it was decided on, `price_ticks` that bar's close.
+    """
+
+    symbol: str
+    side: Side
+    size_usd: float
+    order_type: OrderType
+    limit_price: float | None = None
+    urgency: Urgency
+    signal_sources: tuple[str, ...]
+    ts_event: int
+    price_ticks: int
+    size_uusd: int
+    conviction: float
+
+
+class Approved(Struct, frozen=True, tag=True):
+    """The gate let it pass."""
+
+    intent: OrderIntent
+
+
+class Refused(Struct, frozen=True, tag=True):
+    """The gate or the router said no; `code` is a row of `risk.checks.CHECKS`."""
+
+    intent: OrderIntent
+    code: int
+    reason: str
+
+
+class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
+    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at, a bound for limit orders."""
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    lots: int
+    price_ticks: int
+    order_type: OrderType
+    urgency: Urgency
+    ts_event: int
+
+
+class CancelOrder(Struct, frozen=True, kw_only=True, tag=True):
+    """Take this order back."""
+
+    client_order_id: str
+    symbol: str
+    ts_event: int
+
+
+class OrderReport(Struct, frozen=True, kw_only=True, tag=True):
+    """What a venue (or the wire, or our own sender) says of one order."""
+
+    client_order_id: str
+    ts_event: int
+
+
+class Accepted(OrderReport, frozen=True, kw_only=True):
+    """The venue has it."""
+
+    venue_order_id: str = ""
+
+
+class Rejected(OrderReport, frozen=True, kw_only=True):
+    """The venue refused it; it never traded."""
+
+    reason: str = ""
+
+
+class SendUnclear(OrderReport, frozen=True, kw_only=True):
+    """The send failed or timed out: whether the venue has it is unknown."""
+
+    reason: str = ""
+
+
+class NotFound(OrderReport, frozen=True, kw_only=True):
+    """The venue was asked and has never seen it."""
+
+
+class CancelSent(OrderReport, frozen=True, kw_only=True):
+    """We asked for a cancel."""
+
+
+class CancelRejected(OrderReport, frozen=True, kw_only=True):
+    """The cancel was refused; the order works on."""
+
+    reason: str = ""
+
+
+class Cancelled(OrderReport, frozen=True, kw_only=True):
+    """The venue took it off, by our wish or its own."""
+
+
+class Expired(OrderReport, frozen=True, kw_only=True):
+    """The venue's time limit for it ran out."""
+
+
+class Fill(OrderReport, frozen=True, kw_only=True):
+    """An execution. `lots` is positive; `fee_uusd` in micro-dollars, negative for a rebate."""
+
+    symbol: str
+    side: Side
+    lots: int
+    price_ticks: int
+    fee_uusd: int
+    fill_id: str = ""
+
+
+class Halt(Struct, frozen=True, kw_only=True, tag=True):
+    """A person, or the pump on an unexpected error, stops trading."""
+
+    ts_event: int
+    reason: str
+
+
+class Reduce(Struct, frozen=True, kw_only=True, tag=True):
+    """From now on only orders that shrink a position pass."""
+
+    ts_event: int
+    reason: str
+
+
+class Resume(Struct, frozen=True, kw_only=True, tag=True):
+    """A person clears the latches named in `clears`: "kill_switch", "reducing", "drawdown"."""
+
+    ts_event: int
+    clears: tuple[str, ...]
+    by: str
+
+
+class Alert(Struct, frozen=True, kw_only=True, tag=True):
+    """Something a person should hear of."""
+
+    ts_event: int
+    severity: Literal["info", "warning", "critical"]
+    text: str
+
+
+class Account(Struct, frozen=True, kw_only=True, tag=True):
+    """The shared account at one instant, in micro-dollars and signed lots."""
+
+    ts_event: int
+    cash_uusd: int
+    equity_uusd: int
+    day_open_uusd: int
+    peak_uusd: int
+    lots: dict[str, int]
+
+
+Report = (
+    Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Fill
+)
+Control = Halt | Reduce | Resume
+Command = NewOrder | CancelOrder | Refused | Alert

@@ -1,0 +1,66 @@
+"""Whole-number money: micro-dollars from lots and ticks, rounded to the nearest, ties away from zero.
+
+Everything here is 64-bit. What could overflow is refused where an instrument or a market is loaded
+(`model.instrument`, `check_headroom`), not here.
+"""
+
+from flea_lab.compiled import compiled
+from flea_lab.errors import ConfigError
+
+E8 = 100_000_000
+"""Rates are whole hundred-millionths: 1 basis point is 10_000."""
+
+USD = 1_000_000
+CENT = 10_000
+HEADROOM = 4 * 10**18
+
+
+@compiled
+def nearest(a: int, b: int) -> int:
+    """`a / b` to the nearest whole, ties away from zero; `b` positive.
+
+    >>> nearest(7, 2), nearest(-7, 2), nearest(6, 4)
+    (4, -4, 2)
+    """
+    if a >= 0:
+        return (a + b // 2) // b
+    return -((-a + b // 2) // b)
+
+
+@compiled
+def value_uusd(lots: int, ticks: int, num: int, den: int) -> int:
+    """Micro-dollars of `lots` at `ticks`, signed like `lots`; one lot at one tick is worth `num / den`."""
+    return nearest(lots * ticks * num, den)
+
+
+@compiled
+def share_uusd(value: int, rate_e8: int) -> int:
+    """`value * rate_e8 / 1e8` to the nearest micro-dollar, without overflow for any value below 9e15."""
+    whole = value // E8
+    return whole * rate_e8 + nearest((value - whole * E8) * rate_e8, E8)
+
+
+@compiled
+def lots_for(size_uusd: int, ticks: int, num: int, den: int) -> int:
+    """Whole lots that `size_uusd` buys at `ticks`, rounded toward zero, signed like `size_uusd`."""
+    if ticks <= 0:
+        return 0
+    if size_uusd >= 0:
+        return (size_uusd * den) // (ticks * num)
+    return -((-size_uusd * den) // (ticks * num))
+
+
+def rate_e8(bps: float) -> int:
+    """Basis points as whole hundred-millionths, to the nearest.
+
+    >>> rate_e8(5.0)
+    50000
+    """
+    return round(bps * 10_000)
+
+
+def check_headroom(usd: float, unit_den: int, place: str) -> None:
+    """Refuses an amount whose arithmetic would leave 64 bits; 100 times the amount is kept free for growth."""
+    if not usd * USD * unit_den * 100 < HEADROOM:
+        limit = HEADROOM / (USD * unit_den * 100)
+        raise ConfigError(f"{place} = {usd:,.0f} USD is beyond 64-bit money on this grid, at most {limit:,.0f}")
