@@ -1,0 +1,74 @@
+# Needs python3 (3.11 to 3.13, with venv) and make; everything else is put into .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types parity bench lab clean
+
+# An environment that forbids bytecode would make every process compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+export UV_PYTHON_DOWNLOADS := never
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+# Each candidate is run, not looked up: a name on PATH may be a shim that starts nothing.
+.venv/.ok: requirements.lock pyproject.toml
+	@found=; bare=; \
+	for p in $(PYTHON) python3.12 python3.13 python3.11 python3; do \
+	  "$$p" -c '$(IN_RANGE)' >/dev/null 2>&1 || continue; \
+	  if "$$p" -c 'import ensurepip, venv' >/dev/null 2>&1; then found=$$p; break; fi; \
+	  bare=$${bare:-$$p}; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  if [ -n "$$bare" ]; then echo "make: $$bare has no venv module; install it (Debian: apt-get install python3-venv)" >&2; \
+	  else echo "make: no Python from 3.11 to 3.13 starts here; install one, or name it: make PYTHON=/path/to/python3" >&2; fi; \
+	  exit 1; \
+	fi; \
+	echo "making .venv with $$found ($$("$$found" -c 'import platform; print(platform.python_version())'))"; \
+	rm -rf .venv && "$$found" -m venv .venv
+	@if $(BIN)/python -m pip install -q --disable-pip-version-check uv && \
+	    $(BIN)/python -m uv pip install -q --python $(BIN)/python --compile-bytecode --no-deps -r requirements.lock -e .; then :; \
+	else \
+	  echo "uv cannot be had or failed here, going on with pip"; \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements.lock -e .; \
+	fi
+	@touch $@
+
+demo: .venv/.ok  ## data, a sweep and a report, end to end
+	$(BIN)/flea demo
+
+test: lint types  ## lint, types, tests and notebooks; no network
+	@set -e; home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
+	export FLEA_OFFLINE=1 FLEA_HOME="$$home" JUPYTER_PLATFORM_DIRS=1; \
+	echo "$(PYTEST) -n $(WORKERS) --dist loadfile tests"; \
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests; \
+	if ls notebooks/explore/*.ipynb notebooks/reports/*.ipynb >/dev/null 2>&1; then \
+	  echo "$(PYTEST) --nbval-lax notebooks"; \
+	  $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -n $(WORKERS) --dist loadfile \
+	    notebooks/explore notebooks/reports; \
+	fi
+
+lint: .venv/.ok  ## ruff over code and notebooks
+	$(BIN)/ruff check .
+
+types: .venv/.ok  ## mypy
+	$(BIN)/mypy
+
+parity: .venv/.ok  ## the long campaign: sweep against replay, decision by decision
+	FLEA_OFFLINE=1 $(PYTEST) tests/parity -m slow
+
+bench: .venv/.ok  ## benchmarks, each printing a ratio measured in one run
+	@set -e; for b in bench/*.py; do [ -e "$$b" ] || continue; echo "== $$b"; $(BIN)/python "$$b" --quick; done
+
+lab: .venv/.ok  ## JupyterLab on notebooks/
+	$(BIN)/python -m ipykernel install --sys-prefix --name flea-lab --display-name "flea_lab"
+	$(BIN)/jupyter lab --config=notebooks/jupyter_lab_config.py --notebook-dir=notebooks
+
+clean:  ## remove .venv and caches; the workspace in .flea stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build flea_lab.egg-info
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
