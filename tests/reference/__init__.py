@@ -1,0 +1,1 @@
+"""The slow, independent truth that signals, combination and sizing are held against."""
