@@ -57,6 +57,8 @@ def _explain(text: str, values: Any, kind: Any, place: str) -> str:
         where = f"{path}.{missing.group(1)}" if path else missing.group(1)
         return f"{where}: required but missing (in {place})"
     found = _value_at(values, path)
+    if isinstance(found, Mapping):
+        return f"{path + ': ' if path else ''}{reason} (in {place})"
     return f"{path or 'value'} = {found!r}: {reason} (in {place})"
 
 

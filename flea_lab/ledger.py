@@ -1,0 +1,155 @@
+"""One account: positions, cash, cost basis, fees and funding, in whole micro-dollars.
+
+The book is an int64 array with one row a symbol and the columns named below, so that the sweep's fold and the desk's
+ledger run the same compiled functions on the same shape. Linear contracts: equity is cash plus the signed value of
+every position at its mark; cash pays for what is bought and receives what is sold short.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from flea_lab.compiled import compiled
+from flea_lab.model.instrument import Instrument
+from flea_lab.model.trading import Account, Fill
+from flea_lab.money import nearest, share_uusd, value_uusd
+
+# Columns of the book. LOTS is signed; PENDING the signed lots of orders not yet filled; MARK the last close in ticks;
+# NUM / DEN the micro-dollars of one lot at one tick; COST the signed price paid for the open position; TRIP the net
+# P&L of the round trip that is open; money in micro-dollars throughout.
+LOTS, PENDING, MARK, NUM, DEN, MIN_NOTIONAL = range(6)
+COST, REALISED, FEES, FUNDING, TURNOVER, FILLS, TRIP, TRIPS, WINS, SLIPPAGE = range(6, 16)
+COLUMNS = 16
+
+Book = npt.NDArray[np.int64]
+
+
+def empty_book(instruments: Sequence[Instrument]) -> Book:
+    """A flat book, shape `(n_symbols, COLUMNS)`."""
+    book = np.zeros((len(instruments), COLUMNS), dtype=np.int64)
+    for row, instrument in zip(book, instruments, strict=True):
+        row[NUM], row[DEN], row[MIN_NOTIONAL] = instrument.unit_num, instrument.unit_den, instrument.min_notional_uusd
+    return book
+
+
+@compiled
+def position_uusd(book: Book, s: int) -> int:
+    """Signed value of the position in row `s` at its mark, with what is pending."""
+    return value_uusd(book[s, LOTS] + book[s, PENDING], book[s, MARK], book[s, NUM], book[s, DEN])
+
+
+@compiled
+def equity_uusd(book: Book, cash: int) -> int:
+    """Cash plus every position at its mark; pending orders own nothing yet."""
+    total = cash
+    for s in range(book.shape[0]):
+        total += value_uusd(book[s, LOTS], book[s, MARK], book[s, NUM], book[s, DEN])
+    return total
+
+
+@compiled
+def gross_uusd(book: Book) -> int:
+    """Sum of absolute position values with what is pending."""
+    total = 0
+    for s in range(book.shape[0]):
+        total += abs(position_uusd(book, s))
+    return total
+
+
+@compiled
+def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int) -> int:
+    """Books `lots` (signed) at `ticks` with `fee` in row `s`; returns the change in cash.
+
+    Cost is averaged: closing part of a position realises its share. A fill through zero ends one round trip and begins
+    the next, the fee split by lots.
+    """
+    held = book[s, LOTS]
+    value = value_uusd(lots, ticks, book[s, NUM], book[s, DEN])
+    closing = 0
+    if held * lots < 0:
+        closing = min(abs(held), abs(lots))
+    if closing > 0:
+        cost = book[s, COST]
+        size = abs(held)
+        # size and closing are lots: split so that cost * closing cannot overflow
+        closed_cost = (cost // size) * closing + nearest((cost - (cost // size) * size) * closing, size)
+        direction = 1 if held > 0 else -1
+        closed_value = value_uusd(direction * closing, ticks, book[s, NUM], book[s, DEN])
+        gain = closed_value - closed_cost
+        closing_fee = nearest(fee * closing, abs(lots))
+        book[s, REALISED] += gain
+        book[s, COST] = cost - closed_cost
+        book[s, TRIP] += gain - closing_fee
+        if closing == size:
+            book[s, TRIPS] += 1
+            if book[s, TRIP] > 0:
+                book[s, WINS] += 1
+            book[s, TRIP] = 0
+        opened = abs(lots) - closing
+        if opened > 0:
+            book[s, COST] = value_uusd(-direction * opened, ticks, book[s, NUM], book[s, DEN])
+        book[s, TRIP] -= fee - closing_fee
+    else:
+        book[s, COST] += value
+        book[s, TRIP] -= fee
+    book[s, LOTS] = held + lots
+    book[s, FEES] += fee
+    book[s, TURNOVER] += abs(value)
+    book[s, FILLS] += 1
+    return -value - fee
+
+
+@compiled
+def apply_funding(book: Book, s: int, rate_e8: int) -> int:
+    """Settles one funding payment on row `s` at its mark; returns the change in cash (longs pay a positive rate)."""
+    value = value_uusd(book[s, LOTS], book[s, MARK], book[s, NUM], book[s, DEN])
+    paid = share_uusd(value, rate_e8)
+    book[s, FUNDING] += paid
+    return -paid
+
+
+class Ledger:
+    """The account as the core keeps it: one book, one cash balance."""
+
+    def __init__(self, symbols: Sequence[str], instruments: Mapping[str, Instrument], cash_uusd: int) -> None:
+        self.row = {symbol: s for s, symbol in enumerate(symbols)}
+        self.book = empty_book([instruments[symbol] for symbol in symbols])
+        self.cash_uusd = cash_uusd
+
+    def mark(self, symbol: str, ticks: int) -> None:
+        """Values the position in `symbol` at `ticks` from now on."""
+        self.book[self.row[symbol], MARK] = ticks
+
+    def pend(self, symbol: str, lots: int) -> None:
+        """Counts `lots` (signed) as ordered and not yet filled; the opposite sign takes them back."""
+        self.book[self.row[symbol], PENDING] += lots
+
+    def fill(self, fill: Fill) -> None:
+        """Books an execution; what it fills is no longer pending."""
+        lots = fill.lots if fill.side == "buy" else -fill.lots
+        s = self.row[fill.symbol]
+        self.book[s, PENDING] -= lots
+        self.cash_uusd += apply_fill(self.book, s, lots, fill.price_ticks, fill.fee_uusd)
+
+    def fund(self, symbol: str, rate_e8: int) -> int:
+        """Settles funding on `symbol`; returns what was received (negative: paid), in micro-dollars."""
+        change = apply_funding(self.book, self.row[symbol], rate_e8)
+        self.cash_uusd += change
+        return change
+
+    def equity_uusd(self) -> int:
+        """Equity at the marks."""
+        return equity_uusd(self.book, self.cash_uusd)
+
+    def account(self, ts_event: int, day_open_uusd: int, peak_uusd: int) -> Account:
+        """The account as a message."""
+        lots = {symbol: int(self.book[s, LOTS]) for symbol, s in self.row.items()}
+        return Account(
+            ts_event=ts_event,
+            cash_uusd=self.cash_uusd,
+            equity_uusd=self.equity_uusd(),
+            day_open_uusd=day_open_uusd,
+            peak_uusd=peak_uusd,
+            lots=lots,
+        )

@@ -1,0 +1,1 @@
+"""The last gate before an order: five ordered guards, a kill switch, latches."""

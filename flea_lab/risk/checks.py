@@ -1,0 +1,140 @@
+"""Limits and the ordered checks, as compiled functions that return a code: 0 passes, NaN refuses.
+
+A share is compared with `not share <= limit`: exactly at the limit passes, beyond it or NaN does not.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta, field
+
+from flea_lab.compiled import compiled
+from flea_lab.model.market import DAY_NS
+from flea_lab.settings import Fraction, Settings, Usd
+
+PASSED = 0
+DAILY_LOSS, DRAWDOWN, CONCENTRATION, ORDER_SIZE, VPIN = 1, 2, 3, 4, 5
+KILL_SWITCH, REDUCING, INVALID_INPUT, BELOW_MINIMUM = 6, 7, 8, 9
+
+CHECKS: dict[int, tuple[str, str]] = {
+    PASSED: ("passed", "every guard passed"),
+    DAILY_LOSS: ("daily_loss", "the day's loss is beyond its limit: halted until 00:00 UTC"),
+    DRAWDOWN: ("drawdown", "equity fell too far below its peak: halted until a person clears it"),
+    CONCENTRATION: ("concentration", "the symbol would be too large a share of the account"),
+    ORDER_SIZE: ("order_size", "the order is larger than one order may be"),
+    VPIN: ("vpin", "order flow is toxic, or its VPIN is not known: only orders that reduce pass"),
+    KILL_SWITCH: ("kill_switch", "halted by a person or by an unexpected error"),
+    REDUCING: ("reducing", "only orders that reduce a position pass"),
+    INVALID_INPUT: ("invalid_input", "equity, price or size is not a usable number"),
+    BELOW_MINIMUM: ("below_minimum", "less than one lot, or below the venue's smallest order"),
+}
+"""Name and sentence of every code. Tried in this order: 6, 7, 1, 2, 8, 3, 4, 5; the router adds 9."""
+
+NAMES = {code: name for code, (name, _) in CHECKS.items()}
+
+# State of the gate, one int64 array: current UTC day, equity at its start, peak equity, and four latches.
+DAY, DAY_OPEN, PEAK, DAILY_LATCH, DRAWDOWN_LATCH, KILL_LATCH, REDUCE_LATCH = range(7)
+GATE_SIZE = 7
+
+GateState = npt.NDArray[np.int64]
+
+Window = Annotated[int, Meta(ge=1, le=1_000, description="volume buckets")]
+
+
+class VpinGate(Settings, frozen=True, kw_only=True):
+    """The VPIN guard and where its input comes from.
+
+    `source` "bars" measures VPIN on each bar's taker-buy volume, in buckets of `bucket_volume` base units a symbol;
+    "absent" declares that there is no such input, and every report says that the guard was not applied.
+    """
+
+    source: Literal["absent", "bars"] = "absent"
+    limit: Fraction = 0.75
+    window: Window = 50
+    bucket_volume: dict[str, Annotated[float, Meta(gt=0.0, le=1e12)]] = field(default_factory=dict)
+
+
+class RiskLimits(Settings, frozen=True, kw_only=True):
+    """The limits of the five guards. Shares are fractions of 1; the order limit is in USD at the worst price."""
+
+    max_daily_loss: Fraction = 0.03
+    max_drawdown: Fraction = 0.10
+    max_concentration: Annotated[float, Meta(gt=0.0, le=10.0, description="a share of equity or exposure")] = 0.25
+    concentration_of: Literal["equity", "exposure"] = "equity"
+    max_order_usd: Usd = 50_000.0
+    vpin: VpinGate = VpinGate()
+
+
+@compiled
+def new_gate(gate: GateState, equity: int) -> None:
+    """Sets every latch open and day start and peak to `equity`; the day is set by the first `advance`."""
+    gate[:] = 0
+    gate[DAY] = -1
+    gate[DAY_OPEN] = equity
+    gate[PEAK] = equity
+
+
+@compiled
+def advance(gate: GateState, ts_ns: int, equity: int, max_daily_loss: float, max_drawdown: float) -> None:
+    """Judges the account once a closed bar, before anything is decided on it.
+
+    The first bar that closes at or after 00:00 UTC starts the day: its equity is the day's base and the daily latch
+    opens. The drawdown latch never opens here.
+    """
+    day = ts_ns // DAY_NS
+    if day > gate[DAY]:
+        if gate[DAY] >= 0:
+            gate[DAY_OPEN] = equity
+            gate[DAILY_LATCH] = 0
+        gate[DAY] = day
+    gate[PEAK] = max(gate[PEAK], equity)
+    loss = (gate[DAY_OPEN] - equity) / gate[DAY_OPEN] if gate[DAY_OPEN] > 0 else np.nan
+    if not loss <= max_daily_loss:
+        gate[DAILY_LATCH] = 1
+    fall = (gate[PEAK] - equity) / gate[PEAK] if gate[PEAK] > 0 else np.nan
+    if not fall <= max_drawdown:
+        gate[DRAWDOWN_LATCH] = 1
+
+
+@compiled
+def review(
+    gate: GateState,
+    equity: int,
+    before: int,
+    size: int,
+    gross_before: int,
+    worst: float,
+    max_concentration: float,
+    of_exposure: bool,
+    max_order: float,
+    vpin_applied: bool,
+    vpin: float,
+    vpin_limit: float,
+) -> int:
+    """The first check that refuses an order of `size` (signed micro-dollars), or 0.
+
+    `before` is the symbol's signed exposure with what is pending, `gross_before` that of all symbols; `worst` is the
+    order's absolute value at the worst price it may pay. An order reduces when it ends no further from flat on the
+    same side; what reduces passes the concentration and VPIN guards.
+    """
+    after = before + size
+    reduces = abs(after) <= abs(before) and after * (1.0 * before) >= 0.0
+    if gate[KILL_LATCH] != 0:
+        return KILL_SWITCH
+    if gate[REDUCE_LATCH] != 0 and not reduces:
+        return REDUCING
+    if gate[DAILY_LATCH] != 0:
+        return DAILY_LOSS
+    if gate[DRAWDOWN_LATCH] != 0:
+        return DRAWDOWN
+    if not equity > 0 or size == 0:
+        return INVALID_INPUT
+    whole = gross_before - abs(before) + abs(after) if of_exposure else equity
+    if not reduces and not abs(after) / whole <= max_concentration:
+        return CONCENTRATION
+    if not worst <= max_order:
+        return ORDER_SIZE
+    if vpin_applied and not reduces and not vpin <= vpin_limit:
+        return VPIN
+    return PASSED

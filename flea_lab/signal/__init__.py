@@ -1,0 +1,1 @@
+"""Signals as compiled steps. Numbers only: no messages, no money."""

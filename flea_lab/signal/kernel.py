@@ -1,0 +1,233 @@
+"""A signal: one compiled step that a sweep folds over arrays and the desk calls on each closed candle.
+
+State, input and parameters are three named tuples of floats. `step(state, bar, params, memory) -> state` also owns
+`memory`, a float array that it alone writes, for windows. A kernel that has nothing to say yet leaves its outputs NaN;
+one that has no opinion returns direction 0, confidence 0.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from flea_lab.compiled import compiled, compiled_afresh
+from flea_lab.errors import KernelError
+from flea_lab.settings import Settings, load_settings
+
+Floats = npt.NDArray[np.float64]
+
+
+class Bar(NamedTuple):
+    """What a step sees: one closed candle, or one trade (all four prices its own, `buy_volume` its size or 0).
+
+    Volumes in base units; `buy_volume` (taker buys) and `funding_rate` (last settled, a fraction) are NaN where absent.
+    """
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    buy_volume: float
+    funding_rate: float
+
+
+FIELDS = Bar._fields
+ALPHA_OUTPUTS = ("direction", "confidence")
+
+
+class Kernel(Struct, frozen=True, kw_only=True, dict=True):
+    """One signal: its parameters, its state, its step.
+
+    `outputs` are state fields: direction and confidence for an alpha, anything else for a feature. `warmup(params)` is
+    the number of bars up to and including the first with an output, or None where it depends on the data. `memory(params)`
+    is the number of floats of window memory. `inputs` are the bar fields without which it cannot run.
+    """
+
+    name: str
+    params: type[Settings]
+    state: type[Any]
+    step: Callable[..., Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    shown: tuple[str, ...]
+    warmup: Callable[[Any], int] | None
+    memory: Callable[[Any], int]
+    doc: str
+    source: str = ""
+
+    @property
+    def is_alpha(self) -> bool:
+        return self.outputs == ALPHA_OUTPUTS
+
+    @property
+    def n_state(self) -> int:
+        return len(self.state._fields)
+
+    @property
+    def n_params(self) -> int:
+        return len(self.params.__struct_fields__)
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """Where the outputs stand in the state."""
+        return tuple(self.state._fields.index(name) for name in self.outputs)
+
+    @cached_property
+    def run(self) -> Callable[..., None]:
+        """Compiled `run(mem, bar, prow)`: one step on the state kept in `mem`, shape `(n_state + memory,)`."""
+        return _run(self.step, self.state, self._params_tuple)
+
+    @cached_property
+    def _params_tuple(self) -> type[Any]:
+        return namedtuple(f"{self.name}_params", self.params.__struct_fields__)  # type: ignore[misc]
+
+    @cached_property
+    def _fold(self) -> Callable[..., None]:
+        return _fold(self.run)
+
+    @cached_property
+    def _one(self) -> Callable[..., None]:
+        return _one(self.run)
+
+    def load(self, values: Mapping[str, Any], place: str) -> Settings:
+        """Validated parameters; `ConfigError` names the field, the value and `place`."""
+        return load_settings(dict(values), self.params, place)
+
+    def row(self, params: Settings) -> Floats:
+        """Parameters as the floats the step sees, shape `(n_params,)`; a choice is its position in its list."""
+        return np.array([_number(self.params, name, getattr(params, name)) for name in self.params.__struct_fields__])
+
+    def start(self, params: Settings) -> Floats:
+        """State and memory before the first bar, shape `(n_state + memory,)`."""
+        mem = np.zeros(self.n_state + self.memory(params))
+        mem[: self.n_state] = list(self.state())
+        return mem
+
+    def fold(self, mem: Floats, bars: Floats, params: Settings, fields: tuple[str, ...] | None = None) -> Floats:
+        """The state fields (by default the outputs) after every bar, shape `(n_bars, n_fields)`.
+
+        `bars` has shape `(n_bars, 7)` in the order of `Bar`. `mem` is advanced in place, so a fold resumes where the
+        last one stopped.
+        """
+        wanted = self.outputs if fields is None else fields
+        columns = np.array([self.state._fields.index(name) for name in wanted], dtype=np.int64)
+        out = np.empty((len(bars), len(wanted)))
+        self._fold(mem, np.ascontiguousarray(bars), self.row(params), columns, out)
+        return out
+
+
+class Stream:
+    """One kernel fed bar by bar, as the desk feeds it."""
+
+    def __init__(self, kernel: Kernel, params: Settings) -> None:
+        self.kernel = kernel
+        self._row = kernel.row(params)
+        self._mem = kernel.start(params)
+
+    def on(self, bar: Bar) -> Any:
+        """The state after `bar`, a named tuple of floats."""
+        self.kernel._one(self._mem, bar, self._row)
+        return self.state
+
+    @property
+    def state(self) -> Any:
+        """The state as it stands."""
+        return self.kernel.state(*self._mem[: self.kernel.n_state].tolist())
+
+
+def kernel(
+    params: type[Settings],
+    state: type[Any],
+    *,
+    inputs: tuple[str, ...],
+    warmup: Callable[[Any], int] | None,
+    memory: Callable[[Any], int] = lambda params: 0,
+    outputs: tuple[str, ...] = ALPHA_OUTPUTS,
+    shown: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Makes the decorated step a `Kernel` named like the function. `KernelError` where the declaration cannot be."""
+
+    def declare(step: Callable[..., Any]) -> Kernel:
+        name = step.__name__
+        _check_declaration(name, state, inputs, outputs + shown)
+        return Kernel(
+            name=name,
+            params=params,
+            state=state,
+            step=compiled_afresh(step),
+            inputs=inputs,
+            outputs=outputs,
+            shown=shown,
+            warmup=warmup,
+            memory=memory,
+            doc=(step.__doc__ or "").strip(),
+        )
+
+    return declare
+
+
+def _check_declaration(name: str, state: type[Any], inputs: tuple[str, ...], fields: tuple[str, ...]) -> None:
+    for field in fields:
+        if field not in state._fields:
+            raise KernelError(f"kernel {name}: output {field!r} is not a field of its state {state._fields}")
+    for field in inputs:
+        if field not in FIELDS:
+            raise KernelError(f"kernel {name}: input {field!r} is not a bar field, known are {', '.join(FIELDS)}")
+    if not inputs:
+        raise KernelError(f"kernel {name}: inputs are empty, name the bar fields that it reads")
+    if len(state._field_defaults) != len(state._fields):
+        raise KernelError(f"kernel {name}: every state field needs a start value, a float")
+
+
+def _number(kind: type[Settings], name: str, value: Any) -> float:
+    if isinstance(value, str):
+        for field in msgspec.structs.fields(kind):
+            if field.name == name and get_origin(field.type) is Literal:
+                return float(get_args(field.type).index(value))
+        raise KernelError(f"parameter {name} = {value!r} is text without a list of choices (use Literal)")
+    return float(value)
+
+
+def _run(step: Callable[..., Any], state_type: type[Any], params_type: type[Any]) -> Callable[..., None]:
+    n_state, n_params = len(state_type._fields), len(params_type._fields)  # type: ignore[attr-defined]
+
+    @compiled_afresh
+    def run(mem: Floats, bar: Bar, prow: Floats) -> None:
+        before = state_type(*to_fixed_tuple(mem, n_state))
+        after = step(before, bar, params_type(*to_fixed_tuple(prow, n_params)), mem[n_state:])
+        for i in range(n_state):
+            mem[i] = after[i]
+
+    return run
+
+
+def _fold(run: Callable[..., None]) -> Callable[..., None]:
+    @compiled_afresh
+    def fold(mem: Floats, bars: Floats, prow: Floats, columns: npt.NDArray[np.int64], out: Floats) -> None:
+        for i in range(bars.shape[0]):
+            run(mem, bar_at(bars, i), prow)
+            for j in range(columns.shape[0]):
+                out[i, j] = mem[columns[j]]
+
+    return fold
+
+
+def _one(run: Callable[..., None]) -> Callable[..., None]:
+    @compiled_afresh
+    def one(mem: Floats, bar: Bar, prow: Floats) -> None:
+        run(mem, bar, prow)
+
+    return one
+
+
+@compiled
+def bar_at(bars: Floats, i: int) -> Bar:
+    """Row `i` of `(n_bars, 7)` as a `Bar`."""
+    return Bar(bars[i, 0], bars[i, 1], bars[i, 2], bars[i, 3], bars[i, 4], bars[i, 5], bars[i, 6])

@@ -1,0 +1,1 @@
+"""Closed candles in, order intents out. Knows signals; never the exchange."""
