@@ -1,0 +1,287 @@
+"""Candles and funding on disk: parquet by venue, symbol, interval and month, each part with its content digest.
+
+::
+
+    root/candles/<venue>/<symbol>/<interval>/<YYYY-MM>-<digest>.parquet    one per calendar month
+    root/candles/<venue>/<symbol>/<interval>/dataset.json                  source, origins, parts with rows and digest
+    root/funding/<venue>/<symbol>.parquet  and  <symbol>.json
+
+A part is named by its content, so that a write never touches a part that is in use: new parts first, then
+`dataset.json` is replaced in one step, then parts that nobody names go. A process that dies between two steps leaves
+the dataset as it was.
+"""
+
+import fcntl
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flea_lab.data.dataset import Dataset, Origin, Partition, Stored, StoredFunding, check_name, decode
+from flea_lab.data.frames import (
+    canonical,
+    canonical_funding,
+    check_candles,
+    check_funding,
+    content_digest,
+    empty_funding,
+    iso,
+)
+from flea_lab.data.merge import merged
+from flea_lab.errors import DataError, WorkspaceError
+
+
+class CandleStore:
+    """The store below `root`, which need not exist before the first write. Every read is checked against its digest."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def write(self, key: Dataset, frame: pd.DataFrame, origin: Origin, *, replace: bool = False) -> Stored:
+        """The dataset after `frame` was added to what is stored.
+
+        Bars that are stored already must be equal; where they are not, the first differing one is refused, or, with
+        `replace`, the new one taken. Synthetic and recorded bars never mix. Nothing changes when anything fails.
+        """
+        frame = canonical(frame, str(key))
+        check_candles(frame, key.interval, str(key))
+        folder = self._folder(key)
+        with _os_errors(folder), _locked(folder):
+            old = self._manifest(key)
+            named = old.partitions if old else ()
+            if old is not None:
+                _check_kind(old, origin)
+                frame = merged(self._load(key, named), frame, str(key), replace=replace)
+                check_candles(frame, key.interval, str(key))
+            try:
+                parts = tuple(_write_part(folder, month, rows) for month, rows in _by_month(frame))
+                stored = Stored(
+                    dataset=key,
+                    source=origin.source,
+                    synthetic=origin.synthetic,
+                    origins=_with_origin(old.origins if old else (), origin),
+                    partitions=parts,
+                )
+                _write_bytes(folder / "dataset.json", _json(stored))
+                named = parts
+            finally:
+                _sweep(folder, named)
+        return stored
+
+    def read(self, key: Dataset, start_ms: int | None = None, end_ms: int | None = None) -> pd.DataFrame:
+        """The bars that open in [start_ms, end_ms), canonical; None means from the first, to the last.
+
+        Refuses a dataset that is not stored, a range without bars (saying what there is) and a changed part.
+        """
+        if start_ms is not None and end_ms is not None and not start_ms < end_ms:
+            raise DataError(f"{key}: start {iso(start_ms)} must be before end {iso(end_ms)}")
+        stored = self.info(key)
+        try:
+            return self._read(stored, start_ms, end_ms)
+        except DataError:
+            current = self.info(key)
+            if current == stored:
+                raise
+            return self._read(current, start_ms, end_ms)  # a writer replaced the parts between our two looks
+
+    def info(self, key: Dataset) -> Stored:
+        """What `dataset.json` says of `key`; a `DataError` that lists what there is where it is not stored."""
+        with _os_errors(self._folder(key)):
+            stored = self._manifest(key)
+        if stored is None:
+            known = ", ".join(str(one.dataset) for one in self.list()) or "nothing"
+            raise DataError(f"{key} is not in the store {self.root}; stored: {known}")
+        return stored
+
+    def partitions(self, key: Dataset) -> tuple[Partition, ...]:
+        """The parts of `key`, in order of time."""
+        return self.info(key).partitions
+
+    def write_funding(self, venue: str, symbol: str, frame: pd.DataFrame, *, replace: bool = False) -> StoredFunding:
+        """The settled funding of `symbol` after `frame` was added; overlaps as in `write`."""
+        table, note = self._funding_files(venue, symbol)
+        frame = canonical_funding(frame, f"funding of {venue} {symbol}")
+        check_funding(frame, f"funding of {venue} {symbol}")
+        with _os_errors(table), _locked(table.parent):
+            frame = merged(self.read_funding(venue, symbol), frame, f"funding of {venue} {symbol}", replace=replace)
+            stored = StoredFunding(
+                venue=venue,
+                symbol=symbol,
+                rows=len(frame),
+                first_ms=int(frame["ts"].iloc[0]),
+                last_ms=int(frame["ts"].iloc[-1]),
+                digest=content_digest(frame),
+            )
+            parquet = _encode(frame)
+            _write_bytes(table, parquet)
+            _write_bytes(note, _json(stored))
+        return stored
+
+    def read_funding(
+        self, venue: str, symbol: str, start_ms: int | None = None, end_ms: int | None = None
+    ) -> pd.DataFrame:
+        """The settlements in [start_ms, end_ms); an empty frame where none is stored."""
+        table, note = self._funding_files(venue, symbol)
+        with _os_errors(table):
+            if not note.exists():
+                return empty_funding()
+            stored = decode(note.read_bytes(), StoredFunding, str(note))
+            frame = canonical_funding(_decode(table), str(table))
+        if content_digest(frame) != stored.digest:
+            raise DataError(f"{table}: its content has changed since it was stored, import it again")
+        inside = frame["ts"] >= (frame["ts"].min() if start_ms is None else start_ms)
+        if end_ms is not None:
+            inside &= frame["ts"] < end_ms
+        return frame[inside].reset_index(drop=True)
+
+    def list(self) -> tuple[Stored, ...]:
+        """Every stored dataset, in order of venue, symbol and interval."""
+        with _os_errors(self.root):
+            files = sorted((self.root / "candles").glob("*/*/*/dataset.json"))
+            keys = sorted(Dataset(*file.parent.parts[-3:]) for file in files)
+            found = [self._manifest(key) for key in keys]
+        return tuple(stored for stored in found if stored is not None)
+
+    def _read(self, stored: Stored, start_ms: int | None, end_ms: int | None) -> pd.DataFrame:
+        low = stored.first_ms if start_ms is None else start_ms
+        high = stored.last_ms + 1 if end_ms is None else end_ms
+        inside = tuple(part for part in stored.partitions if part.last_ms >= low and part.first_ms < high)
+        frame = self._load(stored.dataset, inside)
+        frame = frame[(frame["ts"] >= low) & (frame["ts"] < high)].reset_index(drop=True)
+        if frame.empty:
+            raise DataError(
+                f"{stored.dataset}: no bars from {iso(low)} to {iso(high)}, "
+                f"stored are {iso(stored.first_ms)} to {iso(stored.last_ms)}"
+            )
+        return frame
+
+    def _folder(self, key: Dataset) -> Path:
+        return self.root / "candles" / key.venue / key.symbol / key.interval
+
+    def _funding_files(self, venue: str, symbol: str) -> tuple[Path, Path]:
+        check_name(venue, "venue")
+        check_name(symbol, "symbol")
+        folder = self.root / "funding" / venue
+        return folder / f"{symbol}.parquet", folder / f"{symbol}.json"
+
+    def _manifest(self, key: Dataset) -> Stored | None:
+        file = self._folder(key) / "dataset.json"
+        if not file.exists():
+            return None
+        stored = decode(file.read_bytes(), Stored, str(file))
+        if stored.dataset != key or not stored.partitions:
+            raise DataError(f"{file}: describes {stored.dataset} with {len(stored.partitions)} parts, not {key}")
+        return stored
+
+    def _load(self, key: Dataset, parts: tuple[Partition, ...]) -> pd.DataFrame:
+        frames = []
+        for part in parts:
+            file = self._folder(key) / part.file
+            with _os_errors(file):
+                frame = canonical(_decode(file), str(file))
+            if content_digest(frame) != part.digest:
+                raise DataError(f"{file}: its content has changed since it was stored, import it again")
+            frames.append(frame)
+        if not frames:
+            return pd.DataFrame({"ts": np.empty(0, np.int64)})
+        return pd.concat(frames, ignore_index=True)
+
+
+def _check_kind(old: Stored, origin: Origin) -> None:
+    if old.synthetic != origin.synthetic:
+        kinds = ("recorded", "synthetic")
+        raise DataError(f"{old.dataset} holds {kinds[old.synthetic]} bars, {kinds[origin.synthetic]} ones cannot join")
+
+
+def _json(note: Stored | StoredFunding) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(note))
+
+
+def _by_month(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    months = frame["ts"].to_numpy().astype("datetime64[ms]").astype("datetime64[M]")
+    for month in np.unique(months):
+        yield str(month), frame[months == month].reset_index(drop=True)
+
+
+def _with_origin(origins: tuple[Origin, ...], origin: Origin) -> tuple[Origin, ...]:
+    return origins if origin in origins else (*origins, origin)
+
+
+def _write_part(folder: Path, month: str, rows: pd.DataFrame) -> Partition:
+    digest = content_digest(rows)
+    part = Partition(
+        month=month,
+        file=f"{month}-{digest[:12]}.parquet",
+        rows=len(rows),
+        first_ms=int(rows["ts"].iloc[0]),
+        last_ms=int(rows["ts"].iloc[-1]),
+        digest=digest,
+    )
+    _write_bytes(folder / part.file, _encode(rows))
+    return part
+
+
+def _sweep(folder: Path, parts: tuple[Partition, ...]) -> None:
+    """Remove the parts that `dataset.json` no longer names, and what a dead process left."""
+    named = {part.file for part in parts}
+    for file in (*folder.glob("*.parquet"), *folder.glob("*.part")):
+        if file.name not in named:
+            file.unlink(missing_ok=True)
+
+
+def _encode(frame: pd.DataFrame) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), out, compression="zstd")
+    return out.getvalue()
+
+
+def _decode(file: Path) -> pd.DataFrame:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file}: missing, though its dataset names it; import it again") from None
+    try:
+        return pq.read_table(io.BytesIO(content)).to_pandas()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{file}: not a readable parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _write_bytes(file: Path, content: bytes) -> None:
+    """`file` with `content`, whole or not at all: written beside it, flushed, then renamed over it."""
+    handle, temp = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temp, file)
+    except BaseException:
+        Path(temp).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One writer at a time in `folder`; the lock goes with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _os_errors(place: Path) -> Iterator[None]:
+    """A full disk, a missing permission and their like as one line that names the place."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise WorkspaceError(f"store {place}: {reason[0].lower()}{reason[1:]}") from None
