@@ -58,11 +58,11 @@ def gross_uusd(book: Book) -> int:
 
 
 @compiled
-def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int) -> int:
+def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int, reference: int) -> int:
     """Books `lots` (signed) at `ticks` with `fee` in row `s`; returns the change in cash.
 
     Cost is averaged: closing part of a position realises its share. A fill through zero ends one round trip and begins
-    the next, the fee split by lots.
+    the next, the fee split by lots. Slippage is what `ticks` cost more than `reference`.
     """
     held = book[s, LOTS]
     value = value_uusd(lots, ticks, book[s, NUM], book[s, DEN])
@@ -97,6 +97,7 @@ def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int) -> int:
     book[s, FEES] += fee
     book[s, TURNOVER] += abs(value)
     book[s, FILLS] += 1
+    book[s, SLIPPAGE] += value_uusd(lots, ticks - reference, book[s, NUM], book[s, DEN])
     return -value - fee
 
 
@@ -130,7 +131,7 @@ class Ledger:
         lots = fill.lots if fill.side == "buy" else -fill.lots
         s = self.row[fill.symbol]
         self.book[s, PENDING] -= lots
-        self.cash_uusd += apply_fill(self.book, s, lots, fill.price_ticks, fill.fee_uusd)
+        self.cash_uusd += apply_fill(self.book, s, lots, fill.price_ticks, fill.fee_uusd, fill.reference_ticks)
 
     def fund(self, symbol: str, rate_e8: int) -> int:
         """Settles funding on `symbol`; returns what was received (negative: paid), in micro-dollars."""

@@ -54,7 +54,7 @@ class Refused(Struct, frozen=True, tag=True):
 
 
 class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
-    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at, a bound for limit orders."""
+    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at."""
 
     client_order_id: str
     symbol: str
@@ -62,8 +62,8 @@ class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
     lots: int
     price_ticks: int
     order_type: OrderType
-    urgency: Urgency
     ts_event: int
+    intent: OrderIntent
 
 
 class CancelOrder(Struct, frozen=True, kw_only=True, tag=True):
@@ -122,13 +122,17 @@ class Expired(OrderReport, frozen=True, kw_only=True):
 
 
 class Fill(OrderReport, frozen=True, kw_only=True):
-    """An execution. `lots` is positive; `fee_uusd` in micro-dollars, negative for a rebate."""
+    """An execution. `lots` is positive; `fee_uusd` in micro-dollars, negative for a rebate.
+
+    `reference_ticks` is the price that slippage is counted from: the open in a simulation, the decision's price live.
+    """
 
     symbol: str
     side: Side
     lots: int
     price_ticks: int
     fee_uusd: int
+    reference_ticks: int
     fill_id: str = ""
 
 

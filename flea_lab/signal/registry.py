@@ -1,5 +1,6 @@
 """Which kernels there are: the package's own, found by walking it, and the workspace's, imported by content hash."""
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -15,6 +16,7 @@ from flea_lab.errors import ConfigError, KernelError
 from flea_lab.signal.kernel import Kernel
 
 
+@functools.cache
 def builtin_kernels() -> dict[str, Kernel]:
     """The kernels of the package by name."""
     found: dict[str, Kernel] = {}
@@ -68,6 +70,7 @@ def find_kernel(name: str, folder: Path | None, place: str) -> Kernel:
     raise ConfigError(f"kernel {name!r} is unknown, known are {', '.join([*sorted(kernels), *own])} (in {place})")
 
 
+@functools.cache
 def kernels_in(module: ModuleType) -> dict[str, Kernel]:
     """The kernels that `module` itself declares, each with the hash of its source."""
     found = {}

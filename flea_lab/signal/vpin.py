@@ -10,6 +10,9 @@ from flea_lab.signal.kernel import Bar, Floats, kernel
 from flea_lab.signal.rolling import push, total
 
 Volume = Annotated[float, Meta(gt=0.0, le=1e12, description="base units in a bucket")]
+EDGE = 1e-9
+"""A bucket within this share of full is full: ten trades of 0.1 fill a bucket of 1 although their float sum does not."""
+
 Buckets = Annotated[int, Meta(ge=1, le=1_000, description="volume buckets")]
 
 
@@ -53,9 +56,10 @@ def vpin(s: VpinState, bar: Bar, p: VpinParams, memory: Floats) -> VpinState:
     if skipped > 0.0:
         buckets += float(int(skipped))
         left -= float(int(skipped)) * p.bucket_volume
-    while left > 0.0:
+    edge = EDGE * p.bucket_volume
+    while left > edge:
         room = p.bucket_volume - filled
-        if left < room:
+        if left < room - edge:
             filled += left
             bought += left * share
             sold += left * (1.0 - share)

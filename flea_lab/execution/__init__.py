@@ -1,0 +1,1 @@
+"""Approved intents into commands, and every open order accounted for."""

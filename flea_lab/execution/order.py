@@ -1,0 +1,109 @@
+"""The order lifecycle as a table.
+
+Rules. An order begins PENDING, before its first byte is sent. A send whose fate is not known makes it UNKNOWN, never
+failed: it counts as exposure until any channel says what became of it. A fill may arrive in any state in which the
+venue may have the order, also before its acknowledgement and after its cancel: the wire does not keep order. What is
+not in the table is our error: it raises and changes nothing.
+"""
+
+from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from flea_lab.errors import IllegalTransition
+from flea_lab.model.trading import (
+    Accepted,
+    Cancelled,
+    CancelRejected,
+    CancelSent,
+    Expired,
+    Fill,
+    NewOrder,
+    NotFound,
+    OrderReport,
+    Rejected,
+    SendUnclear,
+)
+
+
+class Status(Enum):
+    """Where an order stands."""
+
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+    WORKING = "working"
+    CANCELLING = "cancelling"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
+PENDING, UNKNOWN, WORKING, CANCELLING = Status.PENDING, Status.UNKNOWN, Status.WORKING, Status.CANCELLING
+FILLED, CANCELLED, REJECTED, EXPIRED = Status.FILLED, Status.CANCELLED, Status.REJECTED, Status.EXPIRED
+OPEN = frozenset({PENDING, UNKNOWN, WORKING, CANCELLING})
+
+TRANSITIONS: dict[tuple[Status, type[OrderReport]], Status] = {
+    (PENDING, Accepted): WORKING,
+    (PENDING, Rejected): REJECTED,
+    (PENDING, SendUnclear): UNKNOWN,
+    (PENDING, Fill): WORKING,  # the fill overtook its acknowledgement
+    (PENDING, CancelSent): CANCELLING,
+    (PENDING, Cancelled): CANCELLED,  # the venue took it off at once, its acknowledgement was lost
+    (PENDING, Expired): EXPIRED,
+    (UNKNOWN, Accepted): WORKING,
+    (UNKNOWN, Rejected): REJECTED,
+    (UNKNOWN, NotFound): REJECTED,
+    (UNKNOWN, Fill): WORKING,
+    (UNKNOWN, SendUnclear): UNKNOWN,
+    (UNKNOWN, CancelSent): UNKNOWN,  # cancelling what may exist does not make it known
+    (UNKNOWN, CancelRejected): UNKNOWN,
+    (UNKNOWN, Cancelled): CANCELLED,
+    (UNKNOWN, Expired): EXPIRED,
+    (WORKING, Accepted): WORKING,  # a second acknowledgement, from another channel
+    (WORKING, Fill): WORKING,
+    (WORKING, CancelSent): CANCELLING,
+    (WORKING, CancelRejected): WORKING,
+    (WORKING, Cancelled): CANCELLED,
+    (WORKING, Expired): EXPIRED,
+    (CANCELLING, Accepted): CANCELLING,
+    (CANCELLING, Fill): CANCELLING,
+    (CANCELLING, CancelSent): CANCELLING,
+    (CANCELLING, CancelRejected): WORKING,
+    (CANCELLING, Cancelled): CANCELLED,
+    (CANCELLING, Rejected): REJECTED,
+    (CANCELLING, Expired): EXPIRED,
+    (CANCELLING, SendUnclear): UNKNOWN,
+    (CANCELLED, Fill): CANCELLED,  # the fill crossed our cancel on the wire
+    (CANCELLED, Cancelled): CANCELLED,
+    (CANCELLED, CancelRejected): CANCELLED,
+    (EXPIRED, Fill): EXPIRED,  # the fill came after the status, as some venues send them
+    (FILLED, Accepted): FILLED,  # the acknowledgement of an order that filled at once
+    (FILLED, CancelRejected): FILLED,
+    (FILLED, CancelSent): FILLED,
+}
+
+
+class Order(Struct, frozen=True):
+    """One order: what was asked, where it stands, how many lots are filled."""
+
+    command: NewOrder
+    status: Status = Status.PENDING
+    filled_lots: int = 0
+
+    @property
+    def open_lots(self) -> int:
+        """Lots that may still fill, unsigned; 0 once the order is closed."""
+        return self.command.lots - self.filled_lots if self.status in OPEN else 0
+
+    def on(self, report: OrderReport) -> "Order":
+        """The order after `report`; `IllegalTransition` for what the table does not hold, and for an overfill."""
+        status = TRANSITIONS.get((self.status, type(report)))
+        name = self.command.client_order_id
+        if status is None:
+            raise IllegalTransition(f"order {name}: {type(report).__name__} while {self.status.value}")
+        filled = self.filled_lots + (report.lots if isinstance(report, Fill) else 0)
+        if filled > self.command.lots:
+            raise IllegalTransition(f"order {name}: filled {filled} of {self.command.lots} lots")
+        return replace(self, status=FILLED if filled == self.command.lots else status, filled_lots=filled)

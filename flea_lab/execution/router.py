@@ -1,0 +1,60 @@
+"""Approved intents into orders: whole lots, whole ticks, one client order id each."""
+
+from collections.abc import Mapping
+
+from flea_lab.compiled import compiled
+from flea_lab.execution.blotter import Blotter
+from flea_lab.model.instrument import Instrument
+from flea_lab.model.trading import Approved, CancelOrder, NewOrder
+from flea_lab.money import lots_for, value_uusd
+
+
+@compiled
+def quantise(size: int, ticks: int, num: int, den: int, min_notional: int) -> int:
+    """Whole lots for `size` signed micro-dollars at `ticks`; 0 when that is less than the smallest order.
+
+    A limit order without a price is priced at the decision's close, so lots are counted there for every order type.
+    """
+    lots = lots_for(size, ticks, num, den)
+    if lots == 0 or abs(value_uusd(lots, ticks, num, den)) < min_notional:
+        return 0
+    return lots
+
+
+class Router:
+    """Mints orders and keeps the blotter."""
+
+    def __init__(self, instruments: Mapping[str, Instrument], prefix: str) -> None:
+        self.blotter = Blotter()
+        self._instruments = instruments
+        self._prefix = prefix
+        self._minted = 0
+
+    def on(self, approved: Approved) -> NewOrder | None:
+        """The order for an approved intent, registered as pending; None when it is below the smallest order."""
+        intent = approved.intent
+        grid = self._instruments[intent.symbol]
+        size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
+        lots = quantise(size, intent.price_ticks, grid.unit_num, grid.unit_den, grid.min_notional_uusd)
+        if lots == 0:
+            return None
+        self._minted += 1
+        order = NewOrder(
+            client_order_id=f"{self._prefix}-{self._minted}",
+            symbol=intent.symbol,
+            side=intent.side,
+            lots=abs(lots),
+            price_ticks=intent.price_ticks,
+            order_type=intent.order_type,
+            ts_event=intent.ts_event,
+            intent=intent,
+        )
+        self.blotter.register(order)
+        return order
+
+    def cancel_all(self, ts_event: int) -> tuple[CancelOrder, ...]:
+        """A cancel for every order that may still trade, unknown ones included."""
+        return tuple(
+            CancelOrder(client_order_id=o.command.client_order_id, symbol=o.command.symbol, ts_event=ts_event)
+            for o in self.blotter.open_orders()
+        )

@@ -1,0 +1,91 @@
+"""Several kernels stepped together: the alphas of one desk on one symbol, in one compiled call."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flea_lab.compiled import compiled_afresh
+from flea_lab.settings import Settings
+from flea_lab.signal.kernel import Bar, Floats, Kernel
+
+Sizes = npt.NDArray[np.int64]
+
+
+class Ensemble:
+    """The alphas of a desk: kernels in a fixed order, compiled into one step once a process.
+
+    The step is `step(mem, sizes, prow, bar, opinions)`: `mem` of shape `(n_alphas, width)` holds each kernel's state
+    and memory in its first `sizes[k]` floats, `prow` of shape `(n_alphas, n_params)` its parameters, `opinions` of
+    shape `(n_alphas, 2)` receives direction and confidence.
+    """
+
+    def __init__(self, kernels: Sequence[Kernel]) -> None:
+        self.kernels = tuple(kernels)
+        self.step = _step(tuple(_Identity(kernel) for kernel in kernels))
+
+    def rows(self, params: Sequence[Settings]) -> Floats:
+        """Parameters of every kernel, shape `(n_alphas, n_params)`, padded with zeros."""
+        return _padded([kernel.row(p) for kernel, p in zip(self.kernels, params, strict=True)])
+
+    def start(self, params: Sequence[Settings]) -> tuple[Floats, Sizes]:
+        """State before the first bar, shape `(n_alphas, width)`, and the floats each kernel uses of it."""
+        starts = [kernel.start(p) for kernel, p in zip(self.kernels, params, strict=True)]
+        return _padded(starts), np.array([len(start) for start in starts], dtype=np.int64)
+
+
+def warmup(kernels: Sequence[Kernel], params: Sequence[Settings]) -> int:
+    """Bars up to and including the first on which every kernel can be ready."""
+    return max((k.warmup(p) for k, p in zip(kernels, params, strict=True) if k.warmup is not None), default=1)
+
+
+def _padded(rows: list[Floats]) -> Floats:
+    out = np.zeros((len(rows), max((len(row) for row in rows), default=0)))
+    for k, row in enumerate(rows):
+        out[k, : len(row)] = row
+    return out
+
+
+class _Identity:
+    """A kernel as a key: equal when name and source are."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.key = (kernel.name, kernel.source, id(kernel.step))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other.key == self.key
+
+
+@functools.cache
+def _step(kernels: tuple[_Identity, ...]) -> Callable[..., Any]:
+    return _chain([key.kernel for key in kernels], 0)
+
+
+def _chain(kernels: list[Kernel], k: int) -> Callable[..., Any]:
+    """Kernel `k` and all after it as one compiled step; the position in the chain is a compile-time constant."""
+    if k == len(kernels):
+
+        @compiled_afresh
+        def end(mem: Floats, sizes: Sizes, prow: Floats, bar: Bar, opinions: Floats) -> None:
+            return
+
+        return end
+
+    run = kernels[k].run
+    direction, confidence = kernels[k].columns
+    rest = _chain(kernels, k + 1)
+
+    @compiled_afresh
+    def step(mem: Floats, sizes: Sizes, prow: Floats, bar: Bar, opinions: Floats) -> None:
+        run(mem[k, : sizes[k]], bar, prow[k])
+        opinions[k, 0] = mem[k, direction]
+        opinions[k, 1] = mem[k, confidence]
+        rest(mem, sizes, prow, bar, opinions)
+
+    return step

@@ -1,0 +1,103 @@
+"""The desk: closed candles in, order intents out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flea_lab.model.trading import OrderIntent, Signal
+from flea_lab.money import USD
+from flea_lab.settings import Settings
+from flea_lab.signal.ensemble import Ensemble
+from flea_lab.signal.kernel import Bar, Floats, Kernel
+from flea_lab.strategy.combine import combine
+from flea_lab.strategy.params import Combination, Sizing
+from flea_lab.strategy.sizing import INCREMENT, TARGET, intent_uusd, order_type, urgency
+
+MODES = {"increment": INCREMENT, "target": TARGET}
+
+
+class Desk:
+    """Alphas over several symbols, combined per symbol, sized on one account."""
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        kernels: Sequence[Kernel],
+        params: Sequence[Settings],
+        weights: Floats,
+        combination: Combination,
+        sizing: Sizing,
+        initial_uusd: int,
+    ) -> None:
+        ensemble = Ensemble(kernels)
+        self._kernels, self._step, self._rows = ensemble.kernels, ensemble.step, ensemble.rows(params)
+        self._sizes = ensemble.start(params)[1]
+        self._mem = {symbol: ensemble.start(params)[0] for symbol in symbols}
+        self._opinions = {symbol: np.full((len(kernels), 2), np.nan) for symbol in symbols}
+        self._weights = weights
+        self.combination = combination
+        self.sizing = sizing
+        self._mode = MODES[sizing.mode]
+        self._initial_uusd = initial_uusd
+
+    def step(self, symbol: str, bar: Bar) -> float:
+        """Steps every alpha of `symbol` once; returns the conviction in [-1, 1], NaN while an alpha is not ready."""
+        opinions = self._opinions[symbol]
+        self._step(self._mem[symbol], self._sizes, self._rows, bar, opinions)
+        return combine(opinions, self._weights, self.combination.min_confidence)
+
+    def intent(
+        self, symbol: str, conviction: float, ts_event: int, price_ticks: int, equity: int, position: int
+    ) -> OrderIntent | None:
+        """What the desk wants at `conviction`, or None. `equity` and signed `position` in micro-dollars."""
+        sizing = self.sizing
+        size = intent_uusd(
+            self._mode,
+            equity if sizing.basis == "live" else self._initial_uusd,
+            sizing.base_fraction,
+            sizing.rebalance_band,
+            conviction,
+            self.combination.min_conviction,
+            position,
+        )
+        if size == 0:
+            return None
+        opinions = self._opinions[symbol]
+        return OrderIntent(
+            symbol=symbol,
+            side="buy" if size > 0 else "sell",
+            size_usd=abs(size) / USD,
+            order_type=order_type(conviction, sizing.market_above),
+            urgency=urgency(conviction, sizing.high_urgency_above),
+            signal_sources=tuple(
+                kernel.name
+                for kernel, opinion in zip(self._kernels, opinions, strict=True)
+                if opinion[1] >= self.combination.min_confidence
+            ),
+            ts_event=ts_event,
+            price_ticks=price_ticks,
+            size_uusd=abs(size),
+            conviction=conviction,
+        )
+
+    def opinions(self, symbol: str) -> Floats:
+        """Direction and confidence of every alpha after the last bar, shape `(n_alphas, 2)`; a view, not a copy."""
+        return self._opinions[symbol]
+
+    def signals(self, symbol: str) -> tuple[Signal, ...]:
+        """Every alpha's last opinion as a message, rounded to 4 places; those not ready are left out."""
+        found = []
+        for k, kernel in enumerate(self._kernels):
+            state = kernel.state(*self._mem[symbol][k, : kernel.n_state].tolist())
+            if state.direction != state.direction:
+                continue
+            found.append(
+                Signal(
+                    symbol=symbol,
+                    direction=round(state.direction, 4),
+                    confidence=round(state.confidence, 4),
+                    source=kernel.name,
+                    metadata={name: round(getattr(state, name), 4) for name in kernel.shown},
+                )
+            )
+        return tuple(found)
