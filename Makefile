@@ -47,10 +47,9 @@ test: lint types  ## lint, types, tests and notebooks; no network
 	export FLEA_OFFLINE=1 FLEA_HOME="$$home" JUPYTER_PLATFORM_DIRS=1; \
 	echo "$(PYTEST) -n $(WORKERS) --dist loadfile tests"; \
 	$(PYTEST) -n $(WORKERS) --dist loadfile tests; \
-	if ls notebooks/explore/*.ipynb notebooks/reports/*.ipynb >/dev/null 2>&1; then \
-	  echo "$(PYTEST) --nbval-lax notebooks"; \
-	  $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -n $(WORKERS) --dist loadfile \
-	    notebooks/explore notebooks/reports; \
+	if [ -n "$$(find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')" ]; then \
+	  echo "$(PYTEST) --nbval-lax -n $(WORKERS) --dist loadfile notebooks"; \
+	  $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -n $(WORKERS) --dist loadfile notebooks; \
 	fi
 
 lint: .venv/.ok  ## ruff over code and notebooks
