@@ -13,7 +13,7 @@ import numpy.typing as npt
 from flea_lab.compiled import compiled
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Account, Fill
-from flea_lab.money import nearest, share_uusd, value_uusd
+from flea_lab.money import nearest, value_uusd
 
 # Columns of the book. LOTS is signed; PENDING the signed lots of orders not yet filled; MARK the last close in ticks;
 # NUM / DEN the micro-dollars of one lot at one tick; COST the signed price paid for the open position; TRIP the net
@@ -102,10 +102,10 @@ def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int, reference: i
 
 
 @compiled
-def apply_funding(book: Book, s: int, rate_e8: int) -> int:
+def apply_funding(book: Book, s: int, rate: float) -> int:
     """Settles one funding payment on row `s` at its mark; returns the change in cash (longs pay a positive rate)."""
     value = value_uusd(book[s, LOTS], book[s, MARK], book[s, NUM], book[s, DEN])
-    paid = share_uusd(value, rate_e8)
+    paid = int(round(value * rate))
     book[s, FUNDING] += paid
     return -paid
 
@@ -127,15 +127,14 @@ class Ledger:
         self.book[self.row[symbol], PENDING] += lots
 
     def fill(self, fill: Fill) -> None:
-        """Books an execution; what it fills is no longer pending."""
+        """Books an execution. What it fills stays pending until the blotter says otherwise (`pend`)."""
         lots = fill.lots if fill.side == "buy" else -fill.lots
         s = self.row[fill.symbol]
-        self.book[s, PENDING] -= lots
         self.cash_uusd += apply_fill(self.book, s, lots, fill.price_ticks, fill.fee_uusd, fill.reference_ticks)
 
-    def fund(self, symbol: str, rate_e8: int) -> int:
+    def fund(self, symbol: str, rate: float) -> int:
         """Settles funding on `symbol`; returns what was received (negative: paid), in micro-dollars."""
-        change = apply_funding(self.book, self.row[symbol], rate_e8)
+        change = apply_funding(self.book, self.row[symbol], rate)
         self.cash_uusd += change
         return change
 

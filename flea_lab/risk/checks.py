@@ -11,6 +11,7 @@ from msgspec import Meta, field
 
 from flea_lab.compiled import compiled
 from flea_lab.model.market import DAY_NS
+from flea_lab.money import E8
 from flea_lab.settings import Fraction, Settings, Usd
 
 PASSED = 0
@@ -95,6 +96,14 @@ def advance(gate: GateState, ts_ns: int, equity: int, max_daily_loss: float, max
     fall = (gate[PEAK] - equity) / gate[PEAK] if gate[PEAK] > 0 else np.nan
     if not fall <= max_drawdown:
         gate[DRAWDOWN_LATCH] = 1
+
+
+@compiled
+def worst_uusd(size: int, slippage_e8: int) -> float:
+    """Absolute micro-dollars of an order at the worst price it is expected to pay; `size` signed, a buy pays up."""
+    if size > 0:
+        return size * (1.0 + slippage_e8 / E8)
+    return abs(size) * 1.0
 
 
 @compiled

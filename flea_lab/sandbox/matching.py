@@ -1,0 +1,66 @@
+"""Order matching, pure. `next_open`: every order fills whole at the next bar's open plus slippage."""
+
+from collections.abc import Mapping
+
+from flea_lab.compiled import compiled
+from flea_lab.model.instrument import Instrument
+from flea_lab.model.trading import Accepted, CancelOrder, Cancelled, Command, Fill, NewOrder, OrderReport
+from flea_lab.money import E8, share_uusd, value_uusd
+
+
+@compiled
+def fill_ticks(open_ticks: int, buy: bool, slippage_e8: int) -> int:
+    """The open moved against the order by `slippage_e8` hundred-millionths, away to a whole tick; at least one tick."""
+    slip = (open_ticks * slippage_e8 + E8 - 1) // E8
+    return open_ticks + slip if buy else max(open_ticks - slip, 1)
+
+
+@compiled
+def fee_uusd(lots: int, ticks: int, num: int, den: int, fee_e8: int) -> int:
+    """The fee on a fill in whole micro-dollars; `lots` of either sign."""
+    return share_uusd(abs(value_uusd(lots, ticks, num, den)), fee_e8)
+
+
+class NextOpenMatching:
+    """The simulated exchange of research: no depth, no queue, whole fills at the next open of the order's symbol."""
+
+    def __init__(self, instruments: Mapping[str, Instrument], fee_e8: int, slippage_e8: int) -> None:
+        self._instruments = instruments
+        self._fee_e8, self._slippage_e8 = fee_e8, slippage_e8
+        self._resting: dict[str, list[NewOrder]] = {symbol: [] for symbol in instruments}
+
+    def on(self, command: Command, ts_event: int) -> tuple[OrderReport, ...]:
+        """What the exchange answers at once; commands that are not for an exchange are ignored."""
+        match command:
+            case NewOrder():
+                self._resting[command.symbol].append(command)
+                return (Accepted(client_order_id=command.client_order_id, ts_event=ts_event),)
+            case CancelOrder():
+                orders = self._resting[command.symbol]
+                kept = [order for order in orders if order.client_order_id != command.client_order_id]
+                if len(kept) < len(orders):
+                    self._resting[command.symbol] = kept
+                    return (Cancelled(client_order_id=command.client_order_id, ts_event=ts_event),)
+        return ()
+
+    def open(self, symbol: str, open_ticks: int, ts_event: int) -> tuple[Fill, ...]:
+        """Fills of everything resting in `symbol`, at its bar's open."""
+        orders = self._resting[symbol]
+        if not orders:
+            return ()
+        self._resting[symbol] = []
+        return tuple(self._fill(order, open_ticks, ts_event) for order in orders)
+
+    def _fill(self, order: NewOrder, open_ticks: int, ts_event: int) -> Fill:
+        grid = self._instruments[order.symbol]
+        ticks = fill_ticks(open_ticks, order.side == "buy", self._slippage_e8)
+        return Fill(
+            client_order_id=order.client_order_id,
+            ts_event=ts_event,
+            symbol=order.symbol,
+            side=order.side,
+            lots=order.lots,
+            price_ticks=ticks,
+            fee_uusd=fee_uusd(order.lots, ticks, grid.unit_num, grid.unit_den, self._fee_e8),
+            reference_ticks=open_ticks,
+        )
