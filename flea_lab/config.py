@@ -34,6 +34,17 @@ Symbol = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
 
 
+def _epoch_ms(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{name} = {text!r} is not an ISO date or time, such as 2025-05-05T12:00") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return int(moment.timestamp() * 1000)
+
+
 class Costs(Settings, frozen=True, kw_only=True):
     """What a fill costs, in basis points of its value, and whether funding is charged."""
 
@@ -234,14 +245,3 @@ def _plain(values: Any) -> Any:
     if isinstance(values, (list, tuple)):
         return [_plain(value) for value in values]
     return values.item() if isinstance(values, np.generic) else values
-
-
-def _epoch_ms(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{name} = {text!r} is not an ISO date or time, such as 2025-05-05T12:00") from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return int(moment.timestamp() * 1000)
