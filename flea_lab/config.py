@@ -100,7 +100,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out; `from_dict` of them is this config again."""
-        values: dict[str, Any] = msgspec.to_builtins(self)
+        values: dict[str, Any] = _plain(msgspec.to_builtins(self))
         return values
 
     def decision_dict(self) -> dict[str, Any]:
