@@ -14,7 +14,6 @@ the dataset as it was.
 import fcntl
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -255,16 +254,19 @@ def _decode(file: Path) -> pd.DataFrame:
 
 
 def _write_bytes(file: Path, content: bytes) -> None:
-    """`file` with `content`, whole or not at all: written beside it, flushed, then renamed over it."""
-    handle, temp = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".part")
+    """`file` with `content`, whole or not at all: written beside it, flushed, then renamed over it.
+
+    The caller holds the folder's lock, so the name beside it is nobody else's.
+    """
+    temp = file.with_name(f"{file.name}.part")
     try:
-        with os.fdopen(handle, "wb") as out:
+        with temp.open("wb") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
         os.replace(temp, file)
     except BaseException:
-        Path(temp).unlink(missing_ok=True)
+        temp.unlink(missing_ok=True)
         raise
 
 

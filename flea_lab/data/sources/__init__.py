@@ -1,0 +1,1 @@
+"""What turns somebody's file, or no file at all, into the canonical form."""

@@ -1,0 +1,208 @@
+"""Somebody's candle or funding file in canonical form, with a statement of what was recognised in it."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from flea_lab.data.dataset import Dataset, check_name
+from flea_lab.data.frames import (
+    MINUTE_MS,
+    Int64s,
+    canonical,
+    canonical_funding,
+    check_candles,
+    check_funding,
+    spacing_ms,
+    span,
+)
+from flea_lab.data.sources.recognise import Guess, guess, mapping, symbol_of, times_ms
+from flea_lab.data.sources.table import read_table, stem
+from flea_lab.errors import DataError
+from flea_lab.model.market import INTERVAL_MS
+
+VENUES = {
+    "binance_um": ("Binance", "perp"),
+    "binance_cm": ("Binance", "coin-margined perp"),
+    "binance_spot": ("Binance", "spot"),
+    "bybit_linear": ("Bybit", "perp"),
+    "hyperliquid": ("Hyperliquid", "perp"),
+    "bitstamp": ("Bitstamp", "spot"),
+}
+"""How reports name a venue: its name and its kind of market."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One candle file: its canonical `frame` and what was recognised.
+
+    `columns` maps canonical names to the file's; `time_unit` is "s", "ms", "us", "ns" or "datetime"; `interval_from`
+    is "flag", "name" or "spacing"; `sha256` is of the file's bytes.
+    """
+
+    file: str
+    sha256: str
+    dataset: Dataset
+    frame: pd.DataFrame
+    columns: dict[str, str]
+    time_unit: str
+    interval_from: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImportedFunding:
+    """One funding file: a funding frame per symbol, and what was recognised. `venue` is None where nothing tells."""
+
+    file: str
+    sha256: str
+    venue: str | None
+    frames: dict[str, pd.DataFrame]
+    columns: dict[str, str]
+    time_unit: str
+    notes: tuple[str, ...]
+
+
+def source_label(dataset: Dataset, symbols: tuple[str, ...] = ()) -> str:
+    """How reports name recorded bars.
+
+    >>> source_label(Dataset("binance_um", "BTCUSDT", "1m"))
+    'Binance BTCUSDT perp 1m'
+    """
+    name, market = VENUES.get(dataset.venue, (dataset.venue, ""))
+    return " ".join(part for part in (name, ", ".join(symbols or (dataset.symbol,)), market, dataset.interval) if part)
+
+
+def read_candle_file(
+    path: Path, *, interval: str | None = None, symbol: str | None = None, venue: str | None = None
+) -> Imported:
+    """The candles in `path` and what was recognised; what is given wins over what the name or the content says.
+
+    Refuses a file that cannot be read, a column, venue, symbol or interval that cannot be told, and bars that are not
+    as `frames` draws them, naming the row (from 0), its time and the value.
+    """
+    path = Path(path)
+    table, content, notes = read_table(path)
+    columns = mapping(table, ("ts", "open", "high", "low", "close", "volume"), ("buy_volume",), path.name)
+    if table.empty:
+        raise DataError(f"{path.name}: no bars")
+    ts, unit, time_notes = times_ms(table[columns["ts"]], path.name)
+    named = _named(table, guess(stem(path)), path.name)
+    known, source = _interval(interval, named.interval, ts, path.name)
+    dataset = Dataset(
+        _told(venue, named.venue, "venue", path.name), _told(symbol, named.symbol, "symbol", path.name), known
+    )
+    raw = pd.DataFrame({"ts": ts} | {name: table[column] for name, column in columns.items() if name != "ts"})
+    frame = canonical(raw, path.name)
+    check_candles(frame, known, path.name)
+    return Imported(
+        file=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        dataset=dataset,
+        frame=frame,
+        columns=columns,
+        time_unit=unit,
+        interval_from=source,
+        notes=(*notes, *time_notes),
+    )
+
+
+def read_funding(path: Path, *, venue: str | None = None, symbol: str | None = None) -> ImportedFunding:
+    """The funding rates in `path`, by symbol; times are rounded to the minute.
+
+    A file of several venues needs `venue`; a file without a symbol column needs `symbol` or a name that tells it.
+    """
+    path = Path(path)
+    table, content, notes = read_table(path)
+    columns = mapping(table, ("ts", "funding_rate"), (), path.name)
+    if "venue" in table.columns:
+        table, venue = _one_venue(table, venue, path.name)
+    if table.empty:
+        raise DataError(f"{path.name}: no funding rates")
+    ts, unit, time_notes = times_ms(table[columns["ts"]], path.name)
+    named = guess(stem(path))
+    if "symbol" in table.columns:
+        symbols = table["symbol"].astype(str).map(symbol_of).to_numpy()
+    else:
+        symbols = np.full(len(table), _told(symbol, named.symbol, "symbol", path.name))
+    rounded = (ts + MINUTE_MS // 2) // MINUTE_MS * MINUTE_MS
+    raw = pd.DataFrame({"ts": rounded, "funding_rate": table[columns["funding_rate"]].to_numpy()})
+    frames = {}
+    for one in dict.fromkeys(symbols):
+        check_name(one, "symbol")
+        if symbol is None or one == symbol:
+            place = f"{path.name} {one}"
+            frames[one] = canonical_funding(raw[symbols == one], place)
+            check_funding(frames[one], place)
+    if not frames:
+        raise DataError(f"{path.name}: no symbol {symbol!r}, it holds {', '.join(dict.fromkeys(symbols))}")
+    return ImportedFunding(
+        file=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        venue=venue or _funding_venue(path),
+        frames=frames,
+        columns=columns,
+        time_unit=unit,
+        notes=(*notes, *time_notes),
+    )
+
+
+def read_funding_file(path: Path, *, venue: str | None = None) -> dict[str, pd.DataFrame]:
+    """The funding frame of each symbol in `path`."""
+    return read_funding(path, venue=venue).frames
+
+
+def holds_funding(path: Path) -> bool:
+    """Whether the columns of `path` say funding rather than candles."""
+    table, _, _ = read_table(Path(path))
+    return "funding_rate" in mapping(table, (), ("funding_rate",), path.name)
+
+
+def _told(given: str | None, guessed: str | None, what: str, place: str) -> str:
+    told = given or guessed
+    if not told:
+        raise DataError(f"{place}: the {what} cannot be told from its name or content, pass --{what}")
+    return told
+
+
+def _named(table: pd.DataFrame, named: Guess, place: str) -> Guess:
+    """What the name says, the symbol from the file's own column where it has one."""
+    if "symbol" not in table.columns:
+        return named
+    symbols = table["symbol"].astype(str).unique()
+    if len(symbols) > 1:
+        raise DataError(f"{place}: {len(symbols)} symbols ({', '.join(symbols[:5])}) where a candle file has one")
+    return named._replace(symbol=symbol_of(symbols[0]))
+
+
+def _interval(given: str | None, named: str | None, ts: Int64s, place: str) -> tuple[str, str]:
+    """The interval and whether the flag, the name or the spacing told it."""
+    told = given or named
+    if told:
+        if told not in INTERVAL_MS:
+            raise DataError(f"{place}: unknown interval {told!r}, known are {', '.join(INTERVAL_MS)}")
+        return told, "flag" if given else "name"
+    spacing = spacing_ms(ts)
+    if spacing is None:
+        raise DataError(f"{place}: the interval cannot be told from a single time, pass --interval")
+    if span(spacing) not in INTERVAL_MS:
+        raise DataError(f"{place}: bars are {span(spacing)} apart, which is none of {', '.join(INTERVAL_MS)}")
+    return span(spacing), "spacing"
+
+
+def _one_venue(table: pd.DataFrame, venue: str | None, place: str) -> tuple[pd.DataFrame, str]:
+    venues = [str(one) for one in table["venue"].unique()]
+    wanted = venue or (venues[0] if len(venues) == 1 else None)
+    if wanted is None:
+        raise DataError(f"{place}: {len(venues)} venues in one file ({', '.join(venues)}), pass --venue")
+    if wanted not in venues:
+        raise DataError(f"{place}: no venue {wanted!r}, it holds {', '.join(venues)}")
+    return table[table["venue"] == wanted].reset_index(drop=True), wanted
+
+
+def _funding_venue(path: Path) -> str | None:
+    """The venue in a name such as binance_um_funding_8h_2025.parquet."""
+    before, found, _ = stem(path).partition("_funding")
+    return before if found and before else None
