@@ -11,7 +11,7 @@ FLOORS = {
     2: ("model",),
     3: ("signal",),
     4: ("strategy", "risk", "execution", "venue", "data", "ledger"),
-    5: ("core", "config", "sandbox", "runs", "promotion", "trials"),
+    5: ("core", "config", "decision", "sandbox", "runs", "promotion", "trials"),
     6: ("backtest", "live"),
     7: ("wiring",),
     8: ("research", "testing", "sim"),
