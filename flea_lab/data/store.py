@@ -48,7 +48,8 @@ class CandleStore:
         """The dataset after `frame` was added to what is stored.
 
         Bars that are stored already must be equal; where they are not, the first differing one is refused, or, with
-        `replace`, the new one taken. Synthetic and recorded bars never mix. Nothing changes when anything fails.
+        `replace`, the new one taken. Synthetic and recorded bars never mix; of a synthetic market, `replace` takes all
+        bars anew. Nothing changes when anything fails.
         """
         frame = canonical(frame, str(key))
         check_candles(frame, key.interval, str(key))
@@ -57,8 +58,7 @@ class CandleStore:
             old = self._manifest(key)
             named = old.partitions if old else ()
             if old is not None:
-                _check_kind(old, origin)
-                frame = merged(self._load(key, named), frame, str(key), replace=replace)
+                frame = _joined(old, self._load(key, named), frame, origin, replace)
                 check_candles(frame, key.interval, str(key))
             try:
                 parts = tuple(_write_part(folder, month, rows) for month, rows in _by_month(frame))
@@ -66,7 +66,7 @@ class CandleStore:
                     dataset=key,
                     source=origin.source,
                     synthetic=origin.synthetic,
-                    origins=_with_origin(old.origins if old else (), origin),
+                    origins=_origins(old, origin),
                     partitions=parts,
                 )
                 _write_bytes(folder / "dataset.json", _json(stored))
@@ -194,10 +194,25 @@ class CandleStore:
         return pd.concat(frames, ignore_index=True)
 
 
-def _check_kind(old: Stored, origin: Origin) -> None:
+def _joined(old: Stored, stored: pd.DataFrame, new: pd.DataFrame, origin: Origin, replace: bool) -> pd.DataFrame:
+    """The rows that a dataset holds after `new` came to what is stored."""
     if old.synthetic != origin.synthetic:
         kinds = ("recorded", "synthetic")
         raise DataError(f"{old.dataset} holds {kinds[old.synthetic]} bars, {kinds[origin.synthetic]} ones cannot join")
+    if not origin.synthetic:
+        return merged(stored, new, str(old.dataset), replace=replace)
+    if not replace and content_digest(stored) != content_digest(new):
+        raise DataError(
+            f"{old.dataset} holds another {old.source}, {iso(old.first_ms)} to {iso(old.last_ms)}: "
+            f"pass --replace, or another --venue name"
+        )
+    return new
+
+
+def _origins(old: Stored | None, origin: Origin) -> tuple[Origin, ...]:
+    if old is None or origin.synthetic:
+        return (origin,)
+    return old.origins if origin in old.origins else (*old.origins, origin)
 
 
 def _json(note: Stored | StoredFunding) -> bytes:
@@ -208,10 +223,6 @@ def _by_month(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     months = frame["ts"].to_numpy().astype("datetime64[ms]").astype("datetime64[M]")
     for month in np.unique(months):
         yield str(month), frame[months == month].reset_index(drop=True)
-
-
-def _with_origin(origins: tuple[Origin, ...], origin: Origin) -> tuple[Origin, ...]:
-    return origins if origin in origins else (*origins, origin)
 
 
 def _write_part(folder: Path, month: str, rows: pd.DataFrame) -> Partition:
