@@ -58,6 +58,15 @@ def gross_uusd(book: Book) -> int:
 
 
 @compiled
+def held_uusd(book: Book) -> int:
+    """Sum of absolute position values, orders not counted."""
+    total = 0
+    for s in range(book.shape[0]):
+        total += abs(value_uusd(book[s, LOTS], book[s, MARK], book[s, NUM], book[s, DEN]))
+    return total
+
+
+@compiled
 def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int, reference: int) -> int:
     """Books `lots` (signed) at `ticks` with `fee` in row `s`; returns the change in cash.
 

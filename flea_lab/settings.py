@@ -7,7 +7,7 @@ for values that came from a person.
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -57,6 +57,8 @@ def _explain(text: str, values: Any, kind: Any, place: str) -> str:
         where = f"{path}.{missing.group(1)}" if path else missing.group(1)
         return f"{where}: required but missing (in {place})"
     found = _value_at(values, path)
+    if reason.startswith("invalid enum value"):
+        reason = f"must be one of {', '.join(map(repr, _choices(kind, path)))}"
     if isinstance(found, Mapping):
         return f"{path + ': ' if path else ''}{reason} (in {place})"
     return f"{path or 'value'} = {found!r}: {reason} (in {place})"
@@ -83,13 +85,21 @@ def _value_at(values: Any, path: str) -> Any:
 
 
 def _fields_at(kind: Any, path: str) -> list[str]:
+    kind = _type_at(kind, path)
+    return [f.encode_name for f in msgspec.structs.fields(kind)] if _is_struct(kind) else []
+
+
+def _choices(kind: Any, path: str) -> tuple[Any, ...]:
+    return get_args(_type_at(kind, path))
+
+
+def _type_at(kind: Any, path: str) -> Any:
     for step in _steps(path):
         if step.isdigit() or step == "...":
-            kind = getattr(kind, "__args__", (kind,))[0]
-            continue
-        kind = msgspec.structs.fields(kind)[[f.encode_name for f in msgspec.structs.fields(kind)].index(step)].type
-        kind = kind.__args__[0] if getattr(kind, "__args__", None) and not _is_struct(kind) else kind
-    return [f.encode_name for f in msgspec.structs.fields(kind)] if _is_struct(kind) else []
+            kind = get_args(kind)[0]
+        elif _is_struct(kind):
+            kind = next(f.type for f in msgspec.structs.fields(kind) if f.encode_name == step)
+    return kind
 
 
 def _is_struct(kind: Any) -> bool:

@@ -1,0 +1,1 @@
+"""The research drivers: a compiled sweep, and the core replayed over recorded events."""

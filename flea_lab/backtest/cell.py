@@ -1,0 +1,109 @@
+"""One combination of parameters as the flat numbers that the fold reads."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from flea_lab.backtest.market import Ints
+from flea_lab.config import Alphas, RunConfig
+from flea_lab.ledger import Book, empty_book
+from flea_lab.money import USD, rate_e8
+from flea_lab.settings import Settings
+from flea_lab.signal.ensemble import Ensemble
+from flea_lab.signal.kernel import Floats, Kernel
+from flea_lab.signal.registry import builtin_kernels
+from flea_lab.strategy.desk import MODES
+
+
+class Rules(NamedTuple):
+    """Everything but the signals, as floats; whole numbers stay exact below 2**53. Money in micro-dollars."""
+
+    min_confidence: float
+    min_conviction: float
+    mode: float
+    live_basis: float
+    base_fraction: float
+    band: float
+    max_daily_loss: float
+    max_drawdown: float
+    max_concentration: float
+    of_exposure: float
+    max_order: float
+    vpin_applied: float
+    vpin_limit: float
+    fee_e8: float
+    slippage_e8: float
+    initial: float
+
+
+N_RULES = len(Rules._fields)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination: rules `(N_RULES,)`, weights `(k,)`, parameters `(k, p)`, start states `(k, width)` and their
+    sizes `(k,)`; for the VPIN guard parameters `(n_symbols, 2)` and start states; the empty book."""
+
+    rules: Floats
+    weights: Floats
+    prow: Floats
+    mem: Floats
+    sizes: Ints
+    vpin_prow: Floats
+    vpin_mem: Floats
+    book: Book
+    warmup: int
+
+
+def vpin_kernel() -> Kernel:
+    """The kernel whose value the VPIN guard reads."""
+    return builtin_kernels()["vpin"]
+
+
+def vpin_params(config: RunConfig) -> dict[str, Settings]:
+    """Parameters of the VPIN guard by symbol; empty when the config declares that there is no input."""
+    gate = config.risk.vpin
+    if gate.source == "absent":
+        return {}
+    values = {s: {"bucket_volume": gate.bucket_volume[s], "window": gate.window} for s in config.symbols}
+    return {s: vpin_kernel().load(v, f"risk.vpin of {s}") for s, v in values.items()}
+
+
+def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
+    """The numbers of `config`."""
+    sizing, risk, costs = config.sizing, config.risk, config.costs
+    rules = Rules(
+        min_confidence=config.combination.min_confidence,
+        min_conviction=config.combination.min_conviction,
+        mode=MODES[sizing.mode],
+        live_basis=sizing.basis == "live",
+        base_fraction=sizing.base_fraction,
+        band=sizing.rebalance_band,
+        max_daily_loss=risk.max_daily_loss,
+        max_drawdown=risk.max_drawdown,
+        max_concentration=risk.max_concentration,
+        of_exposure=risk.concentration_of == "exposure",
+        max_order=risk.max_order_usd * 1e6,
+        vpin_applied=risk.vpin.source != "absent",
+        vpin_limit=risk.vpin.limit,
+        fee_e8=rate_e8(costs.fee_bps),
+        slippage_e8=rate_e8(costs.slippage_bps),
+        initial=round(config.initial_cash_usd * USD),
+    )
+    ensemble = Ensemble(alphas.kernels)
+    mem, sizes = ensemble.start(alphas.params)
+    kernel, params = vpin_kernel(), vpin_params(config)
+    rows = [kernel.row(p) for p in params.values()] or [np.zeros(kernel.n_params)] * len(config.symbols)
+    starts = [kernel.start(p) for p in params.values()] or [np.zeros(kernel.n_state)] * len(config.symbols)
+    return Cell(
+        rules=np.array([float(value) for value in rules]),
+        weights=alphas.weights,
+        prow=ensemble.rows(alphas.params),
+        mem=mem,
+        sizes=sizes,
+        vpin_prow=np.array(rows),
+        vpin_mem=np.array(starts),
+        book=empty_book([config.instruments[symbol] for symbol in config.symbols]),
+        warmup=alphas.warmup,
+    )

@@ -1,0 +1,159 @@
+"""Several symbols' candles and funding on one time axis: what a sweep folds and a replay plays."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from flea_lab.config import Alphas, RunConfig
+from flea_lab.errors import DataError
+from flea_lab.model.market import MS_NS
+from flea_lab.signal.kernel import FIELDS, Floats
+
+Ints = npt.NDArray[np.int64]
+OHLCV = ("open", "high", "low", "close", "volume")
+
+
+@dataclass(frozen=True)
+class Market:
+    """Aligned arrays of one run; all read-only.
+
+    `open_ms` `(n,)` is every bar open that any symbol has. `bars` `(n_symbols, n, 7)` in the order of `Bar`, NaN where a
+    symbol has no bar. `open_ticks`, `close_ticks` `(n_symbols, n)`, 0 where it has none. A funding settlement is charged
+    just before the opens of the first bar at or after it: `fund_at` (bar), `fund_row` (symbol), `fund_rate` (fraction),
+    `fund_ms` (its own time), sorted by bar, then time, then symbol.
+    """
+
+    symbols: tuple[str, ...]
+    interval_ms: int
+    open_ms: Ints
+    bars: Floats
+    open_ticks: Ints
+    close_ticks: Ints
+    fund_at: Ints
+    fund_row: Ints
+    fund_rate: Floats
+    fund_ms: Ints
+
+    @property
+    def n(self) -> int:
+        return len(self.open_ms)
+
+    @property
+    def close_ns(self) -> Ints:
+        """Close of every bar, ns UTC."""
+        return (self.open_ms + self.interval_ms) * MS_NS
+
+    @property
+    def bars_per_year(self) -> float:
+        """Bars in 365 days: crypto does not close."""
+        return 365.0 * 86_400_000 / self.interval_ms
+
+
+def build_market(
+    config: RunConfig, candles: Mapping[str, pd.DataFrame], funding: Mapping[str, pd.DataFrame] | None = None
+) -> Market:
+    """The market of `config` from canonical frames by symbol, already checked.
+
+    `DataError` for a missing symbol, no bars at all, or prices off the grid's range.
+    """
+    for symbol in config.symbols:
+        if symbol not in candles or len(candles[symbol]) == 0:
+            raise DataError(f"no candles for {symbol}, config {config.name!r} needs {', '.join(config.symbols)}")
+    frames = [candles[symbol] for symbol in config.symbols]
+    open_ms = np.unique(np.concatenate([frame["ts"].to_numpy(np.int64) for frame in frames]))
+    shape = (len(frames), len(open_ms))
+    bars = np.full((*shape, len(FIELDS)), np.nan)
+    open_ticks, close_ticks = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for s, (symbol, frame) in enumerate(zip(config.symbols, frames, strict=True)):
+        at = np.searchsorted(open_ms, frame["ts"].to_numpy(np.int64))
+        for column, name in enumerate(OHLCV):
+            bars[s, at, column] = frame[name].to_numpy(np.float64)
+        if "buy_volume" in frame:
+            bars[s, at, FIELDS.index("buy_volume")] = frame["buy_volume"].to_numpy(np.float64)
+        grid = config.instruments[symbol]
+        open_ticks[s] = grid.tick_array(bars[s, :, 0])
+        close_ticks[s] = grid.tick_array(bars[s, :, 3])
+    settlements = _settlements(config, open_ms, funding or {}) if config.costs.funding else _no_settlements()
+    _carry_rates(bars, settlements)
+    return _frozen(Market(config.symbols, config.interval_ms, open_ms, bars, open_ticks, close_ticks, *settlements))
+
+
+def require_inputs(market: Market, alphas: Alphas, vpin: bool) -> None:
+    """Refuses a market that lacks a bar field some kernel reads. `DataError` names field, kernel and symbol."""
+    needs: Iterable[tuple[str, str]] = [(k.name, name) for k in alphas.kernels for name in k.inputs]
+    needs = [*needs, *([("the VPIN guard", "buy_volume")] if vpin else [])]
+    for who, name in needs:
+        for s, symbol in enumerate(market.symbols):
+            column = market.bars[s, :, FIELDS.index(name)]
+            if np.isnan(column[market.close_ticks[s] > 0]).any() and name != "funding_rate":
+                raise DataError(f"{who} needs {name!r}, which the candles of {symbol} do not have")
+            if name == "funding_rate" and np.isnan(column).all():
+                raise DataError(f"{who} needs funding, which is not stored for {symbol}")
+
+
+def window(market: Market, start: int, stop: int) -> Market:
+    """Bars `start` to `stop` of a market, with the settlements that fall in them."""
+    inside = (market.fund_at >= start) & (market.fund_at < stop)
+    return _frozen(
+        Market(
+            market.symbols,
+            market.interval_ms,
+            market.open_ms[start:stop],
+            market.bars[:, start:stop],
+            market.open_ticks[:, start:stop],
+            market.close_ticks[:, start:stop],
+            market.fund_at[inside] - start,
+            market.fund_row[inside],
+            market.fund_rate[inside],
+            market.fund_ms[inside],
+        )
+    )
+
+
+def _no_settlements() -> tuple[Ints, Ints, Floats, Ints]:
+    none = np.zeros(0, np.int64)
+    return none, none, np.zeros(0), none
+
+
+def _settlements(
+    config: RunConfig, open_ms: Ints, funding: Mapping[str, pd.DataFrame]
+) -> tuple[Ints, Ints, Floats, Ints]:
+    rows: list[tuple[int, int, int, float]] = []
+    for s, symbol in enumerate(config.symbols):
+        frame = funding.get(symbol)
+        if frame is None or len(frame) == 0:
+            continue
+        ts = frame["ts"].to_numpy(np.int64)
+        rates = frame["funding_rate"].to_numpy(np.float64)
+        if not np.isfinite(rates).all():
+            raise DataError(f"funding of {symbol} at {ts[~np.isfinite(rates)][0]} ms is not a number")
+        at = np.searchsorted(open_ms, ts)
+        inside = (ts >= open_ms[0]) & (at < len(open_ms))
+        rows += zip(at[inside].tolist(), ts[inside].tolist(), [s] * int(inside.sum()), rates[inside].tolist(), strict=True)
+    rows.sort(key=lambda row: row[:3])
+    if not rows:
+        return _no_settlements()
+    at, ms, row, rate = (np.array(column) for column in zip(*rows, strict=True))
+    return at.astype(np.int64), row.astype(np.int64), rate.astype(np.float64), ms.astype(np.int64)
+
+
+def _carry_rates(bars: Floats, settlements: tuple[Ints, Ints, Floats, Ints]) -> None:
+    """Writes into every bar the rate last settled at or before its open."""
+    at, row, rate, _ = settlements
+    column = FIELDS.index("funding_rate")
+    for s in range(bars.shape[0]):
+        mine = row == s
+        starts, rates = at[mine], rate[mine]
+        known = np.searchsorted(starts, np.arange(bars.shape[1]), side="right") - 1
+        if len(rates):
+            bars[s, :, column] = np.where(known >= 0, rates[np.maximum(known, 0)], np.nan)
+
+
+def _frozen(market: Market) -> Market:
+    for value in vars(market).values():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    return market
