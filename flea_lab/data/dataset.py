@@ -1,5 +1,6 @@
 """What names a stored dataset and what is written down about it: `dataset.json` as frozen structs."""
 
+import hashlib
 import re
 from typing import Annotated, TypeVar
 
@@ -77,6 +78,11 @@ class Stored(Struct, frozen=True, kw_only=True):
     @property
     def rows(self) -> int:
         return sum(part.rows for part in self.partitions)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of the parts, in order of time."""
+        return hashlib.sha256("\n".join(part.digest for part in self.partitions).encode()).hexdigest()
 
     @property
     def first_ms(self) -> int:

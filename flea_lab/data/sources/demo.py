@@ -47,8 +47,8 @@ def load_demo(
     """The demo's datasets, brought into `store` where they are not in it yet.
 
     Recorded data of `venue` when FLEA_DATA_DIR is set, with its funding; else a synthetic market of 30 days made from
-    `seed`, venue "synthetic"; another synthetic market stored under its name is refused, not overwritten. A file that is stored
-    already is not read again, a store read checks it anyway.
+    `seed`, venue "synthetic"; another synthetic market stored under its name is refused, not overwritten. A file that
+    is stored already is not read again, a store read checks it anyway.
     """
     interval_ms(interval, "demo")
     if not symbols:

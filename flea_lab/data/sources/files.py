@@ -78,10 +78,18 @@ def source_label(dataset: Dataset, symbols: tuple[str, ...] = ()) -> str:
 def read_candle_file(
     path: Path, *, interval: str | None = None, symbol: str | None = None, venue: str | None = None
 ) -> Imported:
-    """The candles in `path` and what was recognised; what is given wins over what the name or the content says.
+    """`recognise_candle_file`, with its bars checked: refuses what is not as `frames` draws it, naming the row."""
+    found = recognise_candle_file(path, interval=interval, symbol=symbol, venue=venue)
+    check_candles(found.frame, found.dataset.interval, found.file)
+    return found
 
-    Refuses a file that cannot be read, a column, venue, symbol or interval that cannot be told, and bars that are not
-    as `frames` draws them, naming the row (from 0), its time and the value.
+
+def recognise_candle_file(
+    path: Path, *, interval: str | None = None, symbol: str | None = None, venue: str | None = None
+) -> Imported:
+    """The candles in `path`, faulty or not, and what was recognised; what is given wins over name and content.
+
+    Refuses a file that cannot be read, and a column, time, venue, symbol or interval that cannot be told.
     """
     path = Path(path)
     table, content, notes = read_table(path)
@@ -95,13 +103,11 @@ def read_candle_file(
         _told(venue, named.venue, "venue", path.name), _told(symbol, named.symbol, "symbol", path.name), known
     )
     raw = pd.DataFrame({"ts": ts} | {name: table[column] for name, column in columns.items() if name != "ts"})
-    frame = canonical(raw, path.name)
-    check_candles(frame, known, path.name)
     return Imported(
         file=path.name,
         sha256=hashlib.sha256(content).hexdigest(),
         dataset=dataset,
-        frame=frame,
+        frame=canonical(raw, path.name),
         columns=columns,
         time_unit=unit,
         interval_from=source,

@@ -1,0 +1,201 @@
+"""`flea data`: files and synthetic markets into the store, what is there, and how good it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from flea_lab.data.dataset import Dataset, Origin, Stored
+from flea_lab.data.frames import iso
+from flea_lab.data.quality import Quality, quality
+from flea_lab.data.sources.demo import SEED, synthetic_market
+from flea_lab.data.sources.files import (
+    holds_funding,
+    read_candle_file,
+    read_funding,
+    recognise_candle_file,
+    source_label,
+)
+from flea_lab.data.store import CandleStore
+from flea_lab.data.synthetic import KINDS
+from flea_lab.errors import DataError, FleaError
+from flea_lab.model.market import INTERVAL_MS
+from flea_lab.workspace import workspace
+
+app = typer.Typer(no_args_is_help=True, help="Candles and funding: import, synth, list, check.")
+
+Venue = Annotated[str | None, typer.Option(help="Venue, say binance_um; wins over the file's name.")]
+Symbol = Annotated[str | None, typer.Option(help="Symbol, say BTCUSDT; wins over the file's name.")]
+Interval = Annotated[str | None, typer.Option(help="Bar length, say 1m; wins over the file's name.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Take the new values where stored ones differ.")]
+
+SHOWN = 5
+"""Holes and spells of each kind that `check` lists, longest first."""
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[list[Path], typer.Argument(help="parquet, feather, csv, csv.gz, or a zip of one csv.")],
+    venue: Venue = None,
+    symbol: Symbol = None,
+    interval: Interval = None,
+    replace: Replace = False,
+) -> None:
+    """Import candle and funding FILES; say what was recognised in each. A file goes in whole or not at all."""
+    store = CandleStore(workspace().ready().store)
+    failed: list[tuple[Path, FleaError]] = []
+    for path in tqdm(files, unit="file", disable=None if len(files) > 1 else True):
+        try:
+            lines = _import_one(store, path, venue, symbol, interval, replace)
+        except FleaError as error:
+            failed.append((path, error))
+            continue
+        tqdm.write("\n".join(lines))
+    if len(files) == 1 and failed:
+        raise failed[0][1]
+    for _, reason in failed:
+        typer.echo(f"not imported: {reason}", err=True)
+    if failed:
+        names = ", ".join(path.name for path, _ in failed)
+        raise DataError(f"{len(failed)} of {len(files)} files were not imported: {names}")
+
+
+@app.command("synth")
+def synthesise(
+    kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "mixed",
+    symbol: Annotated[str, typer.Option(help="Symbol to store it under.")] = "BTCUSDT",
+    seed: Annotated[int, typer.Option(help="Equal seeds make equal markets.")] = SEED,
+    bars: Annotated[int, typer.Option(help="Bars; 43200 are 30 days of 1m.")] = 43_200,
+    interval: Annotated[str, typer.Option(help=f"One of {', '.join(INTERVAL_MS)}.")] = "1m",
+    venue: Annotated[str, typer.Option(help="Venue to store it under.")] = "synthetic",
+    replace: Replace = False,
+) -> None:
+    """Store a seeded synthetic market and its funding; it is called synthetic wherever it is shown."""
+    key = Dataset(venue, symbol, interval)
+    frame, funding, label = synthetic_market(symbol, kind=kind, seed=seed, n_bars=bars, interval=interval)
+    store = CandleStore(workspace().ready().store)
+    stored = store.write(key, frame, Origin(source=label, synthetic=True), replace=replace)
+    if len(funding):
+        store.write_funding(venue, symbol, funding, replace=replace)
+    typer.echo(f"{label}: {KINDS[kind]}")
+    typer.echo(_table([_stored_row(stored)], STORED))
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """List the stored datasets."""
+    store = CandleStore(workspace().store)
+    rows = [_stored_row(stored) for stored in store.list()]
+    typer.echo(_table(rows, STORED) if rows else f"nothing is stored in {store.root}")
+
+
+@app.command("check")
+def check(
+    what: Annotated[
+        list[str] | None, typer.Argument(help="VENUE SYMBOL INTERVAL, or one file; nothing: all that is stored.")
+    ] = None,
+    interval: Interval = None,
+) -> None:
+    """Show holes, duplicates, zero-volume spells and faults. Ends with status 1 where there are faults."""
+    sound = True
+    for name, found in _to_check(what or [], interval):
+        typer.echo("\n".join(_quality_lines(name, found)))
+        sound &= found.sound
+    if not sound:
+        raise typer.Exit(1)
+
+
+def _to_check(what: Sequence[str], interval: str | None) -> list[tuple[str, Quality]]:
+    store = CandleStore(workspace().store)
+    if len(what) == 1:
+        found = recognise_candle_file(Path(what[0]), interval=interval, venue="file", symbol="file")
+        return [(f"{found.file} {found.dataset.interval}", quality(found.frame, found.dataset.interval))]
+    if len(what) not in (0, 3):
+        raise DataError(f"check takes VENUE SYMBOL INTERVAL, or one file, or nothing; {len(what)} words given")
+    keys = [Dataset(*what)] if what else [stored.dataset for stored in store.list()]
+    if not keys:
+        raise DataError(f"nothing is stored in {store.root}, so there is nothing to check")
+    return [(str(key), quality(store.read(key), key.interval)) for key in keys]
+
+
+def _import_one(
+    store: CandleStore, path: Path, venue: str | None, symbol: str | None, interval: str | None, replace: bool
+) -> list[str]:
+    """What to say of the file that went in."""
+    if holds_funding(path):
+        return _import_funding(store, path, venue, symbol, replace)
+    found = read_candle_file(path, venue=venue, symbol=symbol, interval=interval)
+    key = found.dataset
+    origin = Origin(source=source_label(key), synthetic=False, file=found.file, sha256=found.sha256)
+    stored = store.write(key, found.frame, origin, replace=replace)
+    renamed = [f"{theirs} -> {ours}" for ours, theirs in found.columns.items() if ours != theirs]
+    ts = found.frame["ts"]
+    return [
+        f"{found.file}: {len(ts)} bars, {iso(ts.iloc[0])} to {iso(ts.iloc[-1])}",
+        f"  time column {found.columns['ts']}, unit {found.time_unit}; interval {key.interval} from {found.interval_from}"
+        + (f"; columns {', '.join(renamed)}" if renamed else ""),
+        *(f"  {note}" for note in found.notes),
+        *(f"  {line}" for line in _table([_stored_row(stored)], STORED).splitlines()),
+    ]
+
+
+def _import_funding(store: CandleStore, path: Path, venue: str | None, symbol: str | None, replace: bool) -> list[str]:
+    found = read_funding(path, venue=venue, symbol=symbol)
+    place = venue or found.venue
+    if place is None:
+        raise DataError(f"{found.file}: the venue cannot be told from its name or content, pass --venue")
+    lines = [f"{found.file}: funding of {place}, time column {found.columns['ts']}, unit {found.time_unit}"]
+    lines += [f"  {note}" for note in found.notes]
+    for one, frame in found.frames.items():
+        stored = store.write_funding(place, one, frame, replace=replace)
+        lines.append(
+            f"  {one}: {len(frame)} settlements, {stored.rows} stored, {iso(stored.first_ms)} to "
+            f"{iso(stored.last_ms)}, digest {stored.digest[:12]}"
+        )
+    return lines
+
+
+STORED = ("venue", "symbol", "interval", "bars", "first", "last", "digest", "source")
+
+
+def _stored_row(stored: Stored) -> tuple[str, ...]:
+    key = stored.dataset
+    reach = (iso(stored.first_ms), iso(stored.last_ms))
+    return (key.venue, key.symbol, key.interval, str(stored.rows), *reach, stored.digest[:12], stored.source)
+
+
+def _table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _quality_lines(name: str, found: Quality) -> list[str]:
+    if found.first_ms is None or found.last_ms is None:
+        return [f"{name}: no bars"]
+    faults = {
+        "duplicates": found.duplicates,
+        "unordered": found.unordered,
+        "off the grid": found.off_grid,
+        "not finite": found.not_finite,
+        "OHLC faults": found.ohlc_faults,
+        "volume faults": found.volume_faults,
+    }
+    lines = [
+        f"{name}: {found.bars} of {found.expected} bars, {iso(found.first_ms)} to {iso(found.last_ms)}",
+        f"  holes: {len(found.holes)}, {found.missing} bars missing",
+        *_longest(found.holes),
+        f"  zero-volume spells: {len(found.zero_volume)}, {sum(bars for _, bars in found.zero_volume)} bars",
+        *_longest(found.zero_volume),
+        f"  flat spells: {len(found.flat)}, {sum(bars for _, bars in found.flat)} bars",
+        *_longest(found.flat),
+        "  " + ", ".join(f"{what}: {count}" for what, count in faults.items()),
+    ]
+    return [*lines, f"  first fault: {found.first_fault}"] if found.first_fault else lines
+
+
+def _longest(spells: list[tuple[int, int]]) -> list[str]:
+    longest = sorted(spells, key=lambda spell: (-spell[1], spell[0]))[:SHOWN]
+    return [f"    {iso(first)}  {bars} bar{'s' if bars > 1 else ''}" for first, bars in longest]
