@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import types
+from numba.extending import intrinsic
+from numba.np import arrayobj
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,3 +71,31 @@ def compiled(function: F) -> F:
 def compiled_afresh(function: F) -> F:
     """`compiled` for a function that closes over others: compiled in each process, because its key cannot be kept."""
     return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)  # type: ignore[no-any-return]
+
+
+@intrinsic
+def borrow(typing_context: Any, array: Any, at: Any, size: Any) -> Any:
+    """`size` elements of a C-contiguous `array` from flat position `at`, as a 1-d view; for compiled code only.
+
+    The view holds no reference: it costs nothing to make, and must not outlive the call that the array came in with.
+    """
+    view = types.Array(array.dtype, 1, "C")
+    signature = view(array, types.intp, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source = context.make_array(signature.args[0])(context, builder, arguments[0])
+        out = context.make_array(view)(context, builder)
+        width = context.get_abi_sizeof(context.get_data_type(array.dtype))
+        item = context.get_constant(types.intp, width)
+        arrayobj.populate_array(
+            out,
+            data=builder.gep(source.data, [arguments[1]]),
+            shape=[arguments[2]],
+            strides=[item],
+            itemsize=item,
+            meminfo=None,
+            parent=None,
+        )
+        return out._getvalue()
+
+    return signature, generate

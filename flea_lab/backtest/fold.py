@@ -7,7 +7,7 @@ state a symbol, however many bars; a sink, where one is given, only writes down 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
@@ -15,7 +15,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from flea_lab.backtest.cell import N_RULES, Cell, Rules, vpin_kernel
 from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import ACCUMULATORS, METRICS, begin, observe, summarise
-from flea_lab.compiled import compiled, compiled_afresh
+from flea_lab.compiled import borrow, compiled, compiled_afresh
 from flea_lab.decision import DECISION, Decisions
 from flea_lab.execution.router import quantise
 from flea_lab.ledger import (
@@ -49,12 +49,51 @@ from flea_lab.risk.checks import (
 )
 from flea_lab.sandbox.matching import fee_uusd, fill_ticks
 from flea_lab.signal.ensemble import Ensemble
-from flea_lab.signal.kernel import Floats, Kernel, bar_at
+from flea_lab.signal.kernel import N_FIELDS, Floats, Kernel, bar_at
 from flea_lab.strategy.combine import combine
 from flea_lab.strategy.sizing import intent_uusd
 
 CODES = len(NAMES)
 SINK_COLUMNS = 7
+
+
+class Tape(NamedTuple):
+    """The market as the fold reads it; see `Market`."""
+
+    bars: Floats
+    open_ticks: Ints
+    close_ticks: Ints
+    close_ns: Ints
+    fund_at: Ints
+    fund_row: Ints
+    fund_rate: Floats
+
+
+class Rows(NamedTuple):
+    """One combination as the fold reads it; see `Cell`."""
+
+    rules: Floats
+    weights: Floats
+    prow: Floats
+    mem: Floats
+    sizes: Ints
+    vpin_prow: Floats
+    vpin_mem: Floats
+    book: Book
+
+
+class State(NamedTuple):
+    """What one fold changes as it goes: kernel states `(n_symbols, n_alphas, width)`, the VPIN states, opinions of the
+    symbol at hand, conviction a symbol, the book, the gate, the accumulators of the metrics, vetoes a code."""
+
+    mem: Floats
+    vpin_mem: Floats
+    opinions: Floats
+    conviction: Floats
+    book: Book
+    gate: GateState
+    acc: Floats
+    vetoes: Ints
 
 
 class Sink(NamedTuple):
@@ -81,62 +120,42 @@ class Folded(NamedTuple):
     sink: Sink
 
 
-def no_sink() -> Sink:
-    """A sink that records nothing."""
-    ints, floats = np.zeros(0, np.int64), np.zeros(0)
+def new_sink(capacity: int, symbols: int, bars: int) -> Sink:
+    """A sink for `capacity` decisions and for curves of `bars` bars; 0 of either records none."""
     return Sink(
-        np.zeros((0, SINK_COLUMNS), np.int64), floats, ints, ints, ints, np.zeros((0, 0), np.int64), np.zeros((0, 0))
+        np.empty((capacity, SINK_COLUMNS), np.int64),
+        np.empty(capacity),
+        *(np.zeros(bars, np.int64) for _ in range(3)),
+        np.zeros((symbols, bars), np.int64),
+        np.full((symbols, bars), np.nan),
     )
+
+
+def tape(market: Market) -> Tape:
+    """The market as the fold's first argument."""
+    bars = np.ascontiguousarray(market.bars)
+    ticks = np.ascontiguousarray(market.open_ticks), np.ascontiguousarray(market.close_ticks)
+    return Tape(bars, *ticks, market.close_ns, market.fund_at, market.fund_row, market.fund_rate)
+
+
+def rows(cell: Cell) -> Rows:
+    """The combination as the fold's second argument."""
+    return Rows(*(getattr(cell, name) for name in Rows._fields))
 
 
 def fold(market: Market, kernels: tuple[Kernel, ...], cell: Cell, start: int, *, curves: bool = False) -> Folded:
     """One combination over a market with its decisions recorded; bars before `start` only warm the signals.
 
-    The decisions are counted by a first pass where the guess of their number was too small, never cut off.
+    Decisions are never cut off: where the guess of their number was too small, the fold runs again with room for all.
     """
-    run = fold_for(kernels)
-    n, symbols = market.n, len(market.symbols)
-    metrics = np.empty(len(METRICS))
-    capacity = 4096
+    run, metrics, capacity = fold_for(kernels), np.empty(len(METRICS)), 4096
+    played, cell_rows = tape(market), rows(cell)
     while True:
-        sink = Sink(
-            np.empty((capacity, SINK_COLUMNS), np.int64),
-            np.empty(capacity),
-            *(np.zeros(n if curves else 0, np.int64) for _ in range(3)),
-            np.zeros((symbols if curves else 0, n if curves else 0), np.int64),
-            np.full((symbols if curves else 0, n if curves else 0), np.nan),
-        )
-        taken = run(*tape(market), *cell_arguments(cell), start, market.bars_per_year, *sink, metrics)
+        sink = new_sink(capacity, len(market.symbols), market.n if curves else 0)
+        taken = run(played, cell_rows, start, market.bars_per_year, sink, metrics)
         if taken <= capacity:
             return Folded(metrics, _decisions(sink, taken), sink)
         capacity = taken
-
-
-def tape(market: Market) -> tuple[Any, ...]:
-    """The market as the fold's first arguments."""
-    return (
-        market.bars,
-        market.open_ticks,
-        market.close_ticks,
-        market.close_ns,
-        market.fund_at,
-        market.fund_row,
-        market.fund_rate,
-    )
-
-
-def cell_arguments(cell: Cell) -> tuple[Any, ...]:
-    """The combination as the fold's next arguments."""
-    return (
-        cell.rules,
-        cell.weights,
-        cell.prow,
-        cell.mem,
-        cell.sizes,
-        cell.vpin_prow,
-        cell.vpin_mem,
-        cell.book,
-    )
 
 
 def _decisions(sink: Sink, taken: int) -> Decisions:
@@ -171,12 +190,12 @@ def judge(gate: GateState, book: Book, ts_ns: int, equity: int, rules: Rules) ->
 
 
 @compiled
-def verdict(gate: GateState, book: Book, s: int, equity: int, position: int, size: int, vpin: float, rules: Rules) -> int:
+def verdict(gate: GateState, book: Book, s: int, equity: int, size: int, vpin: float, rules: Rules) -> int:
     """The gate's code for `size` signed micro-dollars in row `s`."""
     return review(
         gate,
         equity,
-        position,
+        position_uusd(book, s),
         size,
         gross_uusd(book),
         worst_uusd(size, int(rules.slippage_e8)),
@@ -206,39 +225,92 @@ def wanted(book: Book, s: int, equity: int, conviction: float, rules: Rules) -> 
 
 @compiled
 def write_decision(
-    out: Ints, convictions: Floats, at: int, ts: int, s: int, size: int, lots: int, ticks: int, code: int, why: float
+    sink: Sink, at: int, ts: int, s: int, size: int, lots: int, ticks: int, code: int, conviction: float
 ) -> None:
     """Row `at` of the sink, if it has one."""
-    if at < out.shape[0]:
-        out[at, 0] = ts
-        out[at, 1] = s
-        out[at, 2] = 1 if size > 0 else -1
-        out[at, 3] = abs(size) // CENT
-        out[at, 4] = abs(lots)
-        out[at, 5] = ticks
-        out[at, 6] = code
-        convictions[at] = why
+    if at < sink.decisions.shape[0]:
+        row = borrow(sink.decisions, at * SINK_COLUMNS, SINK_COLUMNS)
+        row[0] = ts
+        row[1] = s
+        row[2] = 1 if size > 0 else -1
+        row[3] = abs(size) // CENT
+        row[4] = abs(lots)
+        row[5] = ticks
+        row[6] = code
+        sink.convictions[at] = conviction
 
 
 @compiled
-def write_curves(
-    equity_out: Ints,
-    cash_out: Ints,
-    gross_out: Ints,
-    lots_out: Ints,
-    i: int,
-    book: Book,
-    equity: int,
-    cash: int,
-    gross: int,
-) -> None:
+def write_curves(sink: Sink, i: int, state: State, equity: int, cash: int, gross: int) -> None:
     """Bar `i` of the curves, if they are wanted."""
-    if equity_out.shape[0] > 0:
-        equity_out[i] = equity
-        cash_out[i] = cash
-        gross_out[i] = gross
-        for s in range(book.shape[0]):
-            lots_out[s, i] = book[s, LOTS]
+    if sink.equity.shape[0] > 0:
+        sink.equity[i] = equity
+        sink.cash[i] = cash
+        sink.gross[i] = gross
+        for s in range(state.book.shape[0]):
+            sink.lots[s, i] = state.book[s, LOTS]
+
+
+@compiled
+def new_state(cell: Rows, n_symbols: int, cash: int) -> State:
+    """Everything as it is before the first bar."""
+    n_alphas, width = cell.mem.shape
+    mem = np.empty((n_symbols, n_alphas, width))
+    for s in range(n_symbols):
+        for k in range(n_alphas):
+            for j in range(width):
+                mem[s, k, j] = cell.mem[k, j]
+    gate = np.zeros(GATE_SIZE, np.int64)
+    new_gate(gate, cash)
+    acc = np.zeros(ACCUMULATORS)
+    begin(acc, cash)
+    opinions, conviction = np.full((n_alphas, 2), math.nan), np.full(n_symbols, math.nan)
+    vetoes = np.zeros(CODES, np.int64)
+    return State(mem, cell.vpin_mem.copy(), opinions, conviction, cell.book.copy(), gate, acc, vetoes)
+
+
+@compiled
+def open_bar(played: Tape, state: State, i: int, settled: int, slippage_e8: int, fee_e8: int) -> tuple[int, int]:
+    """Funding due and fills at the opens of bar `i`: the change in cash, and how many settlements are behind us."""
+    change = 0
+    while settled < played.fund_at.shape[0] and played.fund_at[settled] == i:
+        change += apply_funding(state.book, played.fund_row[settled], played.fund_rate[settled])
+        settled += 1
+    for s in range(state.book.shape[0]):
+        if played.close_ticks[s, i] > 0:
+            change += fill_at_open(state.book, s, played.open_ticks[s, i], slippage_e8, fee_e8)
+    return change, settled
+
+
+@compiled
+def decide_bar(
+    played: Tape, state: State, rules: Rules, i: int, cash: int, sink: Sink, taken: int, vpin_column: int
+) -> int:
+    """Judges the account at the close of bar `i` and decides every symbol; returns how many decisions there are."""
+    book = state.book
+    equity = equity_uusd(book, cash)
+    judge(state.gate, book, played.close_ns[i], equity, rules)
+    for s in range(book.shape[0]):
+        if played.close_ticks[s, i] == 0:
+            continue
+        conviction = state.conviction[s]
+        size = wanted(book, s, equity, conviction, rules)
+        if size == 0:
+            continue
+        code = verdict(state.gate, book, s, equity, size, state.vpin_mem[s, vpin_column], rules)
+        lots = 0
+        if code == PASSED:
+            lots = quantise(size, book[s, MARK], book[s, NUM], book[s, DEN], book[s, MIN_NOTIONAL])
+            if lots == 0:
+                code = BELOW_MINIMUM
+            book[s, PENDING] += lots
+        state.vetoes[code] += 1
+        write_decision(sink, taken, played.close_ns[i], s, size, lots, book[s, MARK], code, conviction)
+        taken += 1
+    gross = held_uusd(book)
+    observe(state.acc, equity, gross)
+    write_curves(sink, i, state, equity, cash, gross)
+    return taken
 
 
 def fold_for(kernels: tuple[Kernel, ...]) -> Callable[..., int]:
@@ -248,98 +320,38 @@ def fold_for(kernels: tuple[Kernel, ...]) -> Callable[..., int]:
 
 @functools.cache
 def _fold(step: Callable[..., None]) -> Callable[..., int]:
-    run_vpin = vpin_kernel().run
-    vpin_column = vpin_kernel().columns[0]
+    run_vpin, vpin_column = vpin_kernel().run, vpin_kernel().columns[0]
 
     @compiled_afresh
-    def fold(
-        bars: Floats,
-        open_ticks: Ints,
-        close_ticks: Ints,
-        close_ns: Ints,
-        fund_at: Ints,
-        fund_row: Ints,
-        fund_rate: Floats,
-        rules_row: Floats,
-        weights: Floats,
-        prow: Floats,
-        mem0: Floats,
-        sizes: Ints,
-        vpin_prow: Floats,
-        vpin_mem0: Floats,
-        book0: Book,
-        start: int,
-        bars_per_year: float,
-        out: Ints,
-        convictions: Floats,
-        equity_out: Ints,
-        cash_out: Ints,
-        gross_out: Ints,
-        lots_out: Ints,
-        trace: Floats,
-        metrics: Floats,
-    ) -> int:
-        rules = Rules(*to_fixed_tuple(rules_row, N_RULES))
-        n_symbols, n = open_ticks.shape
-        slippage, fee = int(rules.slippage_e8), int(rules.fee_e8)
-        cash = int(rules.initial)
-        book, vpin_mem = book0.copy(), vpin_mem0.copy()
-        mem = np.empty((n_symbols, mem0.shape[0], mem0.shape[1]))
+    def step_bar(played: Tape, cell: Rows, state: State, rules: Rules, i: int, trace: Floats) -> None:
+        n_symbols, n = played.close_ticks.shape
+        n_alphas, width = cell.mem.shape
         for s in range(n_symbols):
-            mem[s] = mem0
-        opinions = np.full((mem0.shape[0], 2), math.nan)
-        convictions_now = np.full(n_symbols, math.nan)
-        gate = np.zeros(GATE_SIZE, np.int64)
-        new_gate(gate, cash)
-        acc = np.empty(ACCUMULATORS)
-        begin(acc, cash)
-        vetoes = np.zeros(CODES, np.int64)
-        taken = 0
-        next_funding = 0
-        for i in range(n):
-            while next_funding < fund_at.shape[0] and fund_at[next_funding] == i:
-                cash += apply_funding(book, fund_row[next_funding], fund_rate[next_funding])
-                next_funding += 1
-            for s in range(n_symbols):
-                if close_ticks[s, i] > 0:
-                    cash += fill_at_open(book, s, open_ticks[s, i], slippage, fee)
-            for s in range(n_symbols):
-                if close_ticks[s, i] > 0:
-                    book[s, MARK] = close_ticks[s, i]
-                    bar = bar_at(bars[s], i)
-                    step(mem[s], sizes, prow, bar, opinions)
-                    convictions_now[s] = combine(opinions, weights, rules.min_confidence)
-                    if rules.vpin_applied != 0.0:
-                        run_vpin(vpin_mem[s], bar, vpin_prow[s])
-                    if trace.shape[0] > 0:
-                        trace[s, i] = convictions_now[s]
-            if i < start:
+            if played.close_ticks[s, i] == 0:
                 continue
-            equity = equity_uusd(book, cash)
-            judge(gate, book, close_ns[i], equity, rules)
-            for s in range(n_symbols):
-                if close_ticks[s, i] == 0:
-                    continue
-                size = wanted(book, s, equity, convictions_now[s], rules)
-                if size == 0:
-                    continue
-                position = position_uusd(book, s)
-                code = verdict(gate, book, s, equity, position, size, vpin_mem[s, vpin_column], rules)
-                lots = 0
-                if code == PASSED:
-                    lots = quantise(size, book[s, MARK], book[s, NUM], book[s, DEN], book[s, MIN_NOTIONAL])
-                    if lots == 0:
-                        code = BELOW_MINIMUM
-                    book[s, PENDING] += lots
-                vetoes[code] += 1
-                write_decision(
-                    out, convictions, taken, close_ns[i], s, size, lots, book[s, MARK], code, convictions_now[s]
-                )
-                taken += 1
-            gross = held_uusd(book)
-            observe(acc, equity, gross)
-            write_curves(equity_out, cash_out, gross_out, lots_out, i, book, equity, cash, gross)
-        summarise(acc, book, vetoes, bars_per_year, metrics)
+            state.book[s, MARK] = played.close_ticks[s, i]
+            bar = bar_at(played.bars, (s * n + i) * N_FIELDS)
+            step(state.mem, s * n_alphas * width, width, cell.sizes, cell.prow, bar, state.opinions)
+            state.conviction[s] = combine(state.opinions, cell.weights, rules.min_confidence)
+            if rules.vpin_applied != 0.0:
+                size, n_params = state.vpin_mem.shape[1], cell.vpin_prow.shape[1]
+                run_vpin(state.vpin_mem, s * size, size, bar, cell.vpin_prow, s * n_params)
+            if trace.shape[1] > 0:
+                trace[s, i] = state.conviction[s]
+
+    @compiled_afresh
+    def fold(played: Tape, cell: Rows, start: int, bars_per_year: float, sink: Sink, metrics: Floats) -> int:
+        rules = Rules(*to_fixed_tuple(cell.rules, N_RULES))
+        slippage_e8, fee_e8, cash = int(rules.slippage_e8), int(rules.fee_e8), int(rules.initial)
+        state = new_state(cell, played.close_ticks.shape[0], cash)
+        taken = settled = 0
+        for i in range(played.close_ticks.shape[1]):
+            change, settled = open_bar(played, state, i, settled, slippage_e8, fee_e8)
+            cash += change
+            step_bar(played, cell, state, rules, i, sink.trace)
+            if i >= start:
+                taken = decide_bar(played, state, rules, i, cash, sink, taken, vpin_column)
+        summarise(state.acc, state.book, state.vetoes, bars_per_year, metrics)
         return taken
 
     return fold

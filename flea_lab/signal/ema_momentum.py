@@ -72,11 +72,11 @@ def ema_momentum(s: EmaMomentumState, bar: Bar, p: EmaMomentumParams, memory: Fl
     n = s.n + 1.0
     fast = _average(s.fast, s.n, bar.close, p.fast)
     slow = _average(s.slow, s.n, bar.close, p.slow)
-    push(volumes, s.n, bar.volume)
+    push(volumes, bar.volume)
     if n < p.slow:
         return EmaMomentumState(n, fast, slow, nan, nan, nan, nan)
     spread = (fast - slow) / slow
-    push(spreads, n - p.slow, spread)
+    push(spreads, spread)
     if n < p.slow - 1.0 + p.z_window or n < p.volume_window:
         return EmaMomentumState(n, fast, slow, nan, nan, nan, nan)
     center = mean(spreads)

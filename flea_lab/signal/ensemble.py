@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flea_lab.compiled import compiled_afresh
+from flea_lab.compiled import borrow, compiled_afresh
 from flea_lab.settings import Settings
 from flea_lab.signal.kernel import Bar, Floats, Kernel
 
@@ -17,9 +17,9 @@ Sizes = npt.NDArray[np.int64]
 class Ensemble:
     """The alphas of a desk: kernels in a fixed order, compiled into one step once a process.
 
-    The step is `step(mem, sizes, prow, bar, opinions)`: `mem` of shape `(n_alphas, width)` holds each kernel's state
-    and memory in its first `sizes[k]` floats, `prow` of shape `(n_alphas, n_params)` its parameters, `opinions` of
-    shape `(n_alphas, 2)` receives direction and confidence.
+    The step is `step(mem, at, width, sizes, prow, bar, opinions)`: kernel `k` keeps its state and memory in `sizes[k]`
+    floats of `mem` from flat position `at + k * width`; `prow` of shape `(n_alphas, n_params)` holds the parameters,
+    `opinions` of shape `(n_alphas, 2)` receives direction and confidence.
     """
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
@@ -72,7 +72,7 @@ def _chain(kernels: list[Kernel], k: int) -> Callable[..., Any]:
     if k == len(kernels):
 
         @compiled_afresh
-        def end(mem: Floats, sizes: Sizes, prow: Floats, bar: Bar, opinions: Floats) -> None:
+        def end(mem: Floats, at: int, width: int, sizes: Sizes, prow: Floats, bar: Bar, opinions: Floats) -> None:
             return
 
         return end
@@ -82,10 +82,12 @@ def _chain(kernels: list[Kernel], k: int) -> Callable[..., Any]:
     rest = _chain(kernels, k + 1)
 
     @compiled_afresh
-    def step(mem: Floats, sizes: Sizes, prow: Floats, bar: Bar, opinions: Floats) -> None:
-        run(mem[k, : sizes[k]], bar, prow[k])
-        opinions[k, 0] = mem[k, direction]
-        opinions[k, 1] = mem[k, confidence]
-        rest(mem, sizes, prow, bar, opinions)
+    def step(mem: Floats, at: int, width: int, sizes: Sizes, prow: Floats, bar: Bar, opinions: Floats) -> None:
+        here = at + k * width
+        run(mem, here, sizes[k], bar, prow, k * prow.shape[1])
+        state = borrow(mem, here, sizes[k])
+        opinions[k, 0] = state[direction]
+        opinions[k, 1] = state[confidence]
+        rest(mem, at, width, sizes, prow, bar, opinions)
 
     return step

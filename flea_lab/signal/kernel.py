@@ -16,7 +16,7 @@ import numpy.typing as npt
 from msgspec import Struct
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from flea_lab.compiled import compiled, compiled_afresh
+from flea_lab.compiled import borrow, compiled, compiled_afresh
 from flea_lab.errors import KernelError
 from flea_lab.settings import Settings, load_settings
 
@@ -39,6 +39,7 @@ class Bar(NamedTuple):
 
 
 FIELDS = Bar._fields
+N_FIELDS = len(FIELDS)
 ALPHA_OUTPUTS = ("direction", "confidence")
 
 
@@ -81,7 +82,8 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def run(self) -> Callable[..., None]:
-        """Compiled `run(mem, bar, prow)`: one step on the state kept in `mem`, shape `(n_state + memory,)`."""
+        """Compiled `run(mem, at, size, bar, prow, prow_at)`: one step on the state and memory kept in `size` floats of
+        `mem` from flat position `at`, with the parameters in `prow` from `prow_at`."""
         return _run(self.step, self.state, self._params_tuple)
 
     @cached_property
@@ -199,11 +201,13 @@ def _run(step: Callable[..., Any], state_type: type[Any], params_type: type[Any]
     n_state, n_params = len(state_type._fields), len(params_type._fields)  # type: ignore[attr-defined]
 
     @compiled_afresh
-    def run(mem: Floats, bar: Bar, prow: Floats) -> None:
-        before = state_type(*to_fixed_tuple(mem, n_state))
-        after = step(before, bar, params_type(*to_fixed_tuple(prow, n_params)), mem[n_state:])
+    def run(mem: Floats, at: int, size: int, bar: Bar, prow: Floats, prow_at: int) -> None:
+        before = state_type(*to_fixed_tuple(borrow(mem, at, n_state), n_state))
+        params = params_type(*to_fixed_tuple(borrow(prow, prow_at, n_params), n_params))
+        after = step(before, bar, params, borrow(mem, at + n_state, size - n_state))
+        out = borrow(mem, at, n_state)
         for i in range(n_state):
-            mem[i] = after[i]
+            out[i] = after[i]
 
     return run
 
@@ -212,7 +216,7 @@ def _fold(run: Callable[..., None]) -> Callable[..., None]:
     @compiled_afresh
     def fold(mem: Floats, bars: Floats, prow: Floats, columns: npt.NDArray[np.int64], out: Floats) -> None:
         for i in range(bars.shape[0]):
-            run(mem, bar_at(bars, i), prow)
+            run(mem, 0, mem.shape[0], bar_at(bars, i * N_FIELDS), prow, 0)
             for j in range(columns.shape[0]):
                 out[i, j] = mem[columns[j]]
 
@@ -222,12 +226,13 @@ def _fold(run: Callable[..., None]) -> Callable[..., None]:
 def _one(run: Callable[..., None]) -> Callable[..., None]:
     @compiled_afresh
     def one(mem: Floats, bar: Bar, prow: Floats) -> None:
-        run(mem, bar, prow)
+        run(mem, 0, mem.shape[0], bar, prow, 0)
 
     return one
 
 
 @compiled
-def bar_at(bars: Floats, i: int) -> Bar:
-    """Row `i` of `(n_bars, 7)` as a `Bar`."""
-    return Bar(bars[i, 0], bars[i, 1], bars[i, 2], bars[i, 3], bars[i, 4], bars[i, 5], bars[i, 6])
+def bar_at(bars: Floats, at: int) -> Bar:
+    """The bar that begins at flat position `at` of a C-contiguous array of bars."""
+    b = borrow(bars, at, N_FIELDS)
+    return Bar(b[0], b[1], b[2], b[3], b[4], b[5], b[6])

@@ -1,7 +1,7 @@
-"""Windows as steps: a ring of the last values in a slice of a kernel's memory.
+"""Windows as steps: the last values, oldest first, in a slice of a kernel's memory.
 
-The ring is summed afresh at every bar, in four partial sums: exact to the rounding at any length of history, and the
-order of additions is fixed, so every caller gets the same bits.
+A window is summed afresh at every bar, in four partial sums: exact to the rounding at any length of history, and the
+same bits for the same values whenever the history began.
 """
 
 import math
@@ -11,64 +11,69 @@ from flea_lab.signal.kernel import Floats
 
 
 @compiled
-def push(ring: Floats, count: float, value: float) -> None:
-    """Writes the `count`-th value (from 0) over the oldest one in `ring`, shape `(window,)`."""
-    ring[int(count) % ring.shape[0]] = value
+def push(window: Floats, value: float) -> None:
+    """Drops the oldest value of `window` and appends `value`; unfilled places at its front are 0."""
+    for i in range(window.shape[0] - 1):
+        window[i] = window[i + 1]
+    window[window.shape[0] - 1] = value
 
 
 @compiled
-def total(ring: Floats) -> float:
-    """Sum of a full ring."""
+def total(window: Floats) -> float:
+    """Sum of a full window."""
     a = b = c = d = 0.0
-    n = ring.shape[0]
+    n = window.shape[0]
     blocks = n // 4
     for i in range(blocks):
-        a += ring[4 * i]
-        b += ring[4 * i + 1]
-        c += ring[4 * i + 2]
-        d += ring[4 * i + 3]
+        a += window[4 * i]
+        b += window[4 * i + 1]
+        c += window[4 * i + 2]
+        d += window[4 * i + 3]
     for i in range(4 * blocks, n):
-        a += ring[i]
+        a += window[i]
     return (a + b) + (c + d)
 
 
 @compiled
-def mean(ring: Floats) -> float:
-    """Mean of a full ring."""
-    return total(ring) / ring.shape[0]
+def mean(window: Floats) -> float:
+    """Mean of a full window."""
+    return total(window) / window.shape[0]
 
 
 @compiled
-def deviation(ring: Floats, center: float) -> float:
-    """Population standard deviation (ddof 0) of a full ring around its mean `center`, in two passes."""
+def deviation(window: Floats, center: float) -> float:
+    """Population standard deviation (ddof 0) of a full window around its mean `center`, in two passes."""
     a = b = c = d = 0.0
-    n = ring.shape[0]
+    n = window.shape[0]
     blocks = n // 4
     for i in range(blocks):
-        a += (ring[4 * i] - center) ** 2
-        b += (ring[4 * i + 1] - center) ** 2
-        c += (ring[4 * i + 2] - center) ** 2
-        d += (ring[4 * i + 3] - center) ** 2
+        w, x = window[4 * i] - center, window[4 * i + 1] - center
+        y, z = window[4 * i + 2] - center, window[4 * i + 3] - center
+        a += w * w
+        b += x * x
+        c += y * y
+        d += z * z
     for i in range(4 * blocks, n):
-        a += (ring[i] - center) ** 2
+        w = window[i] - center
+        a += w * w
     return math.sqrt(((a + b) + (c + d)) / n)
 
 
 @compiled
-def highest(ring: Floats) -> float:
-    """Largest value of a full ring."""
-    best = ring[0]
-    for i in range(1, ring.shape[0]):
-        best = max(best, ring[i])
+def highest(window: Floats) -> float:
+    """Largest value of a full window."""
+    best = window[0]
+    for i in range(1, window.shape[0]):
+        best = max(best, window[i])
     return best
 
 
 @compiled
-def lowest(ring: Floats) -> float:
-    """Smallest value of a full ring."""
-    best = ring[0]
-    for i in range(1, ring.shape[0]):
-        best = min(best, ring[i])
+def lowest(window: Floats) -> float:
+    """Smallest value of a full window."""
+    best = window[0]
+    for i in range(1, window.shape[0]):
+        best = min(best, window[i])
     return best
 
 

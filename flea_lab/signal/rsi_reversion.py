@@ -58,7 +58,7 @@ def rsi_reversion(s: RsiReversionState, bar: Bar, p: RsiReversionParams, memory:
     if n == 1.0:
         return RsiReversionState(n, bar.close, 0.0, 0.0, nan, nan, nan)
     change = bar.close - s.close
-    push(memory, n - 2.0, change)
+    push(memory, change)
     gain, loss = s.gain, s.loss
     if p.averaging == 0.0 or n <= p.period + 1.0:
         gain = loss = 0.0

@@ -46,8 +46,8 @@ def tick_imbalance(s: TickImbalanceState, bar: Bar, p: TickImbalanceParams, memo
     """
     net, all_ = memory[: int(p.window)], memory[int(p.window) :]
     n = s.n + 1.0
-    push(net, s.n, 2.0 * bar.buy_volume - bar.volume)
-    push(all_, s.n, bar.volume)
+    push(net, 2.0 * bar.buy_volume - bar.volume)
+    push(all_, bar.volume)
     if n < p.window:
         return TickImbalanceState(n, nan, nan, nan)
     volume = total(all_)

@@ -66,7 +66,7 @@ def vpin(s: VpinState, bar: Bar, p: VpinParams, memory: Floats) -> VpinState:
             break
         bought += room * share
         sold += room * (1.0 - share)
-        push(memory, buckets, abs(bought - sold))
+        push(memory, abs(bought - sold))
         buckets += 1.0
         left -= room
         filled = bought = sold = 0.0

@@ -43,7 +43,8 @@ class Desk:
     def step(self, symbol: str, bar: Bar) -> float:
         """Steps every alpha of `symbol` once; returns the conviction in [-1, 1], NaN while an alpha is not ready."""
         opinions = self._opinions[symbol]
-        self._step(self._mem[symbol], self._sizes, self._rows, bar, opinions)
+        mem = self._mem[symbol]
+        self._step(mem, 0, mem.shape[1], self._sizes, self._rows, bar, opinions)
         return combine(opinions, self._weights, self.combination.min_confidence)
 
     def intent(
