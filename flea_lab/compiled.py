@@ -99,3 +99,23 @@ def borrow(typing_context: Any, array: Any, at: Any, size: Any) -> Any:
         return out._getvalue()
 
     return signature, generate
+
+
+@intrinsic
+def unowned(typing_context: Any, array: Any) -> Any:
+    """`array` without its reference, for compiled code only: counting references costs more than most steps.
+
+    Whoever called the compiled function holds the array; the view must not outlive that call.
+    """
+    signature = array(array)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        make = context.make_array(signature.args[0])
+        source, out = make(context, builder, arguments[0]), make(context, builder)
+        for name in ("data", "shape", "strides", "itemsize", "nitems"):
+            setattr(out, name, getattr(source, name))
+        out.meminfo = out.meminfo.type(None)
+        out.parent = out.parent.type(None)
+        return out._getvalue()
+
+    return signature, generate

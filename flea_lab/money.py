@@ -22,6 +22,8 @@ def nearest(a: int, b: int) -> int:
     >>> nearest(7, 2), nearest(-7, 2), nearest(6, 4)
     (4, -4, 2)
     """
+    if b == 1:  # most grids: spares a division on every mark of every bar
+        return a
     if a >= 0:
         return (a + b // 2) // b
     return -((-a + b // 2) // b)

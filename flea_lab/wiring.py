@@ -15,9 +15,7 @@ from flea_lab.strategy.desk import Desk
 def build_core(config: RunConfig, alphas: Alphas, trade_from_ns: int, *, prefix: str = "replay") -> TradingCore:
     """A core before its first event. Candles before `trade_from_ns` (their close) only warm the signals."""
     cash = round(config.initial_cash_usd * USD)
-    desk = Desk(
-        config.symbols, alphas.kernels, alphas.params, alphas.weights, config.combination, config.sizing, cash
-    )
+    desk = Desk(config.symbols, alphas.kernels, alphas.params, alphas.weights, config.combination, config.sizing, cash)
     return TradingCore(
         symbols=config.symbols,
         instruments=config.instruments,

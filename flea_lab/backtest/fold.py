@@ -15,7 +15,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from flea_lab.backtest.cell import N_RULES, Cell, Rules, vpin_kernel
 from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import ACCUMULATORS, METRICS, begin, observe, summarise
-from flea_lab.compiled import borrow, compiled, compiled_afresh
+from flea_lab.compiled import borrow, compiled, compiled_afresh, unowned
 from flea_lab.decision import DECISION, Decisions
 from flea_lab.execution.router import quantise
 from flea_lab.ledger import (
@@ -143,6 +143,24 @@ def rows(cell: Cell) -> Rows:
     return Rows(*(getattr(cell, name) for name in Rows._fields))
 
 
+def new_state(cell: Cell, n_symbols: int) -> State:
+    """Everything as it is before the first bar."""
+    gate, acc = np.zeros(GATE_SIZE, np.int64), np.zeros(ACCUMULATORS)
+    cash = int(Rules(*cell.rules).initial)
+    new_gate(gate, cash)
+    begin(acc, cash)
+    return State(
+        np.repeat(cell.mem[None], n_symbols, axis=0),
+        cell.vpin_mem.copy(),
+        np.full((len(cell.mem), 2), math.nan),
+        np.full(n_symbols, math.nan),
+        cell.book.copy(),
+        gate,
+        acc,
+        np.zeros(CODES, np.int64),
+    )
+
+
 def fold(market: Market, kernels: tuple[Kernel, ...], cell: Cell, start: int, *, curves: bool = False) -> Folded:
     """One combination over a market with its decisions recorded; bars before `start` only warm the signals.
 
@@ -152,7 +170,8 @@ def fold(market: Market, kernels: tuple[Kernel, ...], cell: Cell, start: int, *,
     played, cell_rows = tape(market), rows(cell)
     while True:
         sink = new_sink(capacity, len(market.symbols), market.n if curves else 0)
-        taken = run(played, cell_rows, start, market.bars_per_year, sink, metrics)
+        state = new_state(cell, len(market.symbols))
+        taken = run(played, cell_rows, state, start, market.bars_per_year, sink, metrics)
         if taken <= capacity:
             return Folded(metrics, _decisions(sink, taken), sink)
         capacity = taken
@@ -211,6 +230,8 @@ def verdict(gate: GateState, book: Book, s: int, equity: int, size: int, vpin: f
 @compiled
 def wanted(book: Book, s: int, equity: int, conviction: float, rules: Rules) -> int:
     """Signed micro-dollars that the desk wants in row `s`."""
+    if not abs(conviction) >= rules.min_conviction:  # silence, found before anything is valued
+        return 0
     basis = equity if rules.live_basis != 0.0 else int(rules.initial)
     return intent_uusd(
         int(rules.mode),
@@ -249,24 +270,6 @@ def write_curves(sink: Sink, i: int, state: State, equity: int, cash: int, gross
         sink.gross[i] = gross
         for s in range(state.book.shape[0]):
             sink.lots[s, i] = state.book[s, LOTS]
-
-
-@compiled
-def new_state(cell: Rows, n_symbols: int, cash: int) -> State:
-    """Everything as it is before the first bar."""
-    n_alphas, width = cell.mem.shape
-    mem = np.empty((n_symbols, n_alphas, width))
-    for s in range(n_symbols):
-        for k in range(n_alphas):
-            for j in range(width):
-                mem[s, k, j] = cell.mem[k, j]
-    gate = np.zeros(GATE_SIZE, np.int64)
-    new_gate(gate, cash)
-    acc = np.zeros(ACCUMULATORS)
-    begin(acc, cash)
-    opinions, conviction = np.full((n_alphas, 2), math.nan), np.full(n_symbols, math.nan)
-    vetoes = np.zeros(CODES, np.int64)
-    return State(mem, cell.vpin_mem.copy(), opinions, conviction, cell.book.copy(), gate, acc, vetoes)
 
 
 @compiled
@@ -313,6 +316,64 @@ def decide_bar(
     return taken
 
 
+@compiled
+def _tape(t: Tape) -> Tape:
+    """`t` with unowned arrays."""
+    return Tape(
+        unowned(t.bars),
+        unowned(t.open_ticks),
+        unowned(t.close_ticks),
+        unowned(t.close_ns),
+        unowned(t.fund_at),
+        unowned(t.fund_row),
+        unowned(t.fund_rate),
+    )
+
+
+@compiled
+def _rows(t: Rows) -> Rows:
+    """`t` with unowned arrays."""
+    return Rows(
+        unowned(t.rules),
+        unowned(t.weights),
+        unowned(t.prow),
+        unowned(t.mem),
+        unowned(t.sizes),
+        unowned(t.vpin_prow),
+        unowned(t.vpin_mem),
+        unowned(t.book),
+    )
+
+
+@compiled
+def _state(t: State) -> State:
+    """`t` with unowned arrays."""
+    return State(
+        unowned(t.mem),
+        unowned(t.vpin_mem),
+        unowned(t.opinions),
+        unowned(t.conviction),
+        unowned(t.book),
+        unowned(t.gate),
+        unowned(t.acc),
+        unowned(t.vetoes),
+    )
+
+
+@compiled
+def _sink(t: Sink) -> Sink:
+    """`t` with unowned arrays."""
+    return Sink(
+        unowned(t.decisions),
+        unowned(t.convictions),
+        unowned(t.equity),
+        unowned(t.cash),
+        unowned(t.gross),
+        unowned(t.lots),
+        unowned(t.trace),
+    )
+
+
 def fold_for(kernels: tuple[Kernel, ...]) -> Callable[..., int]:
     """The compiled fold of these kernels; compiled once a process."""
     return _fold(Ensemble(kernels).step)
@@ -340,10 +401,12 @@ def _fold(step: Callable[..., None]) -> Callable[..., int]:
                 trace[s, i] = state.conviction[s]
 
     @compiled_afresh
-    def fold(played: Tape, cell: Rows, start: int, bars_per_year: float, sink: Sink, metrics: Floats) -> int:
+    def fold(
+        tape_: Tape, rows_: Rows, state_: State, start: int, bars_per_year: float, sink_: Sink, metrics: Floats
+    ) -> int:
+        played, cell, state, sink = _tape(tape_), _rows(rows_), _state(state_), _sink(sink_)
         rules = Rules(*to_fixed_tuple(cell.rules, N_RULES))
         slippage_e8, fee_e8, cash = int(rules.slippage_e8), int(rules.fee_e8), int(rules.initial)
-        state = new_state(cell, played.close_ticks.shape[0], cash)
         taken = settled = 0
         for i in range(played.close_ticks.shape[1]):
             change, settled = open_bar(played, state, i, settled, slippage_e8, fee_e8)

@@ -132,7 +132,9 @@ def _settlements(
             raise DataError(f"funding of {symbol} at {ts[~np.isfinite(rates)][0]} ms is not a number")
         at = np.searchsorted(open_ms, ts)
         inside = (ts >= open_ms[0]) & (at < len(open_ms))
-        rows += zip(at[inside].tolist(), ts[inside].tolist(), [s] * int(inside.sum()), rates[inside].tolist(), strict=True)
+        rows += zip(
+            at[inside].tolist(), ts[inside].tolist(), [s] * int(inside.sum()), rates[inside].tolist(), strict=True
+        )
     rows.sort(key=lambda row: row[:3])
     if not rows:
         return _no_settlements()

@@ -134,8 +134,8 @@ def _import_one(
     ts = found.frame["ts"]
     return [
         f"{found.file}: {len(ts)} bars, {iso(ts.iloc[0])} to {iso(ts.iloc[-1])}",
-        f"  time column {found.columns['ts']}, unit {found.time_unit}; interval {key.interval} from {found.interval_from}"
-        + (f"; columns {', '.join(renamed)}" if renamed else ""),
+        f"  time column {found.columns['ts']}, unit {found.time_unit}; "
+        f"interval {key.interval} from {found.interval_from}" + (f"; columns {', '.join(renamed)}" if renamed else ""),
         *(f"  {note}" for note in found.notes),
         *(f"  {line}" for line in _table([_stored_row(stored)], STORED).splitlines()),
     ]

@@ -177,8 +177,6 @@ class Account(Struct, frozen=True, kw_only=True, tag=True):
     lots: dict[str, int]
 
 
-Report = (
-    Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Fill
-)
+Report = Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Fill
 Control = Halt | Reduce | Resume
 Command = NewOrder | CancelOrder | Refused | Alert
