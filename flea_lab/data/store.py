@@ -4,7 +4,7 @@
 
     root/candles/<venue>/<symbol>/<interval>/<YYYY-MM>-<digest>.parquet    one per calendar month
     root/candles/<venue>/<symbol>/<interval>/dataset.json                  source, origins, parts with rows and digest
-    root/funding/<venue>/<symbol>.parquet  and  <symbol>.json
+    root/funding/<venue>/<symbol>.parquet                                  its digest inside, as metadata
 
 A part is named by its content, so that a write never touches a part that is in use: new parts first, then
 `dataset.json` is replaced in one step, then parts that nobody names go. A process that dies between two steps leaves
@@ -36,6 +36,9 @@ from flea_lab.data.frames import (
 )
 from flea_lab.data.merge import merged
 from flea_lab.errors import DataError, WorkspaceError
+
+NOTE = b"flea_lab"
+AGAIN = "remove the folder and import again"
 
 
 class CandleStore:
@@ -106,10 +109,10 @@ class CandleStore:
 
     def write_funding(self, venue: str, symbol: str, frame: pd.DataFrame, *, replace: bool = False) -> StoredFunding:
         """The settled funding of `symbol` after `frame` was added; overlaps as in `write`."""
-        table, note = self._funding_files(venue, symbol)
+        file = self._funding_file(venue, symbol)
         frame = canonical_funding(frame, f"funding of {venue} {symbol}")
         check_funding(frame, f"funding of {venue} {symbol}")
-        with _os_errors(table), _locked(table.parent):
+        with _os_errors(file), _locked(file.parent):
             frame = merged(self.read_funding(venue, symbol), frame, f"funding of {venue} {symbol}", replace=replace)
             stored = StoredFunding(
                 venue=venue,
@@ -119,23 +122,22 @@ class CandleStore:
                 last_ms=int(frame["ts"].iloc[-1]),
                 digest=content_digest(frame),
             )
-            parquet = _encode(frame)
-            _write_bytes(table, parquet)
-            _write_bytes(note, _json(stored))
+            _write_bytes(file, _encode(frame, {NOTE: _json(stored)}))
         return stored
 
     def read_funding(
         self, venue: str, symbol: str, start_ms: int | None = None, end_ms: int | None = None
     ) -> pd.DataFrame:
         """The settlements in [start_ms, end_ms); an empty frame where none is stored."""
-        table, note = self._funding_files(venue, symbol)
-        with _os_errors(table):
-            if not note.exists():
+        file = self._funding_file(venue, symbol)
+        with _os_errors(file):
+            if not file.exists():
                 return empty_funding()
-            stored = decode(note.read_bytes(), StoredFunding, str(note))
-            frame = canonical_funding(_decode(table), str(table))
-        if content_digest(frame) != stored.digest:
-            raise DataError(f"{table}: its content has changed since it was stored, import it again")
+            table = _decode(file)
+        frame = canonical_funding(table.to_pandas(), str(file))
+        note = (table.schema.metadata or {}).get(NOTE)
+        if note is None or content_digest(frame) != decode(note, StoredFunding, str(file)).digest:
+            raise DataError(f"{file}: its content has changed since it was stored; remove the file and import again")
         inside = frame["ts"] >= (frame["ts"].min() if start_ms is None else start_ms)
         if end_ms is not None:
             inside &= frame["ts"] < end_ms
@@ -165,11 +167,10 @@ class CandleStore:
     def _folder(self, key: Dataset) -> Path:
         return self.root / "candles" / key.venue / key.symbol / key.interval
 
-    def _funding_files(self, venue: str, symbol: str) -> tuple[Path, Path]:
+    def _funding_file(self, venue: str, symbol: str) -> Path:
         check_name(venue, "venue")
         check_name(symbol, "symbol")
-        folder = self.root / "funding" / venue
-        return folder / f"{symbol}.parquet", folder / f"{symbol}.json"
+        return self.root / "funding" / venue / f"{symbol}.parquet"
 
     def _manifest(self, key: Dataset) -> Stored | None:
         file = self._folder(key) / "dataset.json"
@@ -185,9 +186,9 @@ class CandleStore:
         for part in parts:
             file = self._folder(key) / part.file
             with _os_errors(file):
-                frame = canonical(_decode(file), str(file))
+                frame = canonical(_decode(file).to_pandas(), str(file))
             if content_digest(frame) != part.digest:
-                raise DataError(f"{file}: its content has changed since it was stored, import it again")
+                raise DataError(f"{file}: its content has changed since it was stored; {AGAIN}")
             frames.append(frame)
         if not frames:
             return pd.DataFrame({"ts": np.empty(0, np.int64)})
@@ -247,19 +248,20 @@ def _sweep(folder: Path, parts: tuple[Partition, ...]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _encode(frame: pd.DataFrame) -> bytes:
+def _encode(frame: pd.DataFrame, notes: dict[bytes, bytes] | None = None) -> bytes:
     out = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), out, compression="zstd")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(table.schema.metadata | (notes or {})), out, compression="zstd")
     return out.getvalue()
 
 
-def _decode(file: Path) -> pd.DataFrame:
+def _decode(file: Path) -> pa.Table:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{file}: missing, though its dataset names it; import it again") from None
+        raise DataError(f"{file}: missing, though its dataset names it; {AGAIN}") from None
     try:
-        return pq.read_table(io.BytesIO(content)).to_pandas()
+        return pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{file}: not a readable parquet file ({str(error).splitlines()[0]})") from None
 

@@ -98,7 +98,7 @@ def _import_candles(store: CandleStore, key: Dataset, paths: tuple[Path, ...]) -
 
 def _import_funding(store: CandleStore, venue: str, symbols: set[str], path: Path) -> None:
     for symbol, frame in read_funding(path).frames.items():
-        if symbol in symbols and not frame["ts"].isin(store.read_funding(venue, symbol)["ts"]).all():
+        if symbol in symbols:
             store.write_funding(venue, symbol, frame)
 
 
