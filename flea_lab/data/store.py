@@ -11,20 +11,15 @@ A part is named by its content, so that a write never touches a part that is in 
 the dataset as it was.
 """
 
-import fcntl
-import io
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flea_lab.data.dataset import Dataset, Origin, Partition, Stored, StoredFunding, check_name, decode
+from flea_lab.data.disk import AGAIN, encode, locked, os_errors, read_parquet, write_whole
 from flea_lab.data.frames import (
     canonical,
     canonical_funding,
@@ -35,10 +30,9 @@ from flea_lab.data.frames import (
     iso,
 )
 from flea_lab.data.merge import merged
-from flea_lab.errors import DataError, WorkspaceError
+from flea_lab.errors import DataError
 
 NOTE = b"flea_lab"
-AGAIN = "remove the folder and import again"
 
 
 class CandleStore:
@@ -57,11 +51,10 @@ class CandleStore:
         frame = canonical(frame, str(key))
         check_candles(frame, key.interval, str(key))
         folder = self._folder(key)
-        with _os_errors(folder), _locked(folder):
+        with os_errors(folder), locked(folder):
             old = self._manifest(key)
-            named = old.partitions if old else ()
             if old is not None:
-                frame = _joined(old, self._load(key, named), frame, origin, replace)
+                frame = _joined(old, self._load(key, old.partitions), frame, origin, replace)
                 check_candles(frame, key.interval, str(key))
             try:
                 parts = tuple(_write_part(folder, month, rows) for month, rows in _by_month(frame))
@@ -72,10 +65,11 @@ class CandleStore:
                     origins=_origins(old, origin),
                     partitions=parts,
                 )
-                _write_bytes(folder / "dataset.json", _json(stored))
-                named = parts
+                write_whole(folder / "dataset.json", _json(stored))
             finally:
-                _sweep(folder, named)
+                # Asked of the disk: an interrupt may land between the rename and our next line.
+                current = self._manifest(key)
+                _sweep(folder, current.partitions if current else ())
         return stored
 
     def read(self, key: Dataset, start_ms: int | None = None, end_ms: int | None = None) -> pd.DataFrame:
@@ -96,7 +90,7 @@ class CandleStore:
 
     def info(self, key: Dataset) -> Stored:
         """What `dataset.json` says of `key`; a `DataError` that lists what there is where it is not stored."""
-        with _os_errors(self._folder(key)):
+        with os_errors(self._folder(key)):
             stored = self._manifest(key)
         if stored is None:
             known = ", ".join(str(one.dataset) for one in self.list()) or "nothing"
@@ -112,7 +106,7 @@ class CandleStore:
         file = self._funding_file(venue, symbol)
         frame = canonical_funding(frame, f"funding of {venue} {symbol}")
         check_funding(frame, f"funding of {venue} {symbol}")
-        with _os_errors(file), _locked(file.parent):
+        with os_errors(file), locked(file.parent):
             frame = merged(self.read_funding(venue, symbol), frame, f"funding of {venue} {symbol}", replace=replace)
             stored = StoredFunding(
                 venue=venue,
@@ -122,7 +116,7 @@ class CandleStore:
                 last_ms=int(frame["ts"].iloc[-1]),
                 digest=content_digest(frame),
             )
-            _write_bytes(file, _encode(frame, {NOTE: _json(stored)}))
+            write_whole(file, encode(frame, {NOTE: _json(stored)}))
         return stored
 
     def read_funding(
@@ -130,10 +124,10 @@ class CandleStore:
     ) -> pd.DataFrame:
         """The settlements in [start_ms, end_ms); an empty frame where none is stored."""
         file = self._funding_file(venue, symbol)
-        with _os_errors(file):
+        with os_errors(file):
             if not file.exists():
                 return empty_funding()
-            table = _decode(file)
+            table = read_parquet(file)
         frame = canonical_funding(table.to_pandas(), str(file))
         note = (table.schema.metadata or {}).get(NOTE)
         if note is None or content_digest(frame) != decode(note, StoredFunding, str(file)).digest:
@@ -145,7 +139,7 @@ class CandleStore:
 
     def list(self) -> tuple[Stored, ...]:
         """Every stored dataset, in order of venue, symbol and interval."""
-        with _os_errors(self.root):
+        with os_errors(self.root):
             files = sorted((self.root / "candles").glob("*/*/*/dataset.json"))
             keys = sorted(Dataset(*file.parent.parts[-3:]) for file in files)
             found = [self._manifest(key) for key in keys]
@@ -185,8 +179,8 @@ class CandleStore:
         frames = []
         for part in parts:
             file = self._folder(key) / part.file
-            with _os_errors(file):
-                frame = canonical(_decode(file).to_pandas(), str(file))
+            with os_errors(file):
+                frame = canonical(read_parquet(file).to_pandas(), str(file))
             if content_digest(frame) != part.digest:
                 raise DataError(f"{file}: its content has changed since it was stored; {AGAIN}")
             frames.append(frame)
@@ -236,7 +230,7 @@ def _write_part(folder: Path, month: str, rows: pd.DataFrame) -> Partition:
         last_ms=int(rows["ts"].iloc[-1]),
         digest=digest,
     )
-    _write_bytes(folder / part.file, _encode(rows))
+    write_whole(folder / part.file, encode(rows))
     return part
 
 
@@ -246,57 +240,3 @@ def _sweep(folder: Path, parts: tuple[Partition, ...]) -> None:
     for file in (*folder.glob("*.parquet"), *folder.glob("*.part")):
         if file.name not in named:
             file.unlink(missing_ok=True)
-
-
-def _encode(frame: pd.DataFrame, notes: dict[bytes, bytes] | None = None) -> bytes:
-    out = io.BytesIO()
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    pq.write_table(table.replace_schema_metadata(table.schema.metadata | (notes or {})), out, compression="zstd")
-    return out.getvalue()
-
-
-def _decode(file: Path) -> pa.Table:
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{file}: missing, though its dataset names it; {AGAIN}") from None
-    try:
-        return pq.read_table(io.BytesIO(content))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{file}: not a readable parquet file ({str(error).splitlines()[0]})") from None
-
-
-def _write_bytes(file: Path, content: bytes) -> None:
-    """`file` with `content`, whole or not at all: written beside it, flushed, then renamed over it.
-
-    The caller holds the folder's lock, so the name beside it is nobody else's.
-    """
-    temp = file.with_name(f"{file.name}.part")
-    try:
-        with temp.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temp, file)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time in `folder`; the lock goes with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _os_errors(place: Path) -> Iterator[None]:
-    """A full disk, a missing permission and their like as one line that names the place."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise WorkspaceError(f"store {place}: {reason[0].lower()}{reason[1:]}") from None

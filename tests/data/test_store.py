@@ -276,6 +276,23 @@ def test_an_interrupted_write_leaves_nothing_half_written(
     assert everything(store.root) == before
 
 
+def test_an_interrupt_after_the_last_rename_keeps_the_new_parts(
+    store: CandleStore, make_bars: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.replace
+
+    def late(source: Path, target: Path) -> None:
+        real(source, target)
+        if target.name == "dataset.json":
+            raise KeyboardInterrupt
+
+    store.write(KEY, make_bars(), REAL)
+    monkeypatch.setattr(os, "replace", late)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(KEY, make_bars(9), REAL)
+    assert store.read(KEY).equals(make_bars(9))
+
+
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, make_bars: Make) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match=r"^store .*file/store/candles.*: not a directory$"):
