@@ -1,8 +1,25 @@
-"""The only place that builds: a core, an exchange, a market from a config."""
+"""The only place that builds: a market from the store, a core, an exchange, a backtest, a sweep."""
 
-from flea_lab.backtest.cell import vpin_kernel, vpin_params
-from flea_lab.config import Alphas, RunConfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flea_lab.backtest.cell import build_cell, vpin_kernel, vpin_params
+from flea_lab.backtest.fold import Folded, fold
+from flea_lab.backtest.market import Market, build_market, require_inputs
+from flea_lab.backtest.replay import Replayed, replay
+from flea_lab.backtest.result import BacktestResult, build_result
+from flea_lab.config import Alphas, RunConfig, alphas, from_dict
 from flea_lab.core import TradingCore
+from flea_lab.data.dataset import Dataset
+from flea_lab.data.frames import iso
+from flea_lab.data.quality import quality
+from flea_lab.data.sources.demo import load_demo
+from flea_lab.data.store import CandleStore
+from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
 from flea_lab.money import USD, rate_e8
@@ -10,12 +27,84 @@ from flea_lab.risk.gate import Gate
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.signal.kernel import Stream
 from flea_lab.strategy.desk import Desk
+from flea_lab.workspace import workspace
 
 
-def build_core(config: RunConfig, alphas: Alphas, trade_from_ns: int, *, prefix: str = "replay") -> TradingCore:
+@dataclass(frozen=True)
+class Loaded:
+    """A market with what a report says of it: where it came from, how good it is, which partitions it was read from."""
+
+    market: Market
+    candles: dict[str, pd.DataFrame]
+    source: str
+    synthetic: bool
+    quality: dict[str, dict[str, Any]]
+    data: list[dict[str, Any]]
+
+
+def store() -> CandleStore:
+    """The candle store of this workspace."""
+    return CandleStore(workspace().store)
+
+
+def load_market(config: RunConfig) -> Loaded:
+    """The market of `config` from the store, its digests checked; `DataError` says what is missing."""
+    candles, funding, data = {}, {}, []
+    sources, synthetic = [], False
+    held = store()
+    start, end = common_range(config, held)
+    for symbol in config.symbols:
+        key = Dataset(config.data.venue, symbol, config.interval)
+        info = held.info(key)
+        candles[symbol] = held.read(key, start, end)
+        if config.costs.funding:
+            funding[symbol] = held.read_funding(config.data.venue, symbol, start, end)
+        sources.append(info.source)
+        synthetic |= info.synthetic
+        data.append(
+            {
+                "venue": key.venue,
+                "symbol": symbol,
+                "interval": key.interval,
+                "rows": len(candles[symbol]),
+                "first_ms": int(candles[symbol]["ts"].iloc[0]),
+                "last_ms": int(candles[symbol]["ts"].iloc[-1]),
+                "settlements": len(funding.get(symbol, ())),
+                "partitions": {part.month: part.digest for part in info.partitions},
+            }
+        )
+    market = build_market(config, candles, funding)
+    found = {symbol: quality(frame, config.interval).to_dict() for symbol, frame in candles.items()}
+    return Loaded(market, candles, ", ".join(dict.fromkeys(sources)), synthetic, found, data)
+
+
+def common_range(config: RunConfig, held: CandleStore) -> tuple[int, int]:
+    """The half-open range of bar opens, ms UTC, that every symbol's stored candles cover, within the config's own.
+
+    A symbol that ended early would leave its position unmarked, so the account ends with the first to end. `DataError`
+    where the symbols have no time in common.
+    """
+    stored = {s: held.info(Dataset(config.data.venue, s, config.interval)) for s in config.symbols}
+    start = max(info.first_ms for info in stored.values())
+    end = min(info.last_ms for info in stored.values()) + config.interval_ms
+    if not start < end:
+        spans = ", ".join(f"{s} {iso(info.first_ms)} to {iso(info.last_ms)}" for s, info in stored.items())
+        raise DataError(f"the symbols of config {config.name!r} share no time: {spans}")
+    asked_start, asked_end = config.data.start_ms, config.data.end_ms
+    low = start if asked_start is None else max(start, asked_start)
+    high = end if asked_end is None else min(end, asked_end)
+    if not low < high:
+        raise DataError(
+            f"config {config.name!r} asks for {config.data.start or 'the first'} to {config.data.end or 'the last'}, "
+            f"stored are {iso(start)} to {iso(end)}"
+        )
+    return low, high
+
+
+def build_core(config: RunConfig, found: Alphas, trade_from_ns: int, *, prefix: str = "replay") -> TradingCore:
     """A core before its first event. Candles before `trade_from_ns` (their close) only warm the signals."""
     cash = round(config.initial_cash_usd * USD)
-    desk = Desk(config.symbols, alphas.kernels, alphas.params, alphas.weights, config.combination, config.sizing, cash)
+    desk = Desk(config.symbols, found.kernels, found.params, found.weights, config.combination, config.sizing, cash)
     return TradingCore(
         symbols=config.symbols,
         instruments=config.instruments,
@@ -32,3 +121,98 @@ def build_core(config: RunConfig, alphas: Alphas, trade_from_ns: int, *, prefix:
 def build_exchange(config: RunConfig) -> NextOpenMatching:
     """The simulated exchange of the config's fill rule."""
     return NextOpenMatching(config.instruments, rate_e8(config.costs.fee_bps), rate_e8(config.costs.slippage_bps))
+
+
+def trading_start(market: Market, found: Alphas, place: str) -> int:
+    """Position of the first bar that may be decided on: the last of the warm-up. `DataError` if the market is shorter."""
+    start = found.warmup - 1
+    if start >= market.n - 1:
+        raise DataError(f"{market.n} bars are too few: the signals of {place} need {found.warmup} to warm up, then more")
+    return start
+
+
+def prepare(config: RunConfig, market: Market) -> tuple[Alphas, int]:
+    """The alphas of `config` and the first bar it may decide on; refuses a market that lacks an input."""
+    found = alphas(config)
+    require_inputs(market, found, config.risk.vpin.source == "bars")
+    return found, trading_start(market, found, f"config {config.name!r}")
+
+
+def run_fold(config: RunConfig, market: Market, start: int | None = None, *, curves: bool = False) -> Folded:
+    """One config through the compiled fold, its decisions recorded."""
+    found, first = prepare(config, market)
+    return fold(market, found.kernels, build_cell(config, found), first if start is None else start, curves=curves)
+
+
+def run_replay(
+    config: RunConfig, market: Market, start: int | None = None, *, progress: bool = False
+) -> tuple[Replayed, TradingCore]:
+    """One config through the core; the core as it stands after the last event."""
+    found, first = prepare(config, market)
+    core = build_core(config, found, int(market.close_ns[first if start is None else start]))
+    return replay(market, core, build_exchange(config), progress=progress), core
+
+
+def run_backtest(
+    config: RunConfig, loaded: Loaded | None = None, *, start: int | None = None, progress: bool = False
+) -> BacktestResult:
+    """The whole backtest of `config`, through the core, on the stored market unless one is given.
+
+    `start` is the bar from which it may trade; by default the end of its own warm-up.
+    """
+    loaded = load_market(config) if loaded is None else loaded
+    found, first = prepare(config, loaded.market)
+    first = first if start is None else max(start, first)
+    core = build_core(config, found, int(loaded.market.close_ns[first]))
+    seen = replay(loaded.market, core, build_exchange(config), progress=progress)
+    return build_result(
+        config,
+        found,
+        loaded.market,
+        seen,
+        core.ledger.book,
+        first,
+        loaded.candles,
+        source=loaded.source,
+        synthetic=loaded.synthetic,
+        quality=loaded.quality,
+        data=loaded.data,
+    )
+
+
+def market_from_frames(
+    config: RunConfig,
+    candles: Mapping[str, pd.DataFrame],
+    funding: Mapping[str, pd.DataFrame] | None = None,
+    *,
+    source: str = "given frames",
+) -> Loaded:
+    """A market from frames in hand, for notebooks and tests; nothing is stored."""
+    found = {symbol: quality(frame, config.interval).to_dict() for symbol, frame in candles.items()}
+    return Loaded(build_market(config, candles, funding), dict(candles), source, False, found, [])
+
+
+def demo_config(symbols: Sequence[str] = ("BTCUSDT",), interval: str = "1m", days: int = 30) -> RunConfig:
+    """The seed strategy on the demo's market, which is brought into the store where it is not there yet.
+
+    Recorded candles where `FLEA_DATA_DIR` names them, else the synthetic market; at most the last `days` days.
+    """
+    demo = load_demo(CandleStore(workspace().ready().store), symbols, interval)
+    venue = demo.datasets[0].venue
+    ends = [store().info(dataset).last_ms for dataset in demo.datasets]
+    day = 86_400_000
+    start = (min(ends) - days * day) // day * day
+    first = max(store().info(dataset).first_ms for dataset in demo.datasets)
+    data = {"venue": venue}
+    if start > first:
+        data["start"] = str(np.datetime64(start, "ms"))
+    return from_dict(
+        {
+            "name": "demo",
+            "symbols": list(symbols),
+            "interval": interval,
+            "signals": [{"kernel": "ema_momentum"}, {"kernel": "rsi_reversion", "weight": 0.7}],
+            "data": data,
+        },
+        "the demo's config",
+    )
