@@ -78,7 +78,7 @@ class Deployment(Settings, frozen=True, kw_only=True):
     """How a run uses this machine; decides nothing."""
 
     threads: Annotated[int, Meta(ge=1, le=256)] = 2
-    chunk: Annotated[int, Meta(ge=1, le=100_000, description="combinations in a chunk")] = 64
+    chunk: Annotated[int, Meta(ge=1, le=100_000, description="combinations in a chunk")] = 16
 
 
 class RunConfig(Settings, frozen=True, kw_only=True):
