@@ -1,0 +1,252 @@
+"""Bugs planted in the replay's leg, each noting the bar on which it first did harm: the truth that parity must find.
+
+A bug is a function that rewires one part of a core or its exchange from bar `since` on. It calls `harm(bar)` the first
+time that its output differs from the right one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+from flea_lab.backtest.market import Market
+from flea_lab.core import TradingCore
+from flea_lab.ledger import PENDING, gross_uusd
+from flea_lab.model.market import Candle
+from flea_lab.model.trading import Fill
+from flea_lab.sandbox.matching import NextOpenMatching
+
+HOUR_NS = 3_600_000_000_000
+
+
+@dataclass
+class Scene:
+    """What a bug may touch, and where it writes down its first harm."""
+
+    core: TradingCore
+    exchange: NextOpenMatching
+    market: Market
+    since: int
+    harmed_at: int | None = None
+
+    def bar_of(self, close_ns: int) -> int:
+        """Position of the bar that closes (or, for a fill, opened at most one bar before) at `close_ns`."""
+        return int(np.searchsorted(self.market.close_ns, close_ns))
+
+    def harm(self, bar: int) -> None:
+        """Notes the first bar on which something went wrong."""
+        if self.harmed_at is None:
+            self.harmed_at = bar
+
+
+def partial_candle(scene: Scene) -> None:
+    """A candle that was still forming is taken for closed: its close is the middle of its range."""
+    right = scene.core.on
+
+    def on(event: Any) -> Any:
+        if isinstance(event, Candle) and scene.bar_of(event.ts_event) == scene.since:
+            middle = (event.open + event.close) / 2.0
+            if middle != event.close:
+                scene.harm(scene.since)
+            event = replace(event, close=middle)
+        return right(event)
+
+    scene.core.on = on  # type: ignore[method-assign]
+
+
+def peeks_at_next_bar(scene: Scene) -> None:
+    """A signal sees the next bar's close instead of this one's, once."""
+    right = scene.core.desk.step
+    row = {symbol: s for s, symbol in enumerate(scene.market.symbols)}
+
+    def step(symbol: str, bar: Any) -> float:
+        if scene.core._bar_ns == scene.market.close_ns[scene.since] and symbol == scene.market.symbols[0]:
+            later = float(scene.market.bars[row[symbol], scene.since + 1, 3])
+            if later != bar.close:
+                scene.harm(scene.since)
+            bar = bar._replace(close=later)
+        return right(symbol, bar)
+
+    scene.core.desk.step = step  # type: ignore[method-assign]
+
+
+def skips_a_bar(scene: Scene) -> None:
+    """A window is off by one: one bar is never pushed into it."""
+    right = scene.core.desk.step
+    last = dict.fromkeys(scene.market.symbols, float("nan"))
+
+    def step(symbol: str, bar: Any) -> float:
+        if scene.core._bar_ns == scene.market.close_ns[scene.since]:
+            scene.harm(scene.since)
+            return last[symbol]
+        last[symbol] = right(symbol, bar)
+        return last[symbol]
+
+    scene.core.desk.step = step  # type: ignore[method-assign]
+
+
+def rounds_lots_up(scene: Scene) -> None:
+    """The router rounds to the next lot above instead of below."""
+    right = scene.core.router.on
+
+    def on(approved: Any) -> Any:
+        order = right(approved)
+        if order is None or scene.bar_of(order.ts_event) < scene.since:
+            return order
+        scene.harm(scene.bar_of(order.ts_event))
+        bigger = replace(order, lots=order.lots + 1)
+        blotter = scene.core.router.blotter
+        entry = replace(blotter.get(order.client_order_id), command=bigger)
+        blotter._orders[order.client_order_id] = blotter._open[order.client_order_id] = entry
+        return bigger
+
+    scene.core.router.on = on  # type: ignore[method-assign]
+
+
+def rounds_cents_away(scene: Scene) -> None:
+    """The desk rounds sizes up to whole dollars."""
+    right = scene.core.desk.intent
+
+    def intent(symbol: str, conviction: float, ts: int, *rest: Any) -> Any:
+        found = right(symbol, conviction, ts, *rest)
+        if found is None or scene.bar_of(ts) < scene.since:
+            return found
+        size = -(-found.size_uusd // 1_000_000) * 1_000_000
+        if size != found.size_uusd:
+            scene.harm(scene.bar_of(ts))
+        return replace(found, size_uusd=size, size_usd=size / 1e6)
+
+    scene.core.desk.intent = intent  # type: ignore[method-assign]
+
+
+def wrong_day_boundary(scene: Scene) -> None:
+    """The day begins at 23:00 UTC: somebody's local midnight."""
+    right = scene.core.gate.advance
+
+    def advance(ts_ns: int, equity: int) -> None:
+        before = scene.core.gate.state.copy()
+        right(ts_ns, equity)
+        proper = scene.core.gate.state.copy()
+        scene.core.gate.state[:] = before
+        right(ts_ns + HOUR_NS, equity)
+        latches = slice(3, 5)
+        if not np.array_equal(scene.core.gate.state[latches], proper[latches]):
+            scene.harm(scene.bar_of(ts_ns))
+
+    scene.core.gate.advance = advance  # type: ignore[method-assign]
+
+
+def fills_at_the_close(scene: Scene) -> None:
+    """Orders fill at the close they were decided on, not at the next open."""
+    right = scene.exchange.open
+    closes = {symbol: scene.market.close_ticks[s] for s, symbol in enumerate(scene.market.symbols)}
+
+    def open_(symbol: str, ticks: int, ts_event: int) -> Any:
+        bar = scene.bar_of(ts_event + 1)
+        if bar < scene.since:
+            return right(symbol, ticks, ts_event)
+        before = int(closes[symbol][bar - 1])
+        fills = right(symbol, before, ts_event)
+        if fills and before != ticks:
+            scene.harm(bar)
+        return fills
+
+    scene.exchange.open = open_  # type: ignore[method-assign]
+
+
+def pays_the_fee_twice(scene: Scene) -> None:
+    """A fill's fee is booked twice."""
+    right = scene.core.ledger.fill
+
+    def fill(event: Fill) -> None:
+        bar = scene.bar_of(event.ts_event + 1)
+        if bar >= scene.since and event.fee_uusd:
+            scene.harm(bar)
+            event = replace(event, fee_uusd=2 * event.fee_uusd)
+        right(event)
+
+    scene.core.ledger.fill = fill  # type: ignore[method-assign]
+
+
+def funding_the_wrong_way(scene: Scene) -> None:
+    """Longs receive what they should pay."""
+    right = scene.core.ledger.fund
+
+    def fund(symbol: str, rate: float) -> int:
+        at = scene.bar_of(scene.core._decided_ns + 1)
+        changed = right(symbol, -rate if at >= scene.since else rate)
+        if at >= scene.since and changed:
+            scene.harm(at)
+        return changed
+
+    scene.core.ledger.fund = fund  # type: ignore[method-assign]
+
+
+def forgets_what_is_marked(scene: Scene) -> None:
+    """One symbol is valued at an old price for one bar."""
+    right = scene.core.ledger.mark
+
+    def mark(symbol: str, ticks: int) -> None:
+        ledger = scene.core.ledger
+        s = ledger.row[symbol]
+        bar = scene.bar_of(scene.core._bar_ns)
+        if bar >= scene.since and scene.harmed_at is None and ledger.book[s, 0] != 0 and ledger.book[s, 2] != ticks:
+            scene.harm(bar)
+            return
+        right(symbol, ticks)
+
+    scene.core.ledger.mark = mark  # type: ignore[method-assign]
+
+
+def lets_unknown_vpin_pass(scene: Scene) -> None:
+    """A VPIN that is not known passes its guard."""
+    right = scene.core.gate.code
+
+    def code(size: int, equity: int, before: int, gross: int, worst: float, vpin: float) -> int:
+        proper = right(size, equity, before, gross, worst, vpin)
+        found = right(size, equity, before, gross, worst, 0.0 if vpin != vpin else vpin)
+        if found != proper:
+            scene.harm(scene.bar_of(scene.core._decided_ns))
+        return found
+
+    scene.core.gate.code = code  # type: ignore[method-assign]
+
+
+def does_not_count_what_is_ordered(scene: Scene) -> None:
+    """The second symbol of a bar is sized and reviewed as if the first had ordered nothing."""
+    right = scene.core.gate.code
+
+    def code(size: int, equity: int, before: int, gross: int, worst: float, vpin: float) -> int:
+        book = scene.core.ledger.book
+        proper = right(size, equity, before, gross, worst, vpin)
+        pending = book[:, PENDING].copy()
+        book[:, PENDING] = 0
+        found = right(size, equity, before, gross_uusd(book), worst, vpin)
+        book[:, PENDING] = pending
+        if found != proper:
+            scene.harm(scene.bar_of(scene.core._decided_ns))
+        return found
+
+    scene.core.gate.code = code  # type: ignore[method-assign]
+
+
+BUGS: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
+    "partial candle": (partial_candle, {}),
+    "peeks at the next bar": (peeks_at_next_bar, {}),
+    "skips a bar": (skips_a_bar, {}),
+    "rounds lots up": (rounds_lots_up, {}),
+    "rounds cents away": (rounds_cents_away, {}),
+    "wrong day boundary": (wrong_day_boundary, {"risk.max_daily_loss": 0.002, "risk.max_drawdown": 1.0}),
+    "fills at the close": (fills_at_the_close, {}),
+    "pays the fee twice": (pays_the_fee_twice, {}),
+    "funding the wrong way": (funding_the_wrong_way, {}),
+    "forgets what is marked": (forgets_what_is_marked, {}),
+    "lets unknown vpin pass": (lets_unknown_vpin_pass, {"risk.vpin.source": "bars"}),
+    "does not count what is ordered": (
+        does_not_count_what_is_ordered,
+        {"risk.concentration_of": "exposure", "risk.max_concentration": 0.6, "sizing.mode": "target"},
+    ),
+}
+"""Every planted bug, with the settings under which it can do harm."""
