@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
@@ -19,6 +20,7 @@ from flea_lab.settings import Settings
 MICRO = 1_000_000
 MAX_TICKS = 2**31 - 1
 MAX_UNIT = 10**9
+MIN_STEP = Decimal("1e-18")
 
 
 class Instrument(Settings, frozen=True, kw_only=True, dict=True):
@@ -36,15 +38,18 @@ class Instrument(Settings, frozen=True, kw_only=True, dict=True):
     def __post_init__(self) -> None:
         for name in ("tick_size", "lot_size"):
             value = getattr(self, name)
-            if not (value.is_finite() and 0 < value <= 1_000_000):
-                raise ValueError(f"{name} ({value}) must be above 0 and at most 1000000")
-        if not (self.min_notional_usd.is_finite() and self.min_notional_usd >= 0):
-            raise ValueError(f"min_notional_usd ({self.min_notional_usd}) must not be negative")
+            if not (value.is_finite() and MIN_STEP <= value <= 1_000_000):
+                raise ValueError(f"{name} ({value}) must be at least {MIN_STEP} and at most 1000000")
+        if not (self.min_notional_usd.is_finite() and 0 <= self.min_notional_usd <= 1_000_000_000):
+            raise ValueError(f"min_notional_usd ({self.min_notional_usd}) must be at least 0 and at most 1000000000")
         if not (self.unit_num <= MAX_UNIT and self.unit_den <= MAX_UNIT):
             raise ValueError(
                 f"tick_size ({self.tick_size}) x lot_size ({self.lot_size}) is {self._unit} micro-USD, "
                 f"beyond what 64-bit money can hold (numerator and denominator at most {MAX_UNIT})"
             )
+        for name in ("tick_size", "lot_size", "min_notional_usd"):  # 0.10 is 0.1, also in the id of a config
+            plain = Decimal(format(getattr(self, name).normalize(), "f"))
+            msgspec.structs.force_setattr(self, name, plain)
 
     @cached_property
     def _unit(self) -> Fraction:
@@ -80,7 +85,7 @@ class Instrument(Settings, frozen=True, kw_only=True, dict=True):
         970003
         """
         exact = price / self._tick[0]
-        if not 0.5 <= exact <= MAX_TICKS:
+        if not 0.5 < exact <= MAX_TICKS:
             raise DataError(f"price {price} is not between 1 and {MAX_TICKS} ticks of {self.tick_size}")
         return round(exact)
 
@@ -88,7 +93,7 @@ class Instrument(Settings, frozen=True, kw_only=True, dict=True):
         """`ticks` of every price, bit-equal to the scalar; NaN (no bar) becomes 0."""
         exact = prices / self._tick[0]
         known = ~np.isnan(prices)
-        bad = known & ~((exact >= 0.5) & (exact <= MAX_TICKS))
+        bad = known & ~((exact > 0.5) & (exact <= MAX_TICKS))
         if bad.any():
             self.ticks(float(prices[bad][0]))
         return np.where(known, np.rint(np.where(known, exact, 0.0)), 0.0).astype(np.int64)
