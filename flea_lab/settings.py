@@ -56,7 +56,7 @@ def _explain(text: str, values: Any, kind: Any, place: str) -> str:
     if missing:
         where = f"{path}.{missing.group(1)}" if path else missing.group(1)
         return f"{where}: required but missing (in {place})"
-    found = _value_at(values, path)
+    path, found = _found(values, kind, path)
     if reason.startswith("invalid enum value"):
         reason = f"must be one of {', '.join(map(repr, _choices(kind, path)))}"
     if isinstance(found, Mapping):
@@ -71,6 +71,19 @@ def _nearest(name: str, known: list[str]) -> str:
 
 def _steps(path: str) -> list[str]:
     return [step for step in re.split(r"[.\[\]]+", path) if step]
+
+
+def _found(values: Any, kind: Any, path: str) -> tuple[str, Any]:
+    """Where the fault is, with the key of a mapping that msgspec leaves out, and what stands there."""
+    head, inside, tail = path.partition("[...]")
+    mapping = _value_at(values, head)
+    if inside and not tail and isinstance(mapping, Mapping):
+        for key, value in mapping.items():
+            try:
+                msgspec.convert(value, get_args(_type_at(kind, head))[1], strict=True)
+            except msgspec.ValidationError:
+                return f"{head}.{key}", value
+    return path, _value_at(values, path)
 
 
 def _value_at(values: Any, path: str) -> Any:
