@@ -152,7 +152,8 @@ def load(path: str | Path) -> RunConfig:
 def from_dict(values: Mapping[str, Any], place: str = "config") -> RunConfig:
     """A validated config from plain values: kernels known, parameters complete, instruments resolved."""
     values = _plain(values)
-    for name, grid in (values.get("instruments") or {}).items():
+    stated = values.get("instruments") if isinstance(values, dict) else None
+    for name, grid in stated.items() if isinstance(stated, dict) else ():
         load_settings(grid, Instrument, f"{place}, [instruments.{name}]")
     config = load_settings(values, RunConfig, place)
     _check(config, place)
@@ -229,10 +230,13 @@ def _set(values: Any, path: str, value: Any, place: str) -> None:
     at = values
     for step in steps[:-1]:
         at = at[int(step)] if isinstance(at, list) and step.isdigit() and int(step) < len(at) else _child(at, step)
-        if at is None:
-            known = ", ".join(sorted({*values, *(f"{name}.<parameter>" for name in names)}))
-            raise ConfigError(f"{path}: no such setting, known are {known} (in {place})")
-    at[steps[-1]] = value
+    if isinstance(at, list) and steps[-1].isdigit() and int(steps[-1]) < len(at):
+        at[int(steps[-1])] = value
+    elif isinstance(at, dict):
+        at[steps[-1]] = value
+    else:
+        known = ", ".join(sorted({*values, *(f"{name}.<parameter>" for name in names)}))
+        raise ConfigError(f"{path}: no such setting, known are {known} (in {place})")
 
 
 def _child(at: Any, step: str) -> Any:
