@@ -42,4 +42,4 @@ class Workspace:
 
 def workspace() -> Workspace:
     """The workspace that the environment names; its path is absolute."""
-    return Workspace(Path(os.environ.get("FLEA_HOME", ".flea")).expanduser().absolute())
+    return Workspace(Path(os.environ.get("FLEA_HOME") or ".flea").expanduser().absolute())
