@@ -13,7 +13,7 @@ import numpy.typing as npt
 from flea_lab.compiled import compiled
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Account, Fill
-from flea_lab.money import nearest, value_uusd
+from flea_lab.money import portion_uusd, value_uusd
 
 # Columns of the book. LOTS is signed; PENDING the signed lots of orders not yet filled; MARK the last close in ticks;
 # NUM / DEN the micro-dollars of one lot at one tick; COST the signed price paid for the open position; TRIP the net
@@ -76,17 +76,16 @@ def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int, reference: i
     held = book[s, LOTS]
     value = value_uusd(lots, ticks, book[s, NUM], book[s, DEN])
     closing = 0
-    if held * lots < 0:
+    if (held > 0 and lots < 0) or (held < 0 and lots > 0):
         closing = min(abs(held), abs(lots))
     if closing > 0:
         cost = book[s, COST]
         size = abs(held)
-        # size and closing are lots: split so that cost * closing cannot overflow
-        closed_cost = (cost // size) * closing + nearest((cost - (cost // size) * size) * closing, size)
+        closed_cost = portion_uusd(cost, closing, size)
         direction = 1 if held > 0 else -1
         closed_value = value_uusd(direction * closing, ticks, book[s, NUM], book[s, DEN])
         gain = closed_value - closed_cost
-        closing_fee = nearest(fee * closing, abs(lots))
+        closing_fee = portion_uusd(fee, closing, abs(lots))
         book[s, REALISED] += gain
         book[s, COST] = cost - closed_cost
         book[s, TRIP] += gain - closing_fee
