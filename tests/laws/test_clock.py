@@ -26,6 +26,7 @@ PROCESSES = ("subprocess", "multiprocessing", "os.system", "os.popen", "os.fork"
 # Who may start a process, and what for.
 PROCESSES_IN = {
     "live/": "the runner is a process of its own",
+    "runs.py": "asks git which commit a result came from",
 }
 
 

@@ -1,0 +1,48 @@
+"""One look for every figure: colours that colour-blind eyes tell apart, legible on white and on black, no fixed width."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+# Okabe and Ito, Color Universal Design (2008), without yellow, which white paper swallows.
+BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
+GREY = "#8b929c"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
+"""Colours of series in the order in which they are drawn."""
+
+INK = "#7b818a"
+"""Text where the page does not set its own: legible on white and on black."""
+FAINT = "rgba(128,134,144,0.22)"
+CLEAR = "rgba(0,0,0,0)"
+
+DIVERGING = ((0.0, "#b35806"), (0.25, "#f1a340"), (0.5, "#f2f2f2"), (0.75, "#67a9cf"), (1.0, "#2166ac"))
+"""Loss to gain: orange, grey, blue. Orange and blue stay apart for every kind of colour blindness."""
+SEQUENTIAL = "Cividis"
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def styled(figure: go.Figure, *, height: int = 380, y: str = "", legend: bool = True) -> go.Figure:
+    """`figure` in the house look. `height` in pixels; the width is the page's. `y` titles the vertical axis."""
+    figure.update_layout(
+        height=height,
+        autosize=True,
+        margin=dict(l=8, r=8, t=36 if legend else 12, b=8),
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        font=dict(family=FONT, size=13, color=INK),
+        colorway=list(SERIES),
+        showlegend=legend,
+        legend=dict(orientation="h", x=0, xanchor="left", y=1.0, yanchor="bottom", bgcolor=CLEAR),
+        hovermode="x unified",
+        hoverlabel=dict(font=dict(family=FONT, size=12)),
+    )
+    figure.update_xaxes(**_axis(), showspikes=False)
+    figure.update_yaxes(**_axis(), title=dict(text=y, standoff=6) if y else None)
+    return figure
+
+
+def _axis() -> dict[str, Any]:
+    return dict(
+        gridcolor=FAINT, zerolinecolor=GREY, zerolinewidth=1, linecolor=FAINT, automargin=True, title_font=dict(size=12)
+    )
