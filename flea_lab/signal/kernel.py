@@ -19,6 +19,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from flea_lab.compiled import borrow, compiled, compiled_afresh
 from flea_lab.errors import KernelError
 from flea_lab.settings import Settings, load_settings
+from flea_lab.signal.state import with_start_values
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,8 +48,8 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
     """One signal: its parameters, its state, its step.
 
     `outputs` are state fields: direction and confidence for an alpha, anything else for a feature. `warmup(params)` is
-    the number of bars up to and including the first with an output, or None where it depends on the data. `memory(params)`
-    is the number of floats of window memory. `inputs` are the bar fields without which it cannot run.
+    the number of bars up to and including the first with an output, or None where it depends on the data.
+    `memory(params)` is the number of floats of window memory. `inputs` are the bar fields without which it cannot run.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def _params_tuple(self) -> type[Any]:
-        return namedtuple(f"{self.name}_params", self.params.__struct_fields__)  # type: ignore[misc]
+        return namedtuple(f"{self.name}_params", self.params.__struct_fields__)
 
     @cached_property
     def _fold(self) -> Callable[..., None]:
@@ -163,7 +164,7 @@ def kernel(
             name=name,
             params=params,
             state=state,
-            step=compiled_afresh(step),
+            step=compiled_afresh(with_start_values(step, state)),
             inputs=inputs,
             outputs=outputs,
             shown=shown,
@@ -198,7 +199,7 @@ def _number(kind: type[Settings], name: str, value: Any) -> float:
 
 
 def _run(step: Callable[..., Any], state_type: type[Any], params_type: type[Any]) -> Callable[..., None]:
-    n_state, n_params = len(state_type._fields), len(params_type._fields)  # type: ignore[attr-defined]
+    n_state, n_params = len(state_type._fields), len(params_type._fields)
 
     @compiled_afresh
     def run(mem: Floats, at: int, size: int, bar: Bar, prow: Floats, prow_at: int) -> None:

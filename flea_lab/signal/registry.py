@@ -6,8 +6,9 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from msgspec.structs import replace
 
@@ -26,7 +27,7 @@ def builtin_kernels() -> dict[str, Kernel]:
 
 
 def workspace_kernels(folder: Path) -> dict[str, Kernel]:
-    """The kernels that a person wrote, one module each in `folder`. `KernelError` names the file that cannot be used."""
+    """The kernels that a person wrote, one module each in `folder`. `KernelError` names a file that cannot be used."""
     found: dict[str, Kernel] = {}
     for path in sorted(folder.glob("*.py")) if folder.is_dir() else []:
         if path.name.startswith("test_"):
@@ -38,7 +39,7 @@ def workspace_kernels(folder: Path) -> dict[str, Kernel]:
 def load_kernel(path: Path) -> Kernel:
     """The kernel in module `path`, named like the file.
 
-    The module is imported under its content hash, so an edited file is a new module and an old kernel stays what it was.
+    The module is imported under its content hash: an edited file is a new module, and an old kernel stays what it was.
     """
     module = _import(path)
     found = kernels_in(module)
@@ -89,14 +90,23 @@ def _import(path: Path) -> ModuleType:
     name = f"flea_workspace.{path.stem}_{content_hash(path)[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise KernelError(f"signal {path} is not a Python module")
-    module = importlib.util.module_from_spec(spec)
+    loader = _FromText(name, str(path))
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path), is_package=False))
+    module.__file__ = str(path)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
+    except KernelError:
+        del sys.modules[name]
+        raise
     except Exception as error:
         del sys.modules[name]
         raise KernelError(f"signal {path.name}: {type(error).__name__}: {error}") from error
     return module
+
+
+class _FromText(SourceFileLoader):
+    """Always from the text: Python's bytecode is found by size and second, and an edit may keep both."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002  (the loader's interface)
+        return self.source_to_code(self.get_data(self.path), self.path)

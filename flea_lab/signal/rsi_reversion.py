@@ -60,7 +60,7 @@ def rsi_reversion(s: RsiReversionState, bar: Bar, p: RsiReversionParams, memory:
     change = bar.close - s.close
     push(memory, change)
     gain, loss = s.gain, s.loss
-    if p.averaging == 0.0 or n <= p.period + 1.0:
+    if p.averaging == 0.0 or n <= p.period + 1.0:  # type: ignore[comparison-overlap]  # a choice arrives as its place in the list
         gain = loss = 0.0
         for i in range(memory.shape[0]):
             gain += max(memory[i], 0.0)

@@ -41,8 +41,8 @@ def tick_imbalance(s: TickImbalanceState, bar: Bar, p: TickImbalanceParams, memo
     """Direction with the flow: clip(I / full_scale, -1, 1); confidence |I| / full_scale, at most 1.
 
     I = sum(buys - sells) / sum(buys + sells) over the last `window` items, 0 without volume. Below `threshold` no
-    opinion. Volume-weighted form of the tick imbalance of Lopez de Prado, Advances in Financial Machine Learning, 2.3.2,
-    on the venue's own aggressor side instead of the tick rule.
+    opinion. Volume-weighted form of the tick imbalance of Lopez de Prado (Advances in Financial Machine Learning,
+    2.3.2) on the venue's own aggressor side instead of the tick rule.
     """
     net, all_ = memory[: int(p.window)], memory[int(p.window) :]
     n = s.n + 1.0

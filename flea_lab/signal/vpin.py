@@ -3,6 +3,7 @@
 from math import nan
 from typing import Annotated, NamedTuple
 
+import numpy as np
 from msgspec import Meta
 
 from flea_lab.settings import Settings
@@ -11,7 +12,7 @@ from flea_lab.signal.rolling import push, total
 
 Volume = Annotated[float, Meta(gt=0.0, le=1e12, description="base units in a bucket")]
 EDGE = 1e-9
-"""A bucket within this share of full is full: ten trades of 0.1 fill a bucket of 1 although their float sum does not."""
+"""A bucket within this share of full is full: ten trades of 0.1 fill a bucket of 1, although their sum does not."""
 
 Buckets = Annotated[int, Meta(ge=1, le=1_000, description="volume buckets")]
 
@@ -52,10 +53,10 @@ def vpin(s: VpinState, bar: Bar, p: VpinParams, memory: Floats) -> VpinState:
     left = bar.volume
     share = bar.buy_volume / bar.volume if bar.volume > 0.0 else 0.0
     # an item of very many buckets fills the window several times over: only the last `window` can matter
-    skipped = left / p.bucket_volume - p.window - 2.0
-    if skipped > 0.0:
-        buckets += float(int(skipped))
-        left -= float(int(skipped)) * p.bucket_volume
+    if left > (p.window + 2.0) * p.bucket_volume:
+        kept = np.fmod(left, p.bucket_volume) + (p.window + 1.0) * p.bucket_volume
+        buckets += np.rint((left - kept) / p.bucket_volume)
+        left = kept
     edge = EDGE * p.bucket_volume
     while left > edge:
         room = p.bucket_volume - filled
