@@ -34,9 +34,10 @@ CHECKS: dict[int, tuple[str, str]] = {
 
 NAMES = {code: name for code, (name, _) in CHECKS.items()}
 
-# State of the gate, one int64 array: current UTC day, equity at its start, peak equity, and four latches.
-DAY, DAY_OPEN, PEAK, DAILY_LATCH, DRAWDOWN_LATCH, KILL_LATCH, REDUCE_LATCH = range(7)
-GATE_SIZE = 7
+# State of the gate, one int64 array: current UTC day, equity at its start, peak equity, four latches, and equity at the
+# last close.
+DAY, DAY_OPEN, PEAK, DAILY_LATCH, DRAWDOWN_LATCH, KILL_LATCH, REDUCE_LATCH, LAST = range(8)
+GATE_SIZE = 8
 
 GateState = npt.NDArray[np.int64]
 
@@ -73,22 +74,24 @@ def new_gate(gate: GateState, equity: int) -> None:
     gate[:] = 0
     gate[DAY] = -1
     gate[DAY_OPEN] = equity
-    gate[PEAK] = equity
+    gate[PEAK] = gate[LAST] = equity
 
 
 @compiled
 def advance(gate: GateState, ts_ns: int, equity: int, max_daily_loss: float, max_drawdown: float) -> None:
     """Judges the account once a closed bar, before anything is decided on it.
 
-    The first bar that closes at or after 00:00 UTC starts the day: its equity is the day's base and the daily latch
-    opens. The drawdown latch never opens here.
+    The first bar that closes at or after 00:00 UTC starts the day and opens the daily latch. The day's base is the
+    equity at the last close at or before 00:00 UTC: over a hole at midnight, the close before the hole, so that a
+    loss across it counts. The drawdown latch never opens here.
     """
     day = ts_ns // DAY_NS
     if day > gate[DAY]:
         if gate[DAY] >= 0:
-            gate[DAY_OPEN] = equity
+            gate[DAY_OPEN] = equity if ts_ns % DAY_NS == 0 else gate[LAST]
             gate[DAILY_LATCH] = 0
         gate[DAY] = day
+    gate[LAST] = equity
     gate[PEAK] = max(gate[PEAK], equity)
     loss = (gate[DAY_OPEN] - equity) / gate[DAY_OPEN] if gate[DAY_OPEN] > 0 else np.nan
     if not loss <= max_daily_loss:
