@@ -11,7 +11,7 @@ from enum import Enum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from flea_lab.errors import IllegalTransition
+from flea_lab.errors import IllegalTransition, VenueError
 from flea_lab.model.trading import (
     Accepted,
     Cancelled,
@@ -98,12 +98,26 @@ class Order(Struct, frozen=True):
         return self.command.lots - self.filled_lots if self.status in OPEN else 0
 
     def on(self, report: OrderReport) -> "Order":
-        """The order after `report`; `IllegalTransition` for what the table does not hold, and for an overfill."""
+        """The order after `report`; `IllegalTransition` for what the table does not hold and for an overfill,
+        `VenueError` for a fill that cannot be this order's."""
         status = TRANSITIONS.get((self.status, type(report)))
         name = self.command.client_order_id
         if status is None:
             raise IllegalTransition(f"order {name}: {type(report).__name__} while {self.status.value}")
+        if isinstance(report, Fill):
+            self._check(report)
         filled = self.filled_lots + (report.lots if isinstance(report, Fill) else 0)
         if filled > self.command.lots:
             raise IllegalTransition(f"order {name}: filled {filled} of {self.command.lots} lots")
         return replace(self, status=FILLED if filled == self.command.lots else status, filled_lots=filled)
+
+    def _check(self, fill: Fill) -> None:
+        ours, name = self.command, self.command.client_order_id
+        if (fill.symbol, fill.side) != (ours.symbol, ours.side):
+            raise VenueError(
+                f"order {name}: a fill says {fill.side} {fill.symbol}, the order is {ours.side} {ours.symbol}"
+            )
+        if fill.lots < 1 or fill.price_ticks < 1:
+            raise VenueError(
+                f"order {name}: a fill of {fill.lots} lots at {fill.price_ticks} ticks, both must be at least 1"
+            )
