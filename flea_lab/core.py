@@ -6,8 +6,10 @@ is marked, then the account is judged, then each symbol in the config's order is
 routed; what the earlier symbols ordered counts as exposure for the later ones.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
+from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger, gross_uusd, position_uusd
 from flea_lab.model.instrument import Instrument
@@ -60,7 +62,7 @@ class TradingCore:
         self._trade_from_ns = trade_from_ns
         self._grace_ns = grace_ns
         self._funding_rate = dict.fromkeys(symbols, NAN)
-        self._waiting: dict[str, Candle] = {}
+        self._waiting: dict[str, tuple[Candle, int]] = {}
         self._bar_ns = 0
         self._decided_ns = 0
         self.convictions = dict.fromkeys(symbols, NAN)
@@ -76,8 +78,7 @@ class TradingCore:
             case Heartbeat():
                 return self._on_heartbeat(event)
             case Funding():
-                self._funding_rate[event.symbol] = event.rate
-                self.ledger.fund(event.symbol, event.rate)
+                return self._on_funding(event)
             case Halt() | Reduce() | Resume():
                 return self._on_control(event)
         return ()
@@ -92,6 +93,7 @@ class TradingCore:
         ts, symbol = candle.ts_event, candle.symbol
         if symbol not in self._instruments:
             return (Alert(ts_event=ts, severity="warning", text=f"candle for {symbol}, which is not traded here"),)
+        ticks = self._instruments[symbol].ticks(candle.close)  # an impossible price raises before anything changes
         commands: tuple[Command, ...] = ()
         if self._waiting and ts > self._bar_ns:
             commands = self._decide()
@@ -99,10 +101,20 @@ class TradingCore:
             text = f"candle of {symbol} closing {ts} came late or twice and was not used"
             return (*commands, Alert(ts_event=ts, severity="warning", text=text))
         self._bar_ns = ts
-        self._waiting[symbol] = candle
+        self._waiting[symbol] = candle, ticks
         if len(self._waiting) == len(self.symbols):
             commands += self._decide()
         return commands
+
+    def _on_funding(self, funding: Funding) -> tuple[Command, ...]:
+        symbol, ts = funding.symbol, funding.ts_event
+        if symbol not in self._instruments:
+            return (Alert(ts_event=ts, severity="warning", text=f"funding of {symbol}, which is not traded here"),)
+        if not math.isfinite(funding.rate):
+            raise DataError(f"funding of {symbol} at {ts}: rate {funding.rate} is not a number")
+        self._funding_rate[symbol] = funding.rate
+        self.ledger.fund(symbol, funding.rate)
+        return ()
 
     def _on_heartbeat(self, beat: Heartbeat) -> tuple[Command, ...]:
         if self._waiting and beat.ts_event >= self._bar_ns + self._grace_ns:
@@ -127,22 +139,20 @@ class TradingCore:
 
     def _decide(self) -> tuple[Command, ...]:
         """The bar of the account that closes at `_bar_ns`: mark, judge, then one symbol after the other."""
-        ts, candles = self._bar_ns, self._waiting
+        ts, bars = self._bar_ns, self._waiting
         self._waiting, self._decided_ns = {}, ts
-        ticks = {}
-        for symbol, candle in candles.items():
-            ticks[symbol] = self._instruments[symbol].ticks(candle.close)
-            self.ledger.mark(symbol, ticks[symbol])
+        for symbol, (_, ticks) in bars.items():
+            self.ledger.mark(symbol, ticks)
         trading = ts >= self._trade_from_ns
         commands: list[Command] = self._judge(ts) if trading else []
         equity = self.ledger.equity_uusd()
         for symbol in self.symbols:
-            candle = candles.get(symbol)  # type: ignore[assignment]
-            if candle is None:
+            if symbol not in bars:
                 continue
+            candle, ticks = bars[symbol]
             conviction = self._step(candle)
             if trading:
-                command = self._order(symbol, conviction, ts, ticks[symbol], equity)
+                command = self._order(symbol, conviction, ts, ticks, equity)
                 if command is not None:
                     commands.append(command)
         return tuple(commands)
