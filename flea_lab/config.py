@@ -1,7 +1,7 @@
 """One validated config with an id: the same frozen object drives sweep, report, replay and the runner.
 
-The decision part (signals, combination, sizing, risk, costs, fill rule, account, symbols, interval, instruments) is what
-the id hashes. `name`, `data` and `deployment` say where and on what it runs; changing them does not change the id.
+The decision part (signals, combination, sizing, risk, costs, fill rule, account, symbols, interval, instruments) is
+what the id hashes. `name`, `data` and `deployment` say where and on what it runs; changing them does not change the id.
 """
 
 import hashlib
@@ -202,7 +202,7 @@ def _check(config: RunConfig, place: str) -> None:
         for symbol in config.symbols:
             if symbol not in vpin.bucket_volume:
                 raise ConfigError(
-                    f'risk.vpin.bucket_volume has no {symbol}: source = "bars" needs a bucket size a symbol (in {place})'
+                    f"risk.vpin.bucket_volume has no {symbol}, but source 'bars' needs a size a symbol (in {place})"
                 )
 
 

@@ -124,10 +124,11 @@ def build_exchange(config: RunConfig) -> NextOpenMatching:
 
 
 def trading_start(market: Market, found: Alphas, place: str) -> int:
-    """Position of the first bar that may be decided on: the last of the warm-up. `DataError` if the market is shorter."""
+    """Position of the first bar that may be decided on: the last of the warm-up. `DataError` if the market is
+    shorter."""
     start = found.warmup - 1
     if start >= market.n - 1:
-        raise DataError(f"{market.n} bars are too few: the signals of {place} need {found.warmup} to warm up, then more")
+        raise DataError(f"{market.n} bars are too few: the signals of {place} need {found.warmup} to warm up and more")
     return start
 
 

@@ -37,10 +37,12 @@ from flea_lab.money import CENT
 from flea_lab.risk.checks import (
     BELOW_MINIMUM,
     DAILY_LATCH,
+    DAY_OPEN,
     DRAWDOWN_LATCH,
     GATE_SIZE,
     NAMES,
     PASSED,
+    PEAK,
     GateState,
     advance,
     new_gate,
@@ -100,7 +102,9 @@ class Sink(NamedTuple):
     """Where a fold writes what it did; an array of length 0 records nothing.
 
     `decisions` `(capacity, 7)` and `convictions` `(capacity,)`; `equity`, `cash`, `gross` `(n,)` at every close in
-    micro-dollars; `lots` and `trace` `(n_symbols, n)`: the position and the conviction after every bar.
+    micro-dollars; `lots` `(n_symbols, n)` the position after every bar; `trace` `(n_symbols, n, 1 + 2 n_alphas)` the
+    conviction, then direction and confidence of every alpha; `gate` `(n, 3)` the day's base, the peak, and the latches
+    (1 daily, 2 drawdown) after every bar.
     """
 
     decisions: Ints
@@ -110,6 +114,7 @@ class Sink(NamedTuple):
     gross: Ints
     lots: Ints
     trace: Floats
+    gate: Ints
 
 
 class Folded(NamedTuple):
@@ -120,14 +125,15 @@ class Folded(NamedTuple):
     sink: Sink
 
 
-def new_sink(capacity: int, symbols: int, bars: int) -> Sink:
+def new_sink(capacity: int, symbols: int, bars: int, n_alphas: int = 0) -> Sink:
     """A sink for `capacity` decisions and for curves of `bars` bars; 0 of either records none."""
     return Sink(
         np.empty((capacity, SINK_COLUMNS), np.int64),
         np.empty(capacity),
         *(np.zeros(bars, np.int64) for _ in range(3)),
         np.zeros((symbols, bars), np.int64),
-        np.full((symbols, bars), np.nan),
+        np.full((symbols, bars, 1 + 2 * n_alphas), np.nan),
+        np.zeros((bars, 3), np.int64),
     )
 
 
@@ -169,7 +175,7 @@ def fold(market: Market, kernels: tuple[Kernel, ...], cell: Cell, start: int, *,
     run, metrics, capacity = fold_for(kernels), np.empty(len(METRICS)), 4096
     played, cell_rows = tape(market), rows(cell)
     while True:
-        sink = new_sink(capacity, len(market.symbols), market.n if curves else 0)
+        sink = new_sink(capacity, len(market.symbols), market.n if curves else 0, len(kernels))
         state = new_state(cell, len(market.symbols))
         taken = run(played, cell_rows, state, start, market.bars_per_year, sink, metrics)
         if taken <= capacity:
@@ -268,6 +274,9 @@ def write_curves(sink: Sink, i: int, state: State, equity: int, cash: int, gross
         sink.equity[i] = equity
         sink.cash[i] = cash
         sink.gross[i] = gross
+        sink.gate[i, 0] = state.gate[DAY_OPEN]
+        sink.gate[i, 1] = state.gate[PEAK]
+        sink.gate[i, 2] = state.gate[DAILY_LATCH] + 2 * state.gate[DRAWDOWN_LATCH]
         for s in range(state.book.shape[0]):
             sink.lots[s, i] = state.book[s, LOTS]
 
@@ -371,6 +380,7 @@ def _sink(t: Sink) -> Sink:
         unowned(t.gross),
         unowned(t.lots),
         unowned(t.trace),
+        unowned(t.gate),
     )
 
 
@@ -398,7 +408,10 @@ def _fold(step: Callable[..., None]) -> Callable[..., int]:
                 size, n_params = state.vpin_mem.shape[1], cell.vpin_prow.shape[1]
                 run_vpin(state.vpin_mem, s * size, size, bar, cell.vpin_prow, s * n_params)
             if trace.shape[1] > 0:
-                trace[s, i] = state.conviction[s]
+                trace[s, i, 0] = state.conviction[s]
+                for k in range(n_alphas):
+                    trace[s, i, 1 + 2 * k] = state.opinions[k, 0]
+                    trace[s, i, 2 + 2 * k] = state.opinions[k, 1]
 
     @compiled_afresh
     def fold(

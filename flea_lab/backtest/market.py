@@ -20,10 +20,10 @@ OHLCV = ("open", "high", "low", "close", "volume")
 class Market:
     """Aligned arrays of one run; all read-only.
 
-    `open_ms` `(n,)` is every bar open that any symbol has. `bars` `(n_symbols, n, 7)` in the order of `Bar`, NaN where a
-    symbol has no bar. `open_ticks`, `close_ticks` `(n_symbols, n)`, 0 where it has none. A funding settlement is charged
-    just before the opens of the first bar at or after it: `fund_at` (bar), `fund_row` (symbol), `fund_rate` (fraction),
-    `fund_ms` (its own time), sorted by bar, then time, then symbol.
+    `open_ms` `(n,)` is every bar open that any symbol has. `bars` `(n_symbols, n, 7)` in the order of `Bar`, NaN
+    where a symbol has no bar. `open_ticks`, `close_ticks` `(n_symbols, n)`, 0 where it has none. A funding settlement
+    is charged just before the opens of the first bar at or after it: `fund_at` (bar), `fund_row` (symbol),
+    `fund_rate` (fraction), `fund_ms` (its own time), sorted by bar, then time, then symbol.
     """
 
     symbols: tuple[str, ...]

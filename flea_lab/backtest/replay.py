@@ -17,6 +17,7 @@ from flea_lab.decision import Decisions, Recorder
 from flea_lab.ledger import LOTS, held_uusd
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
 from flea_lab.model.trading import Command, Fill
+from flea_lab.risk.checks import DAILY_LATCH, DAY_OPEN, DRAWDOWN_LATCH, PEAK
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.signal.kernel import Floats
 
@@ -27,7 +28,8 @@ OPEN, CANDLE, FUNDING, BEAT = range(4)
 @dataclass
 class Replayed:
     """What a replay saw. Curves `(n,)` in micro-dollars at every close; `lots` `(n_symbols, n)`; `convictions` and
-    `toxicity` (VPIN) `(n_symbols, n)`; `opinions` `(n_symbols, n, n_alphas, 2)`."""
+    `toxicity` (VPIN) `(n_symbols, n)`; `opinions` `(n_symbols, n, n_alphas, 2)`; `gate` `(n, 3)` the day's base, the
+    peak and the latches (1 daily, 2 drawdown)."""
 
     decisions: Decisions
     fills: list[Fill]
@@ -40,12 +42,13 @@ class Replayed:
     convictions: Floats
     toxicity: Floats
     opinions: Floats
+    gate: Ints
     commands: list[Command] = field(default_factory=list)
 
 
 def events(market: Market) -> Iterator[tuple[int, int, str, Candle | Funding | Heartbeat | None, int]]:
-    """The market as a sequence of `(kind, bar, symbol, event, open_ticks)`: funding, opens, candles, a heartbeat where a
-    candle is missing; bar after bar, symbols in the config's order."""
+    """The market as a sequence of `(kind, bar, symbol, event, open_ticks)`: funding, opens, candles, a heartbeat
+    where a candle is missing; bar after bar, symbols in the config's order."""
     open_ns, close_ns = (market.open_ms * MS_NS).tolist(), market.close_ns.tolist()
     rows = [bars.tolist() for bars in market.bars]
     opens = market.open_ticks.tolist()
@@ -117,6 +120,7 @@ class _Driver:
         self.convictions, self.toxicity = np.full(shape, np.nan), np.full(shape, np.nan)
         n_alphas = core.desk.opinions(market.symbols[0]).shape[0]
         self.opinions = np.full((*shape, n_alphas, 2), np.nan)
+        self.gate = np.zeros((market.n, 3), np.int64)
         self.fills: list[Fill] = []
         self.decided: list[int] = []
         self.funding: list[tuple[int, str, float, int]] = []
@@ -143,6 +147,8 @@ class _Driver:
         core, ledger = self.core, self.core.ledger
         self.equity[i], self.cash[i], self.gross[i] = ledger.equity_uusd(), ledger.cash_uusd, held_uusd(ledger.book)
         self.lots[:, i] = ledger.book[:, LOTS]
+        gate = core.gate.state
+        self.gate[i] = gate[DAY_OPEN], gate[PEAK], gate[DAILY_LATCH] + 2 * gate[DRAWDOWN_LATCH]
         for s, symbol in enumerate(core.symbols):
             self.convictions[s, i], self.toxicity[s, i] = core.convictions[symbol], core.toxicity[symbol]
             self.opinions[s, i] = core.desk.opinions(symbol)
@@ -161,6 +167,7 @@ class _Driver:
             self.convictions,
             self.toxicity,
             self.opinions,
+            self.gate,
             self.commands,
         )
 

@@ -8,8 +8,8 @@ Times are ms UTC; a bar's `ts` here is its close, when it was decided on. Money 
     benchmark   ts, equity_usd                                 equal parts bought at the first traded close and held
     decisions   ts, symbol, side, size_usd, qty, price, conviction, order_type, urgency, code, check
     fills       ts, symbol, side, qty, price, fee_usd, slippage_usd, decision_price
-    trades      symbol, side (long, short), entry_ts, exit_ts, qty, entry_price, exit_price, pnl_usd, fee_usd, return_frac
-    positions   ts, symbol, qty, notional_usd
+    trades      symbol, side (long, short), entry_ts, exit_ts, qty, entry_price, exit_price, pnl_usd, fee_usd,
+    return_frac positions   ts, symbol, qty, notional_usd
     signals     ts, symbol, source, direction, confidence
     funding     ts, symbol, rate, paid_usd
 """
@@ -180,7 +180,9 @@ def _positions(config: RunConfig, market: Market, seen: Replayed, start: int) ->
         closes = pd.Series(market.bars[s, :, 3]).ffill().to_numpy()[start:]
         qty = lots * float(grid.lot_size)
         notional = np.where(lots == 0, 0.0, qty * closes)
-        frames.append(pd.DataFrame({"ts": _close_ms(market)[start:], "symbol": symbol, "qty": qty, "notional_usd": notional}))
+        frames.append(
+            pd.DataFrame({"ts": _close_ms(market)[start:], "symbol": symbol, "qty": qty, "notional_usd": notional})
+        )
     return pd.concat(frames, ignore_index=True)
 
 

@@ -1,8 +1,8 @@
 """A grid of configs over one market: cut into chunks, folded on threads, metrics only.
 
-Every cell is a validated config; a point that cannot be is listed with its reason. All cells trade from the same bar, the
-end of the longest warm-up, so that they cover the same time. Chunks are independent and written down as they end: an
-interrupted sweep goes on where it stopped.
+Every cell is a validated config; a point that cannot be is listed with its reason. All cells trade from the same bar,
+the end of the longest warm-up, so that they cover the same time. Chunks are independent and written down as they end:
+an interrupted sweep goes on where it stopped.
 """
 
 import hashlib
@@ -43,7 +43,8 @@ class SweepResult:
     start: int
 
     def best(self, metric: str = "sharpe") -> dict[str, Any]:
-        """Grid values of the cell with the highest `metric`; `ConfigError` for a metric that is none or is nowhere known."""
+        """Grid values of the cell with the highest `metric`; `ConfigError` for a metric that is none or is nowhere
+        known."""
         if metric not in METRICS:
             raise ConfigError(f"metric {metric!r} is unknown, known are {', '.join(METRICS)}")
         if self.table[metric].isna().all():
@@ -119,9 +120,9 @@ def sweep(
 ) -> SweepResult:
     """Folds every cell of `grid` around `config` over `market`.
 
-    Memory holds the market, one state a thread and the metrics, whatever the number of cells. `on_chunk(cells, metrics)`
-    is called from this thread as chunks land. With `resume`, finished chunks are kept in that folder and not folded
-    again. When `cancelled()` turns true the cells not reached stay NaN.
+    Memory holds the market, one state a thread and the metrics, whatever the number of cells. `on_chunk(cells,
+    metrics)` is called from this thread as chunks land. With `resume`, finished chunks are kept in that folder and
+    not folded again. When `cancelled()` turns true the cells not reached stay NaN.
     """
     cells = plan(config, grid)
     start = common_start(cells.configs, market)

@@ -1,0 +1,1 @@
+"""Questions about a strategy before it may trade."""

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from flea_lab.backtest.market import Market
 from flea_lab.core import TradingCore
-from flea_lab.ledger import PENDING, gross_uusd
 from flea_lab.model.market import Candle
 from flea_lab.model.trading import Fill
 from flea_lab.sandbox.matching import NextOpenMatching
@@ -131,8 +130,7 @@ def wrong_day_boundary(scene: Scene) -> None:
         proper = scene.core.gate.state.copy()
         scene.core.gate.state[:] = before
         right(ts_ns + HOUR_NS, equity)
-        latches = slice(3, 5)
-        if not np.array_equal(scene.core.gate.state[latches], proper[latches]):
+        if not np.array_equal(scene.core.gate.state[1:], proper[1:]):
             scene.harm(scene.bar_of(ts_ns))
 
     scene.core.gate.advance = advance  # type: ignore[method-assign]
@@ -214,22 +212,21 @@ def lets_unknown_vpin_pass(scene: Scene) -> None:
     scene.core.gate.code = code  # type: ignore[method-assign]
 
 
-def does_not_count_what_is_ordered(scene: Scene) -> None:
-    """The second symbol of a bar is sized and reviewed as if the first had ordered nothing."""
-    right = scene.core.gate.code
+def sizes_from_what_it_began_with(scene: Scene) -> None:
+    """The portfolio value is the constant it was constructed with, not the account's equity now."""
+    right = scene.core.desk.intent
+    began = scene.core.ledger.cash_uusd
 
-    def code(size: int, equity: int, before: int, gross: int, worst: float, vpin: float) -> int:
-        book = scene.core.ledger.book
-        proper = right(size, equity, before, gross, worst, vpin)
-        pending = book[:, PENDING].copy()
-        book[:, PENDING] = 0
-        found = right(size, equity, before, gross_uusd(book), worst, vpin)
-        book[:, PENDING] = pending
+    def intent(symbol: str, conviction: float, ts: int, ticks: int, equity: int, position: int) -> Any:
+        proper = right(symbol, conviction, ts, ticks, equity, position)
+        if scene.bar_of(ts) < scene.since:
+            return proper
+        found = right(symbol, conviction, ts, ticks, began, position)
         if found != proper:
-            scene.harm(scene.bar_of(scene.core._decided_ns))
+            scene.harm(scene.bar_of(ts))
         return found
 
-    scene.core.gate.code = code  # type: ignore[method-assign]
+    scene.core.desk.intent = intent  # type: ignore[method-assign]
 
 
 BUGS: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
@@ -243,10 +240,10 @@ BUGS: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
     "pays the fee twice": (pays_the_fee_twice, {}),
     "funding the wrong way": (funding_the_wrong_way, {}),
     "forgets what is marked": (forgets_what_is_marked, {}),
-    "lets unknown vpin pass": (lets_unknown_vpin_pass, {"risk.vpin.source": "bars"}),
-    "does not count what is ordered": (
-        does_not_count_what_is_ordered,
-        {"risk.concentration_of": "exposure", "risk.max_concentration": 0.6, "sizing.mode": "target"},
+    "lets unknown vpin pass": (
+        lets_unknown_vpin_pass,
+        {"risk.vpin": {"source": "bars", "bucket_volume": {"BTCUSDT": 50.0, "ETHUSDT": 1_000.0}, "window": 50}},
     ),
+    "sizes from what it began with": (sizes_from_what_it_began_with, {"sizing.mode": "target"}),
 }
 """Every planted bug, with the settings under which it can do harm."""

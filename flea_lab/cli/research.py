@@ -1,0 +1,106 @@
+"""`flea config | signals | sweep | parity | demo`."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from flea_lab.errors import ConfigError
+
+app = typer.Typer()
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="a TOML configuration")]
+
+
+@app.command()
+def config(path: ConfigFile) -> None:
+    """A configuration as it is understood, every default written out, and its id."""
+    from flea_lab.config import load
+
+    found = load(path)
+    print(json.dumps(found.to_dict(), indent=2))
+    print(f"id {found.id}")
+
+
+@app.command()
+def signals() -> None:
+    """Every signal that a configuration may name: parameters, ranges, warm-up; your own as well."""
+    from flea_lab.signal.registry import known_kernels
+    from flea_lab.workspace import workspace
+
+    own = workspace().signals
+    for name, kernel in sorted(known_kernels(own).items()):
+        kind = "alpha" if kernel.is_alpha else "feature"
+        default = kernel.load({}, name)
+        warmup = f"{kernel.warmup(default)} bars" if kernel.warmup else "until its data suffices"
+        first = kernel.doc.splitlines()[0] if kernel.doc else ""
+        print(f"{name}  ({kind}, warm-up {warmup}, reads {', '.join(kernel.inputs)})\n    {first}")
+        for field in msgspec.structs.fields(kernel.params):
+            print(f"    {field.name:<16} {getattr(default, field.name)!r:<12} {describe(field.type)}")
+
+
+def describe(kind: Any) -> str:
+    """Range and unit of an annotated type, for a person."""
+    choices = [repr(value) for value in getattr(kind, "__args__", ()) if isinstance(value, str)]
+    if choices:
+        return "one of " + ", ".join(choices)
+    for meta in getattr(kind, "__metadata__", ()):
+        low = f"from {meta.ge}" if meta.ge is not None else f"above {meta.gt}" if meta.gt is not None else ""
+        high = f"to {meta.le}" if meta.le is not None else f"below {meta.lt}" if meta.lt is not None else ""
+        return " ".join(part for part in (low, high, meta.description or "") if part)
+    return ""
+
+
+@app.command()
+def parity(path: ConfigFile) -> None:
+    """Sweep against replay, decision by decision; explains the first difference. Exit status 1 if there is one."""
+    from flea_lab.config import load
+    from flea_lab.research.parity import check_parity
+
+    found = check_parity(load(path), progress=True)
+    print(found.text())
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    path: ConfigFile,
+    grid: Annotated[Path, typer.Option("--grid", help="a TOML file: a list, or start/stop/step, for each setting")],
+    metric: Annotated[
+        str, typer.Option("--metric", help="what the table is sorted by and the heat map shows")
+    ] = "sharpe",
+    rows: Annotated[int, typer.Option("--rows", min=1, help="rows of the table that are printed")] = 10,
+) -> None:
+    """Every combination of a grid: a table, a heat map, a run folder. Interrupted, it goes on where it stopped."""
+    from flea_lab.backtest.sweep import load_grid
+    from flea_lab.config import load
+    from flea_lab.report.sweep import run_sweep, table_text
+
+    folder, found = run_sweep(load(path), load_grid(read_toml(grid), grid.name), metric=metric, progress=True)
+    print(table_text(found, metric, rows))
+    print(f"run      {folder}")
+    print(f"heat map {folder / 'sweep.html'}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; `ConfigError` names the file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"grid {path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"grid {path}: cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"grid {path}: not TOML ({error})") from None
+
+
+@app.command()
+def demo() -> None:
+    """The whole path on the demo's market: data, a sweep, parity, a report."""
+    from flea_lab.report.demo import run_demo
+
+    run_demo()
