@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# The same examples on every run; a first call compiles, so that a deadline would measure the compiler.
+hypothesis.settings.register_profile("flea", deadline=None, derandomize=True, max_examples=100)
+hypothesis.settings.load_profile("flea")
 
 NO_DATA = "real market data is not here: FLEA_DATA_DIR does not name a folder"
 
