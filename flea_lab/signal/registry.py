@@ -16,6 +16,9 @@ import flea_lab.signal as package
 from flea_lab.errors import ConfigError, KernelError
 from flea_lab.signal.kernel import Kernel
 
+MODULES = "flea_workspace_"
+"""How the names of workspace modules begin in `sys.modules`; the file's stem and content hash follow."""
+
 
 @functools.cache
 def builtin_kernels() -> dict[str, Kernel]:
@@ -87,7 +90,8 @@ def content_hash(path: Path) -> str:
 
 
 def _import(path: Path) -> ModuleType:
-    name = f"flea_workspace.{path.stem}_{content_hash(path)[:16]}"
+    # no dot: numba imports the module again by its name, and a parent package would have to exist
+    name = f"{MODULES}{path.stem}_{content_hash(path)[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     loader = _FromText(name, str(path))

@@ -36,7 +36,10 @@ def _constructor(state: type[Any]) -> Any:
     whole = types.NamedUniTuple(types.float64, len(starts), state)
 
     def make(typing_context: Any, *args: Any, **named: Any) -> Any:
-        given = shape.bind(*args, **named).arguments
+        try:
+            given = shape.bind(*args, **named).arguments
+        except TypeError as error:
+            raise TypingError(f"{state.__name__}({', '.join(starts)}): {error}") from None
         for name, kind in given.items():
             if not isinstance(kind, types.Number | types.Boolean | types.Omitted):
                 raise TypingError(f"{state.__name__}: {name} must be a number, not {kind}")
