@@ -65,7 +65,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """What a finished run is made of and what came out.
 
     `metrics` are None where they are undefined (NaN is not JSON). `outputs` and `reproduce` are filled in by `finish`.
-    Times are ISO 8601 UTC. `result_digest` is that of `result_digest`; `decisions_digest` is None where nothing decided.
+    Times are ISO 8601 UTC. `decisions_digest` is None where nothing decided.
     """
 
     kind: Literal["backtest", "sweep"]
@@ -209,7 +209,8 @@ def result_digest(metrics: Mapping[str, float | None], decisions_digest: str | N
 
 def defined(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     """`metrics` as JSON can hold them: what is not finite is None."""
-    return {name: float(value) if value is not None and math.isfinite(value) else None for name, value in metrics.items()}
+    finite = {name: value is not None and math.isfinite(value) for name, value in metrics.items()}
+    return {name: float(value) if value is not None and finite[name] else None for name, value in metrics.items()}
 
 
 def code_state(config: RunConfig, notebook: Path | None = None) -> CodeState:

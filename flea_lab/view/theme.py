@@ -1,4 +1,4 @@
-"""One look for every figure: colours that colour-blind eyes tell apart, legible on white and on black, no fixed width."""
+"""One look for every figure: colours that colour-blind eyes tell apart, legible on white and black, no fixed width."""
 
 from typing import Any
 

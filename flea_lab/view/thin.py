@@ -1,5 +1,6 @@
 """Long series made short enough to draw, without losing a peak, a trough or an end."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def thinned(values: npt.ArrayLike, limit: int = POINTS) -> Ints:
         return np.arange(len(y))
     edges = np.linspace(0, len(y), (limit - 2) // 2 + 1).astype(np.int64)
     kept = {0, len(y) - 1}
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges.tolist()):
         part = y[low:high]
         if np.isnan(part).all():
             kept.add(int(low))
@@ -53,7 +54,7 @@ def coarser(candles: pd.DataFrame, limit: int = CANDLES) -> tuple[pd.DataFrame, 
 
 
 def by_step(fills: pd.DataFrame, step: int) -> pd.DataFrame:
-    """`fills` of one symbol, bought and sold apart, merged within steps of `step` ms: ts, side, qty, price (average), n."""
+    """`fills` of one symbol merged within steps of `step` ms, buys and sells apart: ts, side, qty, mean price, n."""
     rows: dict[str, Any] = {"ts": [], "side": [], "qty": [], "price": [], "n": []}
     for (ts, side), part in fills.groupby([fills["ts"] // step * step, "side"], sort=True):
         qty = part["qty"].sum()

@@ -1,0 +1,221 @@
+"""Executes the report's notebook into a run folder: with papermill, in a kernel of this very interpreter.
+
+The folder is made aside and gets its final name last; a run that fails or is interrupted keeps its notebook in a folder
+that is called failed, with the reason in one line on top of error.txt.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import KernelManager
+from papermill.exceptions import PapermillExecutionError
+
+from flea_lab import errors, runs
+from flea_lab.clock import Clock, WallClock
+from flea_lab.config import RunConfig
+from flea_lab.errors import ConfigError, FleaError, WorkspaceError
+from flea_lab.report.html import write_html
+from flea_lab.report.record import FOLDER_VARIABLE, NOTEBOOK, Record, take_record
+from flea_lab.workspace import workspace
+
+PAGE = "report.html"
+KERNEL = "python3"
+PARAMETERS = {"config"}
+START_S = 120.0
+STOP_S = 15.0
+
+
+def run_report(
+    config: RunConfig,
+    *,
+    notebook: Path = NOTEBOOK,
+    standalone: bool = False,
+    progress: bool | None = None,
+    clock: Clock | None = None,
+) -> Path:
+    """The finished run folder of a report on `config`, with report.html and manifest.json in it.
+
+    `standalone` puts plotly.js into the page, `progress` None shows a bar where stderr is a terminal. What fails in the
+    notebook with an error of `errors` is raised as that; the line names the folder that keeps what there is.
+    """
+    clock = clock or WallClock()
+    check_notebook(notebook)
+    started = clock.now_ns()
+    partial = runs.begin(workspace(), config.name, config.id)
+    try:
+        runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
+        executed = execute(notebook, partial, {"config": config.to_dict()}, progress=progress)
+        record = take_record(partial)
+        if record.config_id != config.id:
+            raise WorkspaceError(f"{notebook.name} ran config {record.config_id[:10]}, not {config.id[:10]}")
+        write_html(executed, partial / PAGE, f"{config.name}: backtest report", standalone=standalone)
+        return runs.finish(partial, _manifest(config, record, started, clock.now_ns()))
+    except KeyboardInterrupt:
+        runs.fail(partial, "interrupted")
+        raise
+    except FleaError as error:
+        folder = runs.fail(partial, str(error), traceback.format_exc())
+        raise type(error)(f"{error} [kept: {folder}]") from None
+    except OSError as error:
+        line = f"report {config.name}: {error.strerror or error}"
+        folder = runs.fail(partial, line, traceback.format_exc())
+        raise WorkspaceError(f"{line} [kept: {folder}]") from None
+    except BaseException as error:
+        runs.fail(partial, f"{type(error).__name__}: {error}", traceback.format_exc())
+        raise
+
+
+def check_notebook(notebook: Path) -> None:
+    """Refuses a notebook that is not there, or whose parameters are not the one dict `config`: papermill would not."""
+    try:
+        found = set(papermill.inspect_notebook(str(notebook)))
+    except FileNotFoundError:
+        raise ConfigError(f"report notebook {notebook}: no such file; reports run from a checkout of flea_lab") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"report notebook {notebook}: cannot be read ({str(error).splitlines()[0]})") from None
+    if found != PARAMETERS:
+        names = ", ".join(sorted(found)) or "none"
+        raise ConfigError(f"report notebook {notebook.name}: its parameters are {names}, must be config")
+
+
+def execute(
+    notebook: Path, folder: Path, parameters: dict[str, Any], *, progress: bool | None = None
+) -> nbformat.NotebookNode:
+    """`notebook` executed with `parameters`, saved under its own name in `folder` as it goes.
+
+    The kernel runs this interpreter, in this workspace, and knows `folder` by the variable of `record`. An interrupt
+    stops it at once.
+    """
+    home = str(workspace().root)
+    kernel = kernel_manager({FOLDER_VARIABLE: str(folder), "FLEA_HOME": home, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+    out = folder / notebook.name
+    given = dict(
+        parameters=parameters,
+        kernel_name=KERNEL,
+        km=kernel,
+        progress_bar=_bar(progress),
+        start_timeout=START_S,
+        log_output=False,
+    )
+    with _stopped_at_the_end(kernel):
+        _in_a_thread(lambda: papermill.execute_notebook(str(notebook), str(out), **given), kernel)
+    return _without_paths(out)
+
+
+def kernel_manager(variables: dict[str, str]) -> KernelManager:
+    """Manager of one kernel of this interpreter, whatever `python3` is registered as, with `variables` set in it."""
+    manager = KernelManager(
+        kernel_name=KERNEL,
+        kernel_spec_manager=_ThisInterpreter(variables),
+        # without it every start warns that anybody on the machine may listen
+        transport_encryption="auto",
+    )
+    manager.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
+    return manager
+
+
+class _ThisInterpreter(KernelSpecManager):
+    """Knows one kernel: the running interpreter."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        super().__init__()
+        self._spec = KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name="Python 3",
+            language="python",
+            env=dict(variables),
+        )
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:  # noqa: ARG002
+        return self._spec
+
+
+def _in_a_thread(work: Any, kernel: KernelManager) -> None:
+    """Runs `work` aside, so that an interrupt reaches this thread and not the event loop inside nbclient."""
+    failed: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=guarded, name="papermill", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except KeyboardInterrupt:
+        kernel.shutdown_kernel(now=True)
+        thread.join(STOP_S)
+        raise
+    if failed:
+        raise _translated(failed[0]) from failed[0]
+
+
+def _translated(error: BaseException) -> BaseException:
+    """What happened in the kernel, as an exception of this process."""
+    if not isinstance(error, PapermillExecutionError):
+        return error
+    if error.ename == "KeyboardInterrupt":
+        return KeyboardInterrupt()
+    kind = getattr(errors, error.ename, None)
+    line = str(error.evalue).splitlines()[0] if error.evalue else ""
+    if isinstance(kind, type) and issubclass(kind, FleaError):
+        return kind(line)
+    return FleaError(f"the report's notebook failed: {error.ename}: {line}".rstrip(": "))
+
+
+@contextlib.contextmanager
+def _stopped_at_the_end(kernel: KernelManager) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if kernel.has_kernel:
+            kernel.shutdown_kernel(now=True)
+        kernel.cleanup_resources()
+
+
+def _bar(progress: bool | None) -> Any:
+    if progress is None:
+        progress = sys.stderr.isatty()
+    return {"desc": "report", "unit": "cell", "leave": False} if progress else False
+
+
+def _without_paths(out: Path) -> nbformat.NotebookNode:
+    """The executed notebook, rewritten without the folders of this machine."""
+    done = nbformat.read(out, as_version=4)
+    for name in ("input_path", "output_path"):
+        if name in done.metadata.get("papermill", {}):
+            done.metadata.papermill[name] = os.path.basename(done.metadata.papermill[name])
+    runs.save_text(out.parent, out.name, nbformat.writes(done))
+    return done
+
+
+def _manifest(config: RunConfig, record: Record, started: int, finished: int) -> runs.Manifest:
+    return runs.Manifest(
+        kind="backtest",
+        name=config.name,
+        config=config.to_dict(),
+        config_id=config.id,
+        source=record.source,
+        synthetic=record.synthetic,
+        data=record.data,
+        code=record.code,
+        versions=runs.versions(),
+        started=runs.iso_utc(started),
+        finished=runs.iso_utc(finished),
+        metrics=record.metrics,
+        result_digest=record.result_digest,
+        decisions_digest=record.decisions_digest,
+        seed=record.seed,
+    )
