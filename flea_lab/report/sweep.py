@@ -1,0 +1,194 @@
+"""A sweep as a run folder: the table, a heat map page, the manifest. Interrupted, its finished chunks are kept."""
+
+import json
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from flea_lab import runs
+from flea_lab.backtest.metrics import METRICS, UNITS
+from flea_lab.backtest.sweep import Grid, SweepResult, sweep
+from flea_lab.clock import Clock, WallClock
+from flea_lab.config import RunConfig
+from flea_lab.errors import ConfigError, FleaError, WorkspaceError
+from flea_lab.report.html import PLOTLY_MIME, write_html
+from flea_lab.report.look import section_css
+from flea_lab.report.wording import number, percent, plural, table, tag, text
+from flea_lab.view.figures import heatmap
+from flea_lab.view.theme import BLUE, styled
+from flea_lab.wiring import Loaded, load_market
+from flea_lab.workspace import workspace
+
+PAGE = "sweep.html"
+SHOWN = ("total_return", "sharpe", "max_drawdown", "fills", "fees_usd")
+SHARES = ("total_return", "annual_return", "volatility", "max_drawdown", "exposure", "win_rate")
+UNFINISHED = ".unfinished"
+
+
+def run_sweep(
+    config: RunConfig,
+    grid: Grid,
+    *,
+    metric: str = "sharpe",
+    progress: bool | None = None,
+    standalone: bool = False,
+    clock: Clock | None = None,
+) -> tuple[Path, SweepResult]:
+    """The finished run folder of a sweep and its result.
+
+    What was folded before an interrupt lies in the workspace and is not folded again; it goes when the sweep ends.
+    """
+    if metric not in METRICS:
+        raise ConfigError(f"metric {metric!r} is unknown, known are {', '.join(METRICS)}")
+    clock = clock or WallClock()
+    started, loaded = clock.now_ns(), load_market(config)
+    partial = runs.begin(workspace(), config.name, config.id)
+    kept = workspace().runs / UNFINISHED
+    try:
+        shown = sys.stderr.isatty() if progress is None else progress
+        found = sweep(config, grid, loaded.market, progress=shown, resume=kept)
+        manifest = _save(partial, found, loaded, metric, standalone, started, clock)
+        folder = runs.finish(partial, manifest)
+    except KeyboardInterrupt:
+        runs.fail(partial, "interrupted; its finished chunks are kept, run the same command again")
+        raise
+    except FleaError as error:
+        runs.fail(partial, str(error), traceback.format_exc())
+        raise
+    except OSError as error:
+        line = f"sweep {config.name}: {error.strerror or error}"
+        runs.fail(partial, line, traceback.format_exc())
+        raise WorkspaceError(line) from None
+    shutil.rmtree(kept, ignore_errors=True)
+    return folder, found
+
+
+def _save(
+    partial: Path, found: SweepResult, loaded: Loaded, metric: str, standalone: bool, started: int, clock: Clock
+) -> runs.Manifest:
+    config = found.config
+    runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
+    runs.save_text(partial, "grid.toml", runs.to_toml(found.grid))
+    numbers = found.table.drop(columns="config_id")
+    runs.save_frames(partial, {"cells": found.table, **({"refused": found.refused} if len(found.refused) else {})})
+    write_html(page(found, loaded, metric), partial / PAGE, f"{config.name}: sweep", standalone=standalone)
+    best = found.table.loc[found.table[metric].idxmax()] if found.table[metric].notna().any() else None
+    chosen = {name: float(best[name]) for name in METRICS} if best is not None else {}
+    return runs.Manifest(
+        kind="sweep",
+        name=config.name,
+        config=config.to_dict(),
+        config_id=config.id,
+        source=loaded.source,
+        synthetic=loaded.synthetic,
+        data=loaded.data,
+        code=runs.code_state(config),
+        versions=runs.versions(),
+        started=runs.iso_utc(started),
+        finished=runs.iso_utc(clock.now_ns()),
+        metrics=runs.defined(chosen),
+        result_digest=runs.result_digest({}, None, numbers.select_dtypes("number")),
+        grid=found.grid,
+    )
+
+
+def page(found: SweepResult, loaded: Loaded, metric: str) -> nbformat.NotebookNode:
+    """The sweep's page as a notebook of outputs: verdict, picture, the best cells, what was refused, how to go on."""
+    pieces: list[str | go.Figure] = [_verdict(found, loaded, metric)]
+    picture = _picture(found, metric)
+    if picture is not None:
+        pieces += [tag("h2", f"{text(metric.replace('_', ' '))} over the grid"), picture]
+    pieces += [tag("h2", "Best cells"), _table(found, metric)]
+    if len(found.refused):
+        rows = [(text(_point(found, row)), text(row["reason"])) for row in found.refused.head(20).to_dict("records")]
+        heading = tag("h2", f"Refused: {plural(len(found.refused), 'point')}")
+        pieces += [heading, table(("point", "reason"), rows, left=2)]
+    how = tag("pre", tag("code", "flea sweep config.toml --grid grid.toml"), "flea-command")
+    pieces += [tag("h2", "How to reproduce"), f"<p>In the run folder, with the same data:</p>{how}"]
+    return new_notebook(cells=[new_code_cell(outputs=[_output(piece)]) for piece in pieces])
+
+
+def table_text(found: SweepResult, metric: str, rows: int) -> str:
+    """The best cells as plain text for a terminal."""
+    best = found.table.sort_values(metric, ascending=False).head(rows)
+    columns = [*found.grid, *dict.fromkeys((metric, *SHOWN))]
+    words = best[columns].to_string(index=False, float_format=lambda value: f"{value:.4g}")
+    refused = f", {plural(len(found.refused), 'point')} refused" if len(found.refused) else ""
+    return f"{words}\n{plural(len(found.table), 'cell')}{refused}; sorted by {metric}"
+
+
+def _verdict(found: SweepResult, loaded: Loaded, metric: str) -> str:
+    config, cells = found.config, found.table
+    values = cells[metric].dropna()
+    name = metric.replace("_", " ")
+    if len(values) == 0:
+        said = f"<strong>{text(name)} is not defined in any cell</strong>: nothing traded."
+    else:
+        best = _point(found, cells.loc[values.idxmax()].to_dict())
+        said = (
+            f"<strong>The highest {text(name)} is {_value(metric, values.max())}</strong>, at {text(best)}; "
+            f"the median cell has {_value(metric, values.median())}, the lowest {_value(metric, values.min())}."
+        )
+    gained = float((cells["total_return"] > 0).mean())
+    more = (
+        f"{percent(gained, 0).lstrip('+')} of the cells made money after costs. The best of many is lucky: "
+        "look for a plateau, not for a peak, and test it on data it has not seen."
+    )
+    label = f"synthetic data: {loaded.source}" if loaded.synthetic else f"recorded data: {loaded.source}"
+    badges = [label, plural(len(cells), "cell"), f"all trade from bar {found.start:,}", f"config {config.id[:10]}"]
+    shown = "".join(tag("span", text(badge), "flea-badge") for badge in badges)
+    title = tag("div", tag("span", text(config.name), "flea-name") + tag("span", "sweep", "flea-span"), "flea-title")
+    body = title + tag("p", said, "flea-verdict") + tag("p", more, "flea-more") + tag("div", shown, "flea-badges")
+    return f"<style>{section_css()}</style>" + tag("section", body, "flea-top")
+
+
+def _picture(found: SweepResult, metric: str) -> go.Figure | None:
+    axes = [name for name, values in found.grid.items() if len(values) > 1]
+    if len(axes) >= 2:
+        return heatmap(found.table, axes[1], axes[0], metric)
+    if not axes:
+        return None
+    line = go.Scatter(x=found.table[axes[0]], y=found.table[metric], mode="lines+markers", line=dict(color=BLUE))
+    figure = styled(go.Figure(line), height=340, y=metric.replace("_", " "), legend=False)
+    figure.update_xaxes(title=dict(text=axes[0], font=dict(size=12)))
+    return figure
+
+
+def _table(found: SweepResult, metric: str) -> str:
+    names = list(dict.fromkeys((metric, *SHOWN)))
+    best = found.table.sort_values(metric, ascending=False).head(15)
+    head = [*(tag("code", text(name)) for name in found.grid), *(text(name.replace("_", " ")) for name in names)]
+    rows = [
+        [*(text(_plain(row[name])) for name in found.grid), *(_value(name, row[name]) for name in names)]
+        for row in best.to_dict("records")
+    ]
+    units = "; ".join(f"{text(name.replace('_', ' '))}: {text(UNITS.get(name, 'count'))}" for name in names)
+    return table(head, rows, left=len(found.grid)) + tag("p", units, "flea-note")
+
+
+def _value(metric: str, value: float) -> str:
+    if pd.isna(value):
+        return "not defined"
+    return percent(value) if metric in SHARES else number(value, 0 if metric in ("fills", "round_trips") else 2)
+
+
+def _point(found: SweepResult, row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_plain(row[name])}" for name in found.grid)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _output(piece: str | go.Figure) -> nbformat.NotebookNode:
+    if isinstance(piece, str):
+        return new_output("display_data", {"text/html": piece})
+    return new_output("display_data", {PLOTLY_MIME: json.loads(piece.to_json())})
