@@ -63,14 +63,14 @@ def compiled(function: F) -> F:
     numba.config.CACHE_DIR = _FOLDER
     try:
         jit = numba.njit(nogil=True, error_model="numpy", forceinline=True, cache=bool(_FOLDER))
-        return jit(function)  # type: ignore[no-any-return]
+        return jit(function)
     finally:
         numba.config.CACHE_DIR = before
 
 
 def compiled_afresh(function: F) -> F:
     """`compiled` for a function that closes over others: compiled in each process, because its key cannot be kept."""
-    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)  # type: ignore[no-any-return]
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
 
 
 @intrinsic

@@ -130,7 +130,9 @@ def new_sink(capacity: int, symbols: int, bars: int, n_alphas: int = 0) -> Sink:
     return Sink(
         np.empty((capacity, SINK_COLUMNS), np.int64),
         np.empty(capacity),
-        *(np.zeros(bars, np.int64) for _ in range(3)),
+        np.zeros(bars, np.int64),
+        np.zeros(bars, np.int64),
+        np.zeros(bars, np.int64),
         np.zeros((symbols, bars), np.int64),
         np.full((symbols, bars, 1 + 2 * n_alphas), np.nan),
         np.zeros((bars, 3), np.int64),

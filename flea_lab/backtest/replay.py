@@ -4,15 +4,16 @@ At one instant things happen in this order: the candles that close are decided o
 orders fill at the open. The core cannot tell this driver from the live one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from flea_lab.backtest.market import Market
-from flea_lab.core import Event, TradingCore
+from flea_lab.core import TradingCore
 from flea_lab.decision import Decisions, Recorder
 from flea_lab.ledger import LOTS, held_uusd
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
@@ -22,7 +23,6 @@ from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.signal.kernel import Floats
 
 Ints = npt.NDArray[np.int64]
-OPEN, CANDLE, FUNDING, BEAT = range(4)
 
 
 @dataclass
@@ -46,64 +46,68 @@ class Replayed:
     commands: list[Command] = field(default_factory=list)
 
 
-def events(market: Market) -> Iterator[tuple[int, int, str, Candle | Funding | Heartbeat | None, int]]:
-    """The market as a sequence of `(kind, bar, symbol, event, open_ticks)`: funding, opens, candles, a heartbeat
-    where a candle is missing; bar after bar, symbols in the config's order."""
-    open_ns, close_ns = (market.open_ms * MS_NS).tolist(), market.close_ns.tolist()
+class Played(NamedTuple):
+    """One bar of the account: settlements before it, opens in ticks, candles, and whether a symbol has none."""
+
+    bar: int
+    settled: list[Funding]
+    opens: list[tuple[str, int]]
+    candles: list[Candle]
+    hole: bool
+
+
+def bars(market: Market) -> Iterator[Played]:
+    """The market bar after bar; symbols in the config's order."""
+    close_ns, opens = market.close_ns.tolist(), market.open_ticks.tolist()
     rows = [bars.tolist() for bars in market.bars]
-    opens = market.open_ticks.tolist()
     present = (market.close_ticks > 0).tolist()
     at, who = market.fund_at.tolist(), market.fund_row.tolist()
     rates, fund_ms = market.fund_rate.tolist(), market.fund_ms.tolist()
     symbols, k = list(enumerate(market.symbols)), 0
-    for i in range(market.n):
+    for i, ts in enumerate(close_ns):
+        settled = []
         while k < len(at) and at[k] == i:
-            symbol, ts = market.symbols[who[k]], fund_ms[k] * MS_NS
-            yield FUNDING, i, symbol, Funding(symbol=symbol, ts_event=ts, ts_recv=ts, rate=rates[k]), 0
+            when = fund_ms[k] * MS_NS
+            settled.append(Funding(symbol=market.symbols[who[k]], ts_event=when, ts_recv=when, rate=rates[k]))
             k += 1
         here = [(s, symbol) for s, symbol in symbols if present[s][i]]
-        for s, symbol in here:
-            yield OPEN, i, symbol, None, opens[s][i]
-        ts = close_ns[i]
-        for s, symbol in here:
-            o, h, low, c, v, buy, _ = rows[s][i]
-            candle = Candle(
-                symbol=symbol, ts_event=ts, ts_recv=ts, open=o, high=h, low=low, close=c, volume=v, buy_volume=buy
-            )
-            yield CANDLE, i, symbol, candle, open_ns[i]
-        if len(here) < len(symbols):
-            yield BEAT, i, "", Heartbeat(ts_event=ts), 0
+        yield Played(
+            i,
+            settled,
+            [(symbol, opens[s][i]) for s, symbol in here],
+            [_candle(symbol, ts, rows[s][i]) for s, symbol in here],
+            len(here) < len(symbols),
+        )
 
 
-def replay(
-    market: Market,
-    core: TradingCore,
-    exchange: NextOpenMatching,
-    *,
-    progress: bool = False,
-    watch: Callable[[int, TradingCore], None] | None = None,
-) -> Replayed:
-    """Plays `market` through `core`; `watch` is called after every closed bar with its position."""
+def _candle(symbol: str, ts: int, row: list[float]) -> Candle:
+    return Candle(
+        symbol=symbol,
+        ts_event=ts,
+        ts_recv=ts,
+        open=row[0],
+        high=row[1],
+        low=row[2],
+        close=row[3],
+        volume=row[4],
+        buy_volume=row[5],
+    )
+
+
+def replay(market: Market, core: TradingCore, exchange: NextOpenMatching, *, progress: bool = False) -> Replayed:
+    """Plays `market` through `core`; a heartbeat stands for the candles that a bar does not have."""
     driver = _Driver(market, core, exchange)
-    bar = tqdm(total=market.n, desc="replay", unit="bar", disable=not progress, leave=False)
-    last = -1
-    for kind, i, symbol, event, ticks in events(market):
-        if i != last:
-            if last >= 0:
-                driver.note(last)
-                if watch is not None:
-                    watch(last, core)
-            last = i
-            bar.update()
-        if kind == OPEN:
-            driver.open(symbol, ticks, i)
-        else:
-            driver.feed(event, kind)
-    if last >= 0:
-        driver.note(last)
-        if watch is not None:
-            watch(last, core)
-    bar.close()
+    close_ns = market.close_ns.tolist()
+    for played in tqdm(bars(market), total=market.n, desc="replay", unit="bar", disable=not progress, leave=False):
+        for settlement in played.settled:
+            driver.fund(settlement)
+        for symbol, ticks in played.opens:
+            driver.open(symbol, ticks, played.bar)
+        for candle in played.candles:
+            driver.feed(candle)
+        if played.hole:
+            driver.feed(Heartbeat(ts_event=close_ns[played.bar]))
+        driver.note(played.bar)
     return driver.seen()
 
 
@@ -126,14 +130,17 @@ class _Driver:
         self.funding: list[tuple[int, str, float, int]] = []
         self.commands: list[Command] = []
 
-    def feed(self, event: Event, kind: int) -> None:
+    def feed(self, event: Candle | Heartbeat) -> None:
         """One event in; what the core commands goes to the exchange, whose answers go back in."""
-        if kind == FUNDING:
-            before = self.core.ledger.cash_uusd
         self._carry(self.core.on(event), event.ts_event)
-        if kind == FUNDING and self.core.ledger.cash_uusd != before:
-            paid = before - self.core.ledger.cash_uusd
-            self.funding.append((event.ts_event // MS_NS, event.symbol, event.rate, paid))  # type: ignore[union-attr]
+
+    def fund(self, event: Funding) -> None:
+        """A settlement in; what it paid is written down, nothing where nothing is held."""
+        before = self.core.ledger.cash_uusd
+        self._carry(self.core.on(event), event.ts_event)
+        paid = before - self.core.ledger.cash_uusd
+        if paid:
+            self.funding.append((event.ts_event // MS_NS, event.symbol, event.rate, paid))
 
     def open(self, symbol: str, ticks: int, i: int) -> None:
         """The symbol's bar opens: what rests fills."""

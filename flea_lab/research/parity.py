@@ -101,7 +101,7 @@ def _first(config: RunConfig, market: Market, start: int, folded: Folded, seen: 
     found = [
         _series(config, "position, in lots", folded.sink.lots[:, start:], seen.lots[:, start:], start),
         _series(config, "equity, in micro-USD", folded.sink.equity[None, start:], seen.equity[None, start:], start),
-        *_account(config, market, folded, seen, start),
+        *_account(config, folded, seen, start),
         *_opinions(config, market, folded, seen),
         _decision(config, market, folded.decisions, seen.decisions),
     ]
@@ -119,7 +119,7 @@ def _first(config: RunConfig, market: Market, start: int, folded: Folded, seen: 
 Hit = tuple[int, int | None, str, str, str]
 
 
-def _account(config: RunConfig, market: Market, folded: Folded, seen: Replayed, start: int) -> list[Hit | None]:
+def _account(config: RunConfig, folded: Folded, seen: Replayed, start: int) -> list[Hit | None]:
     """Differences in what the gate holds the account against."""
     names = ("the day's base, in micro-USD", "peak equity, in micro-USD", "latches (1 daily, 2 drawdown)")
     pairs = [(folded.sink.gate[None, start:, j], seen.gate[None, start:, j]) for j in range(len(names))]

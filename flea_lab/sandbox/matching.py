@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from flea_lab.compiled import compiled
 from flea_lab.model.instrument import Instrument
-from flea_lab.model.trading import Accepted, CancelOrder, Cancelled, Command, Fill, NewOrder, OrderReport
+from flea_lab.model.trading import Accepted, Cancelled, CancelOrder, Command, Fill, NewOrder, OrderReport
 from flea_lab.money import E8, share_uusd, value_uusd
 
 
