@@ -43,6 +43,8 @@ from flea_lab.workspace import Workspace, workspace
 MANIFEST = "manifest.json"
 ERROR = "error.txt"
 LOCK = ".lock"
+WORDS = {"backtest": "report", "sweep": "sweep"}
+"""The command that makes a run of each kind."""
 PARTIAL = ".partial-"
 FAILED = "failed-"
 ROOT = Path(flea_lab.__file__).resolve().parents[1]
@@ -123,7 +125,8 @@ def finish(partial: Path, manifest: Manifest) -> Path:
     with _one_line(partial):
         outputs = {name: digest for name, digest in _digests(partial).items() if name != MANIFEST}
         for final in _free_names(partial.parent, stem):
-            command = f"flea {'sweep' if manifest.kind == 'sweep' else 'report'} {final / 'config.toml'}"
+            command = f"flea {WORDS[manifest.kind]} {final / 'config.toml'}"
+            command += f" --grid {final / 'grid.toml'}" if manifest.kind == "sweep" else ""
             text = msgspec.json.encode(replace(manifest, outputs=outputs, reproduce=command))
             write_whole(partial / MANIFEST, msgspec.json.format(text, indent=2))
             if _renamed(partial, final):

@@ -117,7 +117,7 @@ def signal_curves(result: BacktestResult) -> dict[str, pd.DataFrame]:
 
 
 def signal_facts(result: BacktestResult) -> pd.DataFrame:
-    """A row a signal: weight; shares of bars on which it counted, and of those long; mean confidence; agreement; growth.
+    """A row a signal: weight; shares of bars on which it counted, of those long; mean confidence; agreement; growth.
 
     A signal counts when its confidence reaches the combination's minimum and it has a direction. `agreed` is the share
     of orders sent whose side was that of the signal, counting. `growth` is the end of its `signal_curves`.

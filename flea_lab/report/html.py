@@ -1,6 +1,6 @@
 """An executed notebook as one HTML page that opens without a network: plotly.js once, no other request.
 
-plotly.js lies in `_assets` beside the run folders, shared by all of them, or inside the page where it has to stand alone.
+plotly.js lies in `_assets` beside the run folders, shared by all, or inside a page that has to stand alone.
 """
 
 import itertools

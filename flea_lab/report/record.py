@@ -66,7 +66,9 @@ def keep(result: BacktestResult, code: runs.CodeState) -> HTML:
     frames = {name: getattr(result, name) for name in ("equity", "decisions", "fills", "trades")}
     runs.save_frames(folder, frames)
     runs.save_text(folder, RECORD, msgspec.json.encode(record).decode())
-    return HTML(tag("p", f"{text(said)}. Stored beside this page, with equity, decisions, fills and trades.", "flea-note"))
+    return HTML(
+        tag("p", f"{text(said)}. Stored beside this page, with equity, decisions, fills and trades.", "flea-note")
+    )
 
 
 def take_record(folder: Path) -> Record:

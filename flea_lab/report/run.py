@@ -79,7 +79,9 @@ def check_notebook(notebook: Path) -> None:
     try:
         found = set(papermill.inspect_notebook(str(notebook)))
     except FileNotFoundError:
-        raise ConfigError(f"report notebook {notebook}: no such file; reports run from a checkout of flea_lab") from None
+        raise ConfigError(
+            f"report notebook {notebook}: no such file; reports run from a checkout of flea_lab"
+        ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"report notebook {notebook}: cannot be read ({str(error).splitlines()[0]})") from None
     if found != PARAMETERS:
@@ -133,6 +135,7 @@ class _ThisInterpreter(KernelSpecManager):
             display_name="Python 3",
             language="python",
             env=dict(variables),
+            metadata={"supported_encryption": "curve"},  # ipykernel's own kernelspec declares it so
         )
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:  # noqa: ARG002

@@ -14,7 +14,8 @@ from flea_lab.report.wording import UNDEFINED, day, minute, number, percent, plu
 from flea_lab.view import figures
 
 COUNTS = ("fills", "round_trips")
-SHARES = ("total_return", "annual_return", "volatility", "max_drawdown", "exposure", "win_rate")
+SIGNED_SHARES = ("total_return", "annual_return", "max_drawdown")
+SHARES = (*SIGNED_SHARES, "volatility", "exposure", "win_rate")
 SHORT_DAYS = 180
 """Below this, annual figures are called what they are: an extrapolation."""
 
@@ -55,9 +56,12 @@ def metrics(result: BacktestResult) -> HTML:
     """Every metric with its unit, beside that of buy and hold where it has one."""
     held = facts.benchmark_metrics(result)
     rows = [
-        (text(name.replace("_", " ")), _metric(name, result.metrics[name]), _metric(name, held.get(name)), text(unit))
-        for name, unit in UNITS.items()
-        if name in BASIC
+        (
+            _spaced(name.removesuffix("_usd")),
+            *(_metric(name, of.get(name)) for of in (result.metrics, held)),
+            _unit(name),
+        )
+        for name in BASIC
     ]
     shown = table(("", "strategy", "buy and hold", "unit"), rows, css="flea-units")
     length = facts.days(result)
@@ -135,20 +139,22 @@ def guards(result: BacktestResult) -> HTML:
         first = facts.first_refusal_ms(result, name)
         state = "applied" if guard["applied"] else f"<strong>not applied</strong>: {text(guard['reason'])}"
         limit = usd(guard["limit"]) if name == "order_size" else number(guard["limit"]) if name == "vpin" else None
+        when = minute(first) if first is not None else UNDEFINED
         rows.append(
             (
-                text(name.replace("_", " ")),
-                text(guard["input"]),
-                state,
+                _spaced(name),
                 limit or size(guard["limit"]),
                 f"{counts.get(name, 0):,}",
-                minute(first) if first is not None else UNDEFINED,
+                when,
+                state,
+                text(guard["input"]),
             )
         )
     refused, asked = sum(counts.values()), len(result.decisions)
-    shown = table(("guard", "input", "", "limit", "refused", "first"), rows, left=3)
-    others = [f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items() if n and name not in _guard_names(result)]
-    more = f" Other checks: {text(', '.join(others))}." if others else ""
+    shown = table(("guard", "limit", "refused", "first at", "", "input"), rows, css="flea-guards")
+    guarded = {guard["guard"] for guard in result.guards}
+    others = ", ".join(f"{_spaced(name)} {n:,}" for name, n in counts.items() if name not in guarded)
+    more = f" Other checks: {others}." if others else ""
     return HTML(shown + _note(f"{refused:,} of {plural(asked, 'intent')} refused.{more}"))
 
 
@@ -168,7 +174,8 @@ def cost_note(result: BacktestResult) -> HTML:
     return HTML(
         _note(
             f"{usd(traded)} traded in {plural(own['fills'], 'fill')}; costs of {usd(paid)}{each}. Charged: "
-            f"{number(asked.fee_bps, 1)} bp fee, {number(asked.slippage_bps, 1)} bp slippage against the open, {funding}."
+            f"{number(asked.fee_bps, 1)} bp fee, {number(asked.slippage_bps, 1)} bp slippage against the "
+            f"open, {funding}."
         )
     )
 
@@ -184,9 +191,16 @@ def data_quality(result: BacktestResult) -> HTML:
 
 
 def parameters(result: BacktestResult) -> HTML:
-    """Every setting of the config, defaults written out."""
-    rows = [(tag("code", text(path)), text(value)) for path, value in flattened(result.config.to_dict())]
-    return HTML(table(("setting", "value"), rows, left=2, css="flea-settings"))
+    """Every setting of the config, defaults written out, in groups."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for path, value in flattened(result.config.to_dict()):
+        group, _, name = path.rpartition(".")
+        groups.setdefault(group.removesuffix(".params"), []).append((tag("code", text(name)), text(value)))
+    shown = [
+        tag("div", tag("h3", text(_group(group, result))) + table(("setting", "value"), rows, left=2), "flea-group")
+        for group, rows in groups.items()
+    ]
+    return HTML(tag("div", "".join(shown), "flea-groups"))
 
 
 def reproduce(result: BacktestResult, code: runs.CodeState) -> HTML:
@@ -199,8 +213,8 @@ def reproduce(result: BacktestResult, code: runs.CodeState) -> HTML:
     versions = ", ".join(f"{name} {version}" for name, version in runs.versions().items())
     command = tag("pre", tag("code", "flea report config.toml"), "flea-command")
     how = (
-        "<p>In the run folder, with the same <code>FLEA_HOME</code> and the same data. A re-run gives the same decisions "
-        "and the same result digest, which <code>manifest.json</code> beside this page holds.</p>"
+        "<p>In the run folder, with the same <code>FLEA_HOME</code> and the same data. A re-run gives the same "
+        "decisions and the same result digest, which <code>manifest.json</code> beside this page holds.</p>"
     )
     shown = table(("digest of", "SHA-256"), [(text(a), tag("code", text(b))) for a, b in rows], left=2, css="flea-keys")
     return HTML(command + how + shown + _note(f"Made with {text(versions)}."))
@@ -236,6 +250,10 @@ def _sentences(result: BacktestResult) -> list[str]:
             f"{plural(own['fills'], 'fill')} in {trips} cost {usd(paid.paid_usd)}, {size(paid.paid_usd / first)} of "
             f"the initial {usd(first)}; before costs it {_made(paid.gross_usd / first)}."
         )
+    held = result.positions[result.positions["ts"] == result.positions["ts"].iloc[-1]]
+    open_usd = float(held["notional_usd"].abs().sum())
+    if open_usd >= 0.5:
+        said.append(f"It ended with {usd(open_usd)} still in the market.")
     for check, rest in (("daily_loss", "until the next 00:00 UTC"), ("drawdown", "until a person clears it")):
         first_ms = facts.first_refusal_ms(result, check)
         if first_ms is not None:
@@ -247,35 +265,38 @@ def _sentences(result: BacktestResult) -> list[str]:
 def _badges(result: BacktestResult, code: runs.CodeState) -> str:
     costs_, absent = result.config.costs, [g for g in result.guards if not g["applied"]]
     label = f"synthetic data: {result.source}" if result.synthetic else f"recorded data: {result.source}"
-    badges = [_badge(label, result.synthetic, "which market this ran on")]
+    badges = [_badge(label, "warn" if result.synthetic else "good", "which market this ran on")]
     badges.append(
         _badge(
             f"fills at the {result.config.fill_rule.replace('_', ' ')}, {number(costs_.fee_bps, 1)} bp fee, "
             f"{number(costs_.slippage_bps, 1)} bp slippage",
-            False,
+            "plain",
             "the fill rule: every order fills at the open of the next bar",
         )
     )
     applied = len(result.guards) - len(absent)
-    badges.append(_badge(f"{applied} of {len(result.guards)} guards applied", False, "see the guards below"))
-    badges += [_badge(f"{g['guard'].replace('_', ' ')} guard not applied", True, g["reason"]) for g in absent]
+    badges.append(
+        _badge(f"{applied} of {len(result.guards)} guards applied", "plain" if absent else "good", "see the guards")
+    )
+    badges += [_badge(f"{_spaced(g['guard'])} guard not applied", "warn", g["reason"]) for g in absent]
     badges.append(_badge(*_code_badge(code)))
-    badges.append(_badge(f"config {result.config.id[:10]}", False, result.config.id))
+    badges.append(_badge(f"config {result.config.id[:10]}", "plain", result.config.id))
     return tag("div", "".join(badges), "flea-badges")
 
 
-def _code_badge(code: runs.CodeState) -> tuple[str, bool, str]:
+def _code_badge(code: runs.CodeState) -> tuple[str, str, str]:
     if code.dirty is None:
-        return "code unversioned", True, "git does not know the code that ran"
+        return "code unversioned", "warn", "git does not know the code that ran"
     commit = _commit(code)[:10]
     if code.dirty:
-        return f"code changed since {commit}", True, "flea_lab or notebooks differ from the last commit"
-    return f"code {commit}", False, "the commit that ran, unchanged"
+        return f"code changed since {commit}", "warn", "flea_lab or notebooks differ from the last commit"
+    return f"code {commit}", "good", "the commit that ran, unchanged"
 
 
-def _badge(label: str, warns: bool, title: str) -> str:
-    mark = tag("span", "!" if warns else "✓", "flea-mark", **{"aria-hidden": "true"})
-    return tag("span", mark + text(label), "flea-badge flea-warn" if warns else "flea-badge", title=title)
+def _badge(label: str, kind: str, title: str) -> str:
+    sign = {"good": "✓", "warn": "!", "plain": ""}[kind]
+    mark = tag("span", sign, "flea-mark", **{"aria-hidden": "true"}) if sign else ""
+    return tag("span", mark + text(label), f"flea-badge flea-{kind}", title=title)
 
 
 def _commit(code: runs.CodeState) -> str:
@@ -291,7 +312,7 @@ def _metric(name: str, value: float | None) -> str:
     if value is None:
         return ""
     if name in SHARES:
-        return percent(value) if name in SHARES[:4] else size(value, 2)
+        return percent(value) if name in SIGNED_SHARES else size(value, 2)
     return number(value, 0 if name in COUNTS else 2)
 
 
@@ -310,8 +331,22 @@ def _quality_row(symbol: str, found: dict[str, Any]) -> tuple[str, ...]:
     return (text(symbol), minute(found["first_ms"]), minute(found["last_ms"]), *(f"{n:,}" for n in counts))
 
 
-def _guard_names(result: BacktestResult) -> set[str]:
-    return {guard["guard"] for guard in result.guards}
+def _spaced(name: str) -> str:
+    """A name of ours as words: ``order size``, ``VPIN``."""
+    return text("VPIN" if name == "vpin" else name.replace("_", " "))
+
+
+def _unit(name: str) -> str:
+    """The unit of a metric as it is shown: what is a fraction is shown in percent."""
+    return text(UNITS[name].removeprefix("fraction").lstrip(", "))
+
+
+def _group(path: str, result: BacktestResult) -> str:
+    """What a group of settings is called: the run itself, a section, or a signal by its kernel."""
+    steps = path.split(".")
+    if steps[0] == "signals" and len(steps) > 1:
+        return f"signal {result.config.signals[int(steps[1])].kernel}"
+    return path.replace(".", " ") or "run"
 
 
 def _made(share: float) -> str:
@@ -326,5 +361,3 @@ def _length(days: float) -> str:
 
 def _note(content: str) -> str:
     return tag("p", content, "flea-note")
-
-

@@ -8,23 +8,24 @@ from typing import Any
 
 MINUS = "\u2212"
 UNDEFINED = "\u2013"
+NBSP = "\u00a0"
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """A share of 1 in percent with its sign; an en dash where it is not defined.
+    r"""A share of 1 in percent with its sign; an en dash where it is not defined.
 
     >>> percent(0.1234), percent(-0.5, 0), percent(float("nan"))
-    ('+12.34 %', '−50 %', '–')
+    ('+12.34\xa0%', '−50\xa0%', '–')
     """
     if share is None or not math.isfinite(share):
         return UNDEFINED
     rounded = round(100.0 * share, digits) + 0.0
-    return f"{MINUS if rounded < 0 else '+' if rounded > 0 else ''}{abs(rounded):,.{digits}f} %"
+    return f"{MINUS if rounded < 0 else '+' if rounded > 0 else ''}{abs(rounded):,.{digits}f}{NBSP}%"
 
 
 def size(share: float, digits: int = 1) -> str:
-    """A share of 1 in percent without its sign, for sentences that say gain or loss themselves."""
-    return f"{abs(100.0 * share):,.{digits}f} %" if math.isfinite(share) else UNDEFINED
+    r"""A share of 1 in percent without its sign, for sentences that say gain or loss themselves."""
+    return f"{abs(100.0 * share):,.{digits}f}{NBSP}%" if math.isfinite(share) else UNDEFINED
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -41,7 +42,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def usd(value: float) -> str:
     """Whole dollars: ``1,234 USD``."""
-    return f"{number(value, 0)} USD"
+    return f"{number(value, 0)}{NBSP}USD"
 
 
 def day(ms: int) -> str:

@@ -30,8 +30,9 @@ from flea_lab.view.theme import (
 )
 from flea_lab.view.thin import POINTS, by_step, coarser, thinned
 
-MARKS = 1_000
-"""Fills of one symbol that are marked one by one; more are merged within a candle."""
+MARKS = 300
+"""Fills of one symbol that are marked one by one at their price; more are merged and stand clear of the candles."""
+MERGED_STEPS = 120
 SIGNED = ("return", "sharpe", "sortino", "calmar", "pnl")
 """Metrics with a part of one of these names have a sign that matters, and a colour scale about zero."""
 CELLS_WITH_TEXT = 150
@@ -53,9 +54,8 @@ def equity_figure(equity: pd.DataFrame, benchmark: pd.DataFrame) -> go.Figure:
 
 def trades_figure(candles: pd.DataFrame, fills: pd.DataFrame, symbol: str) -> go.Figure:
     """Candles of `symbol`, as coarse as a page can show, with what was bought (up) and sold (down) on them."""
-    shown, step = coarser(candles)
+    shown, _ = coarser(candles)
     mine = fills[fills["symbol"] == symbol]
-    marks = by_step(mine, step if len(mine) > MARKS else 1)
     figure = go.Figure(
         go.Candlestick(
             x=_ms(shown["ts"]),
@@ -69,17 +69,20 @@ def trades_figure(candles: pd.DataFrame, fills: pd.DataFrame, symbol: str) -> go
             showlegend=False,
         )
     )
+    marks = _marks(candles, mine)
+    largest = float(marks["qty"].max()) if len(marks) else 1.0
     for side, color, shape in (("buy", BLUE, "triangle-up"), ("sell", ORANGE, "triangle-down")):
         part = marks[marks["side"] == side]
+        sizes = 5.0 + 6.0 * np.sqrt(part["qty"].to_numpy(dtype=np.float64) / largest)
         figure.add_trace(
             go.Scatter(
                 x=_ms(part["ts"]),
-                y=part["price"].to_numpy(dtype=np.float64),
-                customdata=np.column_stack([part["qty"], part["n"]]).astype(np.float64),
+                y=part["at"].to_numpy(dtype=np.float64),
+                customdata=part[["qty", "price", "n"]].to_numpy(dtype=np.float64),
                 mode="markers",
                 name="bought" if side == "buy" else "sold",
-                marker=dict(symbol=shape, size=7, color=color, opacity=0.85, line=dict(width=0.5, color="white")),
-                hovertemplate="%{customdata[0]:.6~g} at %{y:,.8~g}, fills: %{customdata[1]}",
+                marker=dict(symbol=shape, size=sizes, color=color, opacity=0.9, line=dict(width=0)),
+                hovertemplate="%{customdata[0]:.6~g} at %{customdata[1]:,.8~g} (fills: %{customdata[2]})",
             )
         )
     styled(figure, height=430, y=f"{symbol}, USD")
@@ -123,14 +126,15 @@ def vetoes_figure(counts: Mapping[str, int]) -> go.Figure:
         orientation="h",
         marker=dict(color=VERMILLION),
         text=[f"{value:,}" for value in values],
-        textposition="auto",
+        textposition="outside",
+        cliponaxis=False,
         hovertext=[dict(CHECKS.values())[name] for name in names],
         hovertemplate="%{x:,} refused: %{hovertext}<extra></extra>",
     )
     figure = styled(go.Figure(bars), height=60 + 34 * max(len(names), 1), legend=False)
     figure.update_layout(hovermode="closest", bargap=0.35)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(rangemode="tozero", range=[0, max(1, *values) * 1.05] if values else None)
+    figure.update_xaxes(rangemode="tozero", range=[0, 1.1 * max([1, *values])])
     return figure
 
 
@@ -142,7 +146,7 @@ def costs_figure(gross_usd: float, fees_usd: float, slippage_usd: float, funding
         x=["before costs", "fees", "slippage", "funding", "result"],
         y=values,
         measure=["absolute", "relative", "relative", "relative", "total"],
-        text=[f"{value:+,.0f}" for value in values],
+        text=[f"{value:+,.0f}".replace("-", "\u2212") for value in values],
         textposition="outside",
         cliponaxis=False,
         increasing=dict(marker=dict(color=BLUE)),
@@ -207,6 +211,18 @@ def two_curves_figure(
     styled(figure, height=380, y="USD")
     figure.update_yaxes(tickformat="~s")
     return _dated(figure)
+
+
+def _marks(candles: pd.DataFrame, fills: pd.DataFrame) -> pd.DataFrame:
+    """Where `fills` of one symbol are marked: `by_step` with the height `at`; merged ones below lows, above highs."""
+    if len(fills) <= MARKS:
+        return by_step(fills, 1).assign(at=lambda marks: marks["price"])
+    steps, step = coarser(candles, MERGED_STEPS)
+    marks = by_step(fills, step).merge(steps[["ts", "low", "high"]], on="ts", how="left")
+    away = 0.015 * (candles["high"].max() - candles["low"].min())
+    clear = np.where(marks["side"] == "buy", marks["low"] - away, marks["high"] + away)
+    at = np.where(np.isnan(clear), marks["price"], clear)
+    return marks.assign(ts=marks["ts"] + step // 2, at=at)
 
 
 def _line(

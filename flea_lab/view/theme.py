@@ -4,8 +4,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-# Okabe and Ito, Color Universal Design (2008), without yellow, which white paper swallows.
-BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
+# Okabe and Ito, Color Universal Design (2008): blue lightened for dark pages, yellow left out for white ones.
+BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE = "#2484c6", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 GREY = "#8b929c"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
 """Colours of series in the order in which they are drawn."""
@@ -38,11 +38,18 @@ def styled(figure: go.Figure, *, height: int = 380, y: str = "", legend: bool = 
         hoverlabel=dict(font=dict(family=FONT, size=12)),
     )
     figure.update_xaxes(**_axis(), showspikes=False)
-    figure.update_yaxes(**_axis(), title=dict(text=y, standoff=6) if y else None)
+    figure.update_yaxes(**_axis())
+    if y:
+        figure.update_yaxes(title_text=y)
     return figure
 
 
 def _axis() -> dict[str, Any]:
     return dict(
-        gridcolor=FAINT, zerolinecolor=GREY, zerolinewidth=1, linecolor=FAINT, automargin=True, title_font=dict(size=12)
+        gridcolor=FAINT,
+        zerolinecolor=GREY,
+        zerolinewidth=1,
+        linecolor=FAINT,
+        automargin=True,
+        title=dict(font=dict(size=12), standoff=6),
     )

@@ -7,12 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from flea_lab.model.market import INTERVAL_MS
-
 POINTS = 1_200
 """Points that one line of a report has at most: more than a page has pixels for."""
-CANDLES = 750
-STEPS_MS = (*sorted(INTERVAL_MS.values()), 2 * 86_400_000, 7 * 86_400_000, 28 * 86_400_000)
+CANDLES = 400
+"""Candles of one figure at most: as many as are still told apart."""
+MINUTE_MS = 60_000
+STEPS_MS = tuple(
+    MINUTE_MS * minutes for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 240, 480, 1_440, 2_880, 10_080, 40_320)
+)
 
 Ints = npt.NDArray[np.int64]
 

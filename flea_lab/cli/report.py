@@ -1,0 +1,78 @@
+"""`flea report` and `flea runs`: a stored report of one configuration, and the list of what is stored."""
+
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flea_lab.config import load
+from flea_lab.runs import Run, list_runs, read_manifest
+from flea_lab.workspace import workspace
+
+app = typer.Typer(no_args_is_help=True, help="Stored reports.")
+
+INTERRUPTED = 130
+HEAD = ("run", "config", "kind", "finished", "return", "sharpe", "data", "state")
+
+
+@app.command("report")
+def report(
+    config: Annotated[Path, typer.Argument(help="A configuration, TOML.")],
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="Put plotly.js into the page: 5 MB, one file.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Run the backtest of CONFIG and store its report: a folder with page, frames, configuration and manifest."""
+    from flea_lab.report.run import PAGE, run_report  # papermill and nbconvert cost seconds that `runs` need not pay
+
+    try:
+        folder = run_report(load(config), standalone=standalone)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what there was is kept in a failed- folder, see flea runs", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    done = read_manifest(folder)
+    kind = "synthetic data" if done.synthetic else "recorded data"
+    typer.echo(f"{done.name} on {kind}: {done.source}")
+    typer.echo(f"  return {_percent(done.metrics['total_return'])}, sharpe {_number(done.metrics['sharpe'])}")
+    typer.echo(f"  decisions {done.decisions_digest}")
+    typer.echo(f"  {folder / PAGE}")
+    if show:
+        webbrowser.open((folder / PAGE).as_uri())
+
+
+@app.command("runs")
+def runs() -> None:
+    """List the stored runs, newest first; of a failed one, why."""
+    home = workspace()
+    found = list_runs(home)
+    typer.echo(_table([_row(run) for run in found]) if found else f"no runs in {home.runs}")
+    for run in found:
+        if run.why:
+            typer.echo(f"{run.folder.name}: {run.why}")
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    done = run.manifest
+    if done is None:
+        return (run.folder.name, *("" for _ in HEAD[2:]), run.state)
+    state = {None: "ok, unversioned code", True: "ok, dirty code", False: "ok"}[done.code.dirty]
+    numbers = (_percent(done.metrics.get("total_return")), _number(done.metrics.get("sharpe")))
+    source = f"{done.source}, synthetic" if done.synthetic and "synthetic" not in done.source else done.source
+    return (run.folder.name, done.config_id[:10], done.kind, done.finished, *numbers, source, state)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100.0 * share:+.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[at]) for row in (HEAD, *rows)) for at in range(len(HEAD))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (HEAD, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
