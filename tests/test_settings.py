@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import pytest
-from msgspec import Meta
+from msgspec import Meta, field
 
 from flea_lab.errors import ConfigError
 from flea_lab.settings import Bars, Fraction, Settings, load_settings
@@ -12,7 +12,7 @@ from flea_lab.settings import Bars, Fraction, Settings, load_settings
 class Inner(Settings, frozen=True, kw_only=True):
     share: Fraction = 0.5
     mode: Literal["slow", "fast"] = "slow"
-    sizes: dict[str, Annotated[float, Meta(gt=0.0)]] = {}
+    sizes: dict[str, Annotated[float, Meta(gt=0.0)]] = field(default_factory=dict)
 
 
 class Outer(Settings, frozen=True, kw_only=True):
