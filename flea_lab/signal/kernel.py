@@ -5,6 +5,7 @@ State, input and parameters are three named tuples of floats. `step(state, bar, 
 one that has no opinion returns direction 0, confidence 0.
 """
 
+import inspect
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -160,6 +161,10 @@ def kernel(
     def declare(step: Callable[..., Any]) -> Kernel:
         name = step.__name__
         _check_declaration(name, state, inputs, outputs + shown)
+        count = len(inspect.signature(step).parameters)
+        if count != 4 or step.__defaults__:
+            told = f"takes {count} arguments, it must take state, bar, params and memory, without defaults"
+            raise KernelError(f"kernel {name}: its step {told}")
         return Kernel(
             name=name,
             params=params,

@@ -17,7 +17,10 @@ from flea_lab.signal.kernel import FIELDS, Floats, Kernel
 from flea_lab.signal.ranges import ranges
 
 MOST_MEMORY = 5_000_000
-NOISE = ("Failed in ", "During: ", "File ", "Overload ", "There are ", "<source", "^", "-", ">>>", "No implementation")
+NOISE = (
+    "Failed in ", "During: ", "File ", "Overload ", "There are ", "With argument", "<source", "^", "-", ">>>",
+    "No implementation", "No match",
+)  # fmt: skip
 """How the lines of a numba message begin that say nothing to the author of a kernel."""
 
 
@@ -73,14 +76,15 @@ class Case:
 
     def same(self, law: str, got: Floats, expected: Floats, what: str) -> None:
         """Refuses the first bit in which `got` differs from `expected`, both `(n, n_state)`."""
-        found = _first_difference(got, expected)
+        found = first_difference(got, expected)
         if found is not None:
             bar, column = found
             field = self.kernel.state._fields[column]
             self.broken(law, bar, f"{field} is {got[bar, column]:.17g}, not {expected[bar, column]:.17g}, {what}")
 
 
-def _first_difference(a: Floats, b: Floats) -> tuple[int, int] | None:
+def first_difference(a: Floats, b: Floats) -> tuple[int, int] | None:
+    """Row and column of the first bit that differs; any NaN equals any NaN."""
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     differs = (a.view(np.int64) != b.view(np.int64)) & ~(np.isnan(a) & np.isnan(b))
     if not differs.any():
@@ -98,7 +102,7 @@ def _cause(error: BaseException, source: CodeType | None) -> str:
     """The line of numba's message that says something, and the line of the kernel's file that it means."""
     text = str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    own = re.findall(r"TypingError: (.+)", text)
+    own = re.findall(r"(?:Typing|NumbaType|NumbaValue)Error: (.+)", text)
     cause = (own or [line for line in lines if not line.startswith(NOISE)] or lines)[0].rstrip(".")
     if source is None:
         return cause
@@ -114,13 +118,14 @@ def _cause(error: BaseException, source: CodeType | None) -> str:
 def declared(kernel: Kernel) -> Settings:
     """The default parameters."""
     try:
-        for one in ranges(kernel.params):
+        known = ranges(kernel.params)
+        for one in known:
             if not one.choices and not one.low < one.high:
                 raise KernelError(f"parameter {one.name} from {one.low:g} to {one.high:g} has no room")
     except KernelError as error:
         raise KernelError(f"kernel {kernel.name} breaks the law 'declares': {error}") from None
     try:
-        return kernel.load({}, "its own defaults")
+        return kernel.load({one.name: one.default for one in known}, "its own defaults")
     except ConfigError as error:
         raise KernelError(f"kernel {kernel.name} breaks the law 'declares': {error}") from None
 
