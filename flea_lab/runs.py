@@ -119,7 +119,7 @@ def begin(home: Workspace, name: str, config_id: str) -> Path:
 def finish(partial: Path, manifest: Manifest) -> Path:
     """The run's final folder: outputs digested, the manifest written last and flushed, the folder renamed whole.
 
-    A name that is taken gets -2, -3 ... where the disk refuses, a `WorkspaceError`, and the folder stays partial.
+    A name that is taken gets -2, -3 ... Where the disk refuses, a `WorkspaceError`, and the folder stays partial.
     """
     stem = f"{manifest.name}-{manifest.config_id[:10]}-{manifest.inputs_digest[:8]}"
     with _one_line(partial):
@@ -152,7 +152,7 @@ def list_runs(home: Workspace) -> list[Run]:
     if not home.runs.is_dir():
         return []
     with _one_line(home.runs):
-        folders = [path for path in home.runs.iterdir() if path.is_dir() and not path.name.startswith("_")]
+        folders = [path for path in home.runs.iterdir() if path.is_dir() and _is_run(path.name)]
         newest_first = sorted(folders, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
     return [_look(folder) for folder in newest_first]
 
@@ -302,6 +302,10 @@ def _look(folder: Path) -> Run:
         return Run(folder=folder, state="ok", manifest=read_manifest(folder))
     except WorkspaceError as error:
         return Run(folder=folder, state="failed", why=str(error).split(": ", 1)[-1])
+
+
+def _is_run(name: str) -> bool:
+    return name.startswith(PARTIAL) or not name.startswith((".", "_"))
 
 
 def _is_locked(partial: Path) -> bool:

@@ -90,11 +90,10 @@ def period_returns(result: BacktestResult) -> pd.DataFrame:
     last = pd.Series(result.equity["equity_usd"].to_numpy()).groupby(period).last()
     before = last.shift(1, fill_value=result.config.initial_cash_usd)
     index = pd.DatetimeIndex(last.index)
-    if unit == "D":
-        rows = (index - pd.to_timedelta(index.weekday, unit="D")).strftime("%d %b %Y")
-        columns, names = np.array(WEEKDAYS)[index.weekday], WEEKDAYS
-    else:
-        rows, columns, names = index.strftime("%Y"), np.array(MONTHS)[index.month - 1], MONTHS
+    by_day = unit == "D"
+    names = WEEKDAYS if by_day else MONTHS
+    rows = (index - pd.to_timedelta(index.weekday, unit="D")).strftime("%d %b %Y") if by_day else index.strftime("%Y")
+    columns = np.array(names)[index.weekday if by_day else index.month - 1]
     cells = pd.DataFrame({"row": rows, "column": columns, "change": (last / before - 1.0).to_numpy()})
     table = cells.pivot(index="row", columns="column", values="change")
     return table.reindex(index=list(dict.fromkeys(cells["row"])), columns=list(names))

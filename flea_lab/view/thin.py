@@ -47,9 +47,8 @@ def coarser(candles: pd.DataFrame, limit: int = CANDLES) -> tuple[pd.DataFrame, 
     Open, high, low, close of every step that has a bar; a step without one stays a hole.
     """
     ts = candles["ts"].to_numpy(np.int64)
-    reach = int(ts[-1] - ts[0]) + 1
     own = int(np.diff(ts).min()) if len(ts) > 1 else STEPS_MS[0]
-    step = next((s for s in STEPS_MS if s >= own and reach / s + 1 <= limit), STEPS_MS[-1])
+    step = next((s for s in STEPS_MS if s >= own and ts[-1] // s - ts[0] // s < limit), STEPS_MS[-1])
     grouped = candles.groupby(ts // step * step, sort=True)
     found = grouped.agg(open=("open", "first"), high=("high", "max"), low=("low", "min"), close=("close", "last"))
     return found.rename_axis("ts").reset_index(), step
