@@ -99,7 +99,7 @@ def plan(config: RunConfig, grid: Grid) -> Plan:
         try:
             found = with_values(config, point, "grid cell")
         except ConfigError as error:
-            out.refused.append({**point, "reason": str(error)})
+            out.refused.append({**point, "reason": str(error).rsplit(" (in ", 1)[0]})
             continue
         out.points.append(point)
         out.configs.append(found)

@@ -105,7 +105,7 @@ def page(found: SweepResult, loaded: Loaded, metric: str) -> nbformat.NotebookNo
     pieces: list[str | go.Figure] = [_verdict(found, loaded, metric)]
     picture = _picture(found, metric)
     if picture is not None:
-        pieces += [tag("h2", f"{text(metric.replace('_', ' '))} over the grid"), picture]
+        pieces += [tag("h2", f"{text(_words(metric)).capitalize()} over the grid"), picture]
     pieces += [tag("h2", "Best cells"), _table(found, metric)]
     if len(found.refused):
         rows = [(text(_point(found, row)), text(row["reason"])) for row in found.refused.head(20).to_dict("records")]
@@ -128,7 +128,7 @@ def table_text(found: SweepResult, metric: str, rows: int) -> str:
 def _verdict(found: SweepResult, loaded: Loaded, metric: str) -> str:
     config, cells = found.config, found.table
     values = cells[metric].dropna()
-    name = metric.replace("_", " ")
+    name = _words(metric)
     if len(values) == 0:
         said = f"<strong>{text(name)} is not defined in any cell</strong>: nothing traded."
     else:
@@ -137,14 +137,15 @@ def _verdict(found: SweepResult, loaded: Loaded, metric: str) -> str:
             f"<strong>The highest {text(name)} is {_value(metric, values.max())}</strong>, at {text(best)}; "
             f"the median cell has {_value(metric, values.median())}, the lowest {_value(metric, values.min())}."
         )
-    gained = float((cells["total_return"] > 0).mean())
+    gained = int((cells["total_return"] > 0).sum())
     more = (
-        f"{percent(gained, 0).lstrip('+')} of the cells made money after costs. The best of many is lucky: "
+        f"{gained or 'None'} of the {plural(len(cells), 'cell')} made money after costs. The best of many is lucky: "
         "look for a plateau, not for a peak, and test it on data it has not seen."
     )
     label = f"synthetic data: {loaded.source}" if loaded.synthetic else f"recorded data: {loaded.source}"
-    badges = [label, plural(len(cells), "cell"), f"all trade from bar {found.start:,}", f"config {config.id[:10]}"]
-    shown = "".join(tag("span", text(badge), "flea-badge") for badge in badges)
+    badges = [plural(len(cells), "cell"), f"all trade from bar {found.start:,}", f"config {config.id[:10]}"]
+    source = tag("span", text(label), "flea-badge flea-warn" if loaded.synthetic else "flea-badge")
+    shown = source + "".join(tag("span", text(badge), "flea-badge") for badge in badges)
     title = tag("div", tag("span", text(config.name), "flea-name") + tag("span", "sweep", "flea-span"), "flea-title")
     body = title + tag("p", said, "flea-verdict") + tag("p", more, "flea-more") + tag("div", shown, "flea-badges")
     return f"<style>{section_css()}</style>" + tag("section", body, "flea-top")
@@ -165,13 +166,17 @@ def _picture(found: SweepResult, metric: str) -> go.Figure | None:
 def _table(found: SweepResult, metric: str) -> str:
     names = list(dict.fromkeys((metric, *SHOWN)))
     best = found.table.sort_values(metric, ascending=False).head(15)
-    head = [*(tag("code", text(name)) for name in found.grid), *(text(name.replace("_", " ")) for name in names)]
+    head = [*(text(_words(name)) for name in names), *(tag("code", text(name)) for name in found.grid)]
     rows = [
-        [*(text(_plain(row[name])) for name in found.grid), *(_value(name, row[name]) for name in names)]
+        [*(_value(name, row[name]) for name in names), *(text(_plain(row[name])) for name in found.grid)]
         for row in best.to_dict("records")
     ]
-    units = "; ".join(f"{text(name.replace('_', ' '))}: {text(UNITS.get(name, 'count'))}" for name in names)
-    return table(head, rows, left=len(found.grid)) + tag("p", units, "flea-note")
+    units = "; ".join(f"{text(_words(name))}: {text(UNITS.get(name, 'count'))}" for name in names)
+    return table(head, rows, left=0) + tag("p", units, "flea-note")
+
+
+def _words(metric: str) -> str:
+    return metric.removesuffix("_usd").replace("_", " ")
 
 
 def _value(metric: str, value: float) -> str:
