@@ -54,7 +54,7 @@ def load_kernel(path: Path) -> Kernel:
 
 def known_kernels(folder: Path | None) -> dict[str, Kernel]:
     """Every kernel a config may name; a workspace kernel may not take a built-in's name."""
-    kernels = builtin_kernels()
+    kernels = dict(builtin_kernels())
     for name, kernel in workspace_kernels(folder).items() if folder else ():
         if name in kernels:
             raise KernelError(f"signal {name!r} in {folder} has the name of a built-in signal, rename it")

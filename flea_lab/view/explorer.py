@@ -1,8 +1,8 @@
 """The signal explorer: sliders over a kernel's parameters, price above, what the kernel says below.
 
 The sliders come from the ranges that the parameters declare; a combination that they refuse is told beside the slider,
-and the last good picture stays. One figure widget is made, for life. A callback draws what the sliders say when it runs,
-so the latest wins, whichever thread it comes on.
+and the last good picture stays. One figure widget is made, for life. A callback draws what the sliders say when it
+runs, so the latest wins, whichever thread it comes on.
 """
 
 import html
