@@ -229,9 +229,7 @@ def test_slippage_as_a_rate_is_within_a_tick_of_the_price_paid() -> None:
 
 def test_an_odd_grid_is_named_and_stays_within_its_rounding() -> None:
     grid = {"tick_size": "0.01", "lot_size": "0.00001", "min_notional_usd": "5"}  # 0.1 micro-dollars
-    config = seed_config(
-        instruments={"BTCUSDT": grid, "ETHUSDT": seed_config().to_dict()["instruments"]["ETHUSDT"]}
-    )
+    config = seed_config(instruments={"BTCUSDT": grid, "ETHUSDT": seed_config().to_dict()["instruments"]["ETHUSDT"]})
     result = run_backtest(config, load(config))
     difference = equity_difference(result, portfolio(result))
     bound = 0.5e-6 * ((result.fills["symbol"] == "BTCUSDT").sum() + 1)

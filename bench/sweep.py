@@ -1,0 +1,218 @@
+"""A sweep of EMA crossovers through the product's own path, beside vectorbt on the same data and the same trades.
+
+The crossover is a user's kernel (bench/kernels), found through FLEA_HOME like any other. Each engine runs in its own
+process, turn by turn. Every combination's statistics must be equal before a figure is printed. The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from turns import Engine, serve, take_turns
+
+HERE = Path(__file__).resolve()
+SEED = 20_261_122
+CASH_USD, STAKE_USD, FEE_BPS = 10_000_000.0, 1_000_000.0, 5.0
+LOT = 0.1
+FULL = {"bars": 100_000, "fast": list(range(5, 15)), "slow": list(range(20, 70, 5)), "seed_bars": 43_200}
+SMOKE = {"bars": 3_000, "fast": [5, 9], "slow": [21, 40], "seed_bars": 0}
+COLUMNS = ["total_return", "sharpe", "max_drawdown", "round_trips", "fills"]
+STATISTICS = "total return, Sharpe, max drawdown, trades, orders"
+
+
+def main() -> None:
+    """Runs the engines in turns and prints the table, then one line of JSON."""
+    ask = argparse.ArgumentParser(description=__doc__)
+    ask.add_argument("--quick", action="store_true", help="vectorbt's default engine only, two rounds")
+    ask.add_argument("--rounds", type=int, default=5, help="timed passes of each engine, the first not counted")
+    ask.add_argument("--smoke", action="store_true", help=argparse.SUPPRESS)
+    ask.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    given = ask.parse_args()
+    if given.child:
+        _child(*given.child)
+        return
+    settings = {**(SMOKE if given.smoke else FULL), "all_engines": not (given.quick or given.smoke)}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FLEA_HOME"] = folder
+        prepare(Path(folder), settings)
+        run(Path(folder), settings, 1 if given.smoke else 2 if given.quick else given.rounds)
+
+
+def prepare(folder: Path, settings: dict[str, Any]) -> None:
+    """Writes the candles, the settings and the kernel into the workspace that all children share."""
+    from flea_lab.data.synthetic import synth
+
+    frame = synth("mixed", np.random.default_rng(SEED), settings["bars"], lot=LOT)
+    np.save(folder / "candles.npy", frame[["ts", "open", "high", "low", "close", "volume"]].to_numpy(np.float64))
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "signals").mkdir()
+    shutil.copy(HERE.parent / "kernels" / "ema_cross.py", folder / "signals")
+
+
+def run(folder: Path, settings: dict[str, Any], rounds: int) -> None:
+    """The turns, the check and the figures."""
+    names = ["flea", "vectorbt-numba", "vectorbt-rust"] if settings["all_engines"] else ["flea", "vectorbt-auto"]
+    engines = {name: Engine(HERE, name, folder) for name in names}
+    found = take_turns(list(engines.values()), rounds)
+    worst = {name: check_equal(found["flea"], found[name], name) for name in names[1:]}
+    peaks = {name: engine.end() for name, engine in engines.items()}
+    cells = len(settings["fast"]) * len(settings["slow"])
+    work = cells * settings["bars"]
+    figures = {"bars": settings["bars"], "combinations": cells, "rounds": rounds, "vectorbt": version("vectorbt")}
+    print(f"EMA cross, {cells} combinations x {settings['bars']:,} bars; statistics: {STATISTICS}")
+    print(f"equal in every combination; largest difference {max(worst.values()):.1e}")
+    print(f"{'engine':<16}{'CPU s':>9}{'ns/bar-comb':>13}{'peak MiB':>10}{'first pass CPU s':>18}")
+    for name, engine in engines.items():
+        ns = engine.median_s / work * 1e9
+        print(f"{name:<16}{engine.median_s:>9.3f}{ns:>13.1f}{peaks[name]:>10.0f}{engine.cpu_s[0]:>18.1f}")
+        figures[name] = {"cpu_s": engine.median_s, "ns": ns, "peak_mib": peaks[name], "first_cpu_s": engine.cpu_s[0]}
+    fastest = min(names[1:], key=lambda name: engines[name].median_s)
+    figures["ratio"] = engines[fastest].median_s / engines["flea"].median_s
+    figures["memory_ratio"] = peaks[fastest] / peaks["flea"]
+    print(f"ratio {figures['ratio']:.1f} in CPU to {fastest}, {figures['memory_ratio']:.1f} in peak memory")
+    if settings["seed_bars"]:
+        figures["seed_strategy"] = seed_row(folder, settings, rounds)
+    print(json.dumps(figures))
+
+
+def seed_row(folder: Path, settings: dict[str, Any], rounds: int) -> dict[str, float]:
+    """The seed strategy with every guard applied, on two symbols: not beside vectorbt, which has no such thing."""
+    engine = Engine(HERE, "seed", folder)
+    cells = take_turns([engine], rounds)["seed"]
+    peak, ns = engine.end(), engine.median_s / (cells * 2 * settings["seed_bars"]) * 1e9
+    print(
+        f"seed strategy, all five guards, {cells} combinations x {settings['seed_bars']:,} bars x 2 symbols: "
+        f"{engine.median_s:.3f} CPU s, {ns:.1f} ns per bar-symbol-combination, peak {peak:.0f} MiB"
+    )
+    return {"cpu_s": engine.median_s, "ns": ns, "peak_mib": peak, "combinations": cells}
+
+
+def check_equal(ours: list[list[float]], theirs: list[list[float]], name: str) -> float:
+    """The largest difference of any statistic: absolute of return and drawdown, relative of Sharpe. Counts are equal.
+
+    The bound is 1e-9: fees are whole micro-dollars here, which is some 1e-11 of the account over all trades.
+    """
+    a, b = np.array(ours), np.array(theirs)
+    gap = np.abs(a - b)
+    gap[:, 1] /= np.abs(b[:, 1])
+    if not (gap[:, 3:] == 0).all() or not gap[:, :3].max() < 1e-9:
+        cell = int(np.argmax(gap.max(axis=1)))
+        rows = dict(zip(COLUMNS, np.column_stack([a[cell], b[cell]]).tolist(), strict=True))
+        raise SystemExit(f"{name} differs in combination {cell}: {rows}")
+    return float(gap[:, :3].max())
+
+
+def _child(name: str, folder: str) -> None:
+    settings = json.loads((Path(folder) / "settings.json").read_text())
+    if name == "seed":
+        serve(seed_strategy(settings))
+        return
+    array = np.load(Path(folder) / "candles.npy")
+    frame = pd.DataFrame(array, columns=["ts", "open", "high", "low", "close", "volume"]).astype({"ts": np.int64})
+    serve(flea(settings, frame) if name == "flea" else with_vectorbt(settings, frame, name.removeprefix("vectorbt-")))
+
+
+def flea(settings: dict[str, Any], frame: pd.DataFrame) -> Any:
+    """The sweep as a user starts it, on one thread; a pass returns the statistics of every cell."""
+    from flea_lab import config as configs
+    from flea_lab.backtest.sweep import sweep
+    from flea_lab.wiring import market_from_frames
+
+    config = configs.from_dict(
+        {
+            "name": "ema-cross",
+            "symbols": ["BTCUSDT"],
+            "interval": "1m",
+            "signals": [{"kernel": "ema_cross"}],
+            # a fixed stake, long or short; the band keeps it from trading between crosses
+            "sizing": {
+                "mode": "target",
+                "base_fraction": STAKE_USD / CASH_USD,
+                "basis": "initial",
+                "rebalance_band": 1.0,
+            },
+            "risk": {"max_daily_loss": 1.0, "max_drawdown": 1.0, "max_concentration": 10.0, "max_order_usd": 1e8},
+            "costs": {"fee_bps": FEE_BPS, "slippage_bps": 0.0, "funding": False},
+            "initial_cash_usd": CASH_USD,
+            # a lot at a tick is a whole cent, so that the stake's lots do not depend on what was held before
+            "instruments": {"BTCUSDT": {"tick_size": "0.1", "lot_size": str(LOT)}},
+            "deployment": {"threads": 1},
+        }
+    )
+    market = market_from_frames(config, {"BTCUSDT": frame}).market
+    grid = {"ema_cross.fast": settings["fast"], "ema_cross.slow": settings["slow"]}
+    return lambda: sweep(config, grid, market).table[COLUMNS].to_numpy().tolist()
+
+
+def with_vectorbt(settings: dict[str, Any], frame: pd.DataFrame, engine: str) -> Any:
+    """The same in vectorbt's idiom: columns of averages, their crossings, orders at the next open.
+
+    The first bar that all are ready on takes the side it finds; averages are `MA` with `ewm`, as recursive as ours.
+    """
+    import vectorbt
+
+    vectorbt.settings["engine"] = engine
+    frame = frame.set_axis(pd.to_datetime(frame["ts"], unit="ms"))
+    start = max(settings["slow"]) - 1
+    fasts, slows = zip(*[(f, s) for f in settings["fast"] for s in settings["slow"]], strict=True)
+    close = frame["close"]
+    lots = np.floor(STAKE_USD / (close * LOT) + 1e-9) * LOT
+
+    def one_pass() -> list[list[float]]:
+        fast = vectorbt.MA.run(close, window=list(fasts), ewm=True, short_name="fast")
+        slow = vectorbt.MA.run(close, window=list(slows), ewm=True, short_name="slow")
+        up, down = fast.ma_crossed_above(slow), fast.ma_crossed_below(slow)
+        above = fast.ma.iloc[start].to_numpy() > slow.ma.iloc[start].to_numpy()
+        up, down = up.iloc[start:].copy(), down.iloc[start:].copy()
+        up.iloc[0], down.iloc[0] = above, ~above
+        pf = vectorbt.Portfolio.from_signals(
+            close.iloc[start:],
+            entries=up.vbt.signals.fshift(1),
+            short_entries=down.vbt.signals.fshift(1),
+            price=frame["open"].iloc[start:],
+            size=lots.shift(1).iloc[start:],  # whole lots already: vectorbt's granularity floors 3.3 // 0.1 to 32
+            fees=FEE_BPS / 1e4,
+            init_cash=CASH_USD,
+            freq=pd.Timedelta(1, unit="min"),
+        )
+        found = pf.total_return(), pf.sharpe_ratio(), pf.max_drawdown(), pf.trades.closed.count(), pf.orders.count()
+        return np.column_stack([np.asarray(column, dtype=np.float64) for column in found]).tolist()
+
+    return one_pass
+
+
+def seed_strategy(settings: dict[str, Any]) -> Any:
+    """The seed strategy on two symbols with VPIN measured on the bars; a pass returns the number of cells."""
+    from flea_lab import config as configs
+    from flea_lab.backtest.sweep import sweep
+    from flea_lab.data.sources.demo import synthetic_market
+    from flea_lab.wiring import market_from_frames
+
+    symbols = ["BTCUSDT", "ETHUSDT"]
+    config = configs.from_dict(
+        {
+            "name": "seed",
+            "symbols": symbols,
+            "interval": "1m",
+            "signals": [{"kernel": "ema_momentum"}, {"kernel": "rsi_reversion", "weight": 0.7}],
+            "risk": {"vpin": {"source": "bars", "bucket_volume": {"BTCUSDT": 60.0, "ETHUSDT": 900.0}}},
+            "deployment": {"threads": 1},
+        }
+    )
+    made = {symbol: synthetic_market(symbol, n_bars=settings["seed_bars"]) for symbol in symbols}
+    candles, funding = ({s: found[i] for s, found in made.items()} for i in (0, 1))
+    market = market_from_frames(config, candles, funding).market
+    grid = {"ema_momentum.fast": [5, 7, 9, 12, 15], "rsi_reversion.period": [7, 10, 14, 21]}
+    return lambda: len(sweep(config, grid, market).table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
