@@ -5,7 +5,7 @@ orders fill at the open. The core cannot tell this driver from the live one.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,12 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from flea_lab.backtest.market import Market
-from flea_lab.core import TradingCore
+from flea_lab.core import Event, TradingCore
 from flea_lab.decision import Decisions, Recorder
+from flea_lab.journal import Journal
 from flea_lab.ledger import LOTS, held_uusd
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
-from flea_lab.model.trading import Command, Fill
+from flea_lab.model.trading import Command, Fill, Refused
 from flea_lab.risk.checks import DAILY_LATCH, DAY_OPEN, DRAWDOWN_LATCH, PEAK
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.signal.kernel import Floats
@@ -43,7 +44,6 @@ class Replayed:
     toxicity: Floats
     opinions: Floats
     gate: Ints
-    commands: list[Command] = field(default_factory=list)
 
 
 class Played(NamedTuple):
@@ -94,9 +94,16 @@ def _candle(symbol: str, ts: int, row: list[float]) -> Candle:
     )
 
 
-def replay(market: Market, core: TradingCore, exchange: NextOpenMatching, *, progress: bool = False) -> Replayed:
+def replay(
+    market: Market,
+    core: TradingCore,
+    exchange: NextOpenMatching,
+    *,
+    journal: Journal | None = None,
+    progress: bool = False,
+) -> Replayed:
     """Plays `market` through `core`; a heartbeat stands for the candles that a bar does not have."""
-    driver = _Driver(market, core, exchange)
+    driver = _Driver(market, core, exchange, journal)
     close_ns = market.close_ns.tolist()
     for played in tqdm(bars(market), total=market.n, desc="replay", unit="bar", disable=not progress, leave=False):
         for settlement in played.settled:
@@ -114,8 +121,8 @@ def replay(market: Market, core: TradingCore, exchange: NextOpenMatching, *, pro
 class _Driver:
     """Carries events to the core and commands to the exchange, and writes down what happened."""
 
-    def __init__(self, market: Market, core: TradingCore, exchange: NextOpenMatching) -> None:
-        self.core, self.exchange = core, exchange
+    def __init__(self, market: Market, core: TradingCore, exchange: NextOpenMatching, journal: Journal | None) -> None:
+        self.core, self.exchange, self.journal = core, exchange, journal
         self.recorder = Recorder(market.symbols)
         self.open_ns = (market.open_ms * MS_NS).tolist()
         shape = (len(market.symbols), market.n)
@@ -128,16 +135,25 @@ class _Driver:
         self.fills: list[Fill] = []
         self.decided: list[int] = []
         self.funding: list[tuple[int, str, float, int]] = []
-        self.commands: list[Command] = []
 
-    def feed(self, event: Candle | Heartbeat) -> None:
+    def feed(self, event: Event) -> None:
         """One event in; what the core commands goes to the exchange, whose answers go back in."""
-        self._carry(self.core.on(event), event.ts_event)
+        if self.journal is not None:
+            self.journal.append(event)
+        commands = self.core.on(event)
+        if not commands:
+            return
+        self.recorder.on(commands)
+        for command in commands:
+            if self.journal is not None:
+                self.journal.append(command)
+            for report in self.exchange.on(command, command_time(command)):
+                self.feed(report)
 
     def fund(self, event: Funding) -> None:
         """A settlement in; what it paid is written down, nothing where nothing is held."""
         before = self.core.ledger.cash_uusd
-        self._carry(self.core.on(event), event.ts_event)
+        self.feed(event)
         paid = before - self.core.ledger.cash_uusd
         if paid:
             self.funding.append((event.ts_event // MS_NS, event.symbol, event.rate, paid))
@@ -147,7 +163,7 @@ class _Driver:
         for fill in self.exchange.open(symbol, ticks, self.open_ns[i]):
             self.fills.append(fill)
             self.decided.append(self.core.router.blotter.get(fill.client_order_id).command.price_ticks)
-            self._carry(self.core.on(fill), fill.ts_event)
+            self.feed(fill)
 
     def note(self, i: int) -> None:
         """Writes down the account and the signals after bar `i`."""
@@ -175,14 +191,9 @@ class _Driver:
             self.toxicity,
             self.opinions,
             self.gate,
-            self.commands,
         )
 
-    def _carry(self, commands: tuple[Command, ...], ts_event: int) -> None:
-        if not commands:
-            return
-        self.recorder.on(commands)
-        self.commands.extend(commands)
-        for command in commands:
-            for report in self.exchange.on(command, ts_event):
-                self._carry(self.core.on(report), report.ts_event)
+
+def command_time(command: Command) -> int:
+    """When a command was given, ns UTC."""
+    return command.intent.ts_event if isinstance(command, Refused) else command.ts_event

@@ -136,6 +136,8 @@ def sweep(
         bar.update(len(chunk))
         if on_chunk is not None:
             on_chunk(chunk, found)
+        if cancelled():
+            break
     bar.close()
     table = pd.DataFrame(cells.points)
     table["config_id"] = [found.id for found in cells.configs]

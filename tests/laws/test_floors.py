@@ -11,7 +11,7 @@ FLOORS = {
     2: ("model",),
     3: ("signal",),
     4: ("strategy", "risk", "execution", "venue", "data", "ledger"),
-    5: ("core", "config", "decision", "sandbox", "runs", "promotion", "trials"),
+    5: ("core", "config", "decision", "journal", "sandbox", "runs", "promotion", "trials"),
     6: ("backtest", "live"),
     7: ("wiring",),
     8: ("research", "testing", "sim"),
@@ -27,6 +27,7 @@ SAME_ROW = {
     ("compiled", "errors"),
     ("money", "errors"),
     ("money", "compiled"),
+    ("journal", "core"),
     ("runs", "config"),
     ("promotion", "runs"),
 }

@@ -1,0 +1,150 @@
+"""A stored sweep: what is in its folder, what its page says, what is left when it fails."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flea_lab import runs
+from flea_lab.backtest.sweep import load_grid, sweep
+from flea_lab.config import RunConfig, from_dict, load
+from flea_lab.errors import ConfigError, DataError, WorkspaceError
+from flea_lab.report import sweep as stored
+from flea_lab.report.sweep import page, run_sweep, table_text
+from flea_lab.wiring import demo_config, load_market, run_fold
+
+GRID = load_grid({"ema_momentum.fast": [5, 9, 30], "ema_momentum.slow": [20, 40]}, "test")
+
+
+@pytest.fixture
+def config(home: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    assert not home.exists() or home.is_dir()
+    monkeypatch.delenv("FLEA_DATA_DIR", raising=False)
+    return demo_config(("BTCUSDT",), days=2)
+
+
+def test_the_folder_holds_table_page_grid_and_a_manifest_that_names_them(config: RunConfig) -> None:
+    folder, found = run_sweep(config, GRID, progress=False)
+    manifest = runs.read_manifest(folder)
+    assert manifest.kind == "sweep"
+    assert manifest.synthetic
+    assert set(manifest.outputs) == {"cells.parquet", "refused.parquet", "config.toml", "grid.toml", "sweep.html"}
+    assert load(folder / "config.toml").id == config.id
+    assert pd.read_parquet(folder / "cells.parquet")["sharpe"].equals(found.table["sharpe"])
+    assert manifest.reproduce.endswith(f"--grid {folder / 'grid.toml'}")
+    assert not (folder.parent / ".unfinished").exists()
+
+
+def test_the_page_opens_offline_and_says_what_it_ran_on(config: RunConfig) -> None:
+    folder, _ = run_sweep(config, GRID, progress=False)
+    html = (folder / "sweep.html").read_text()
+    assert html.count("<script src=") == 1
+    assert 'src="../_assets/plotly-' in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert "synthetic data" in html
+    assert "flea-warn" in html
+    assert "Refused: 1 point" in html
+    assert "fast (30) must be shorter than slow (20)" in html
+
+
+def test_a_cell_of_the_table_is_the_fold_of_its_config(config: RunConfig) -> None:
+    market = load_market(config).market
+    found = sweep(config, GRID, market)
+    for row in found.table.to_dict("records"):
+        cell = found.cell_config({name: row[name] for name in found.grid})
+        assert cell.id == row["config_id"]
+        folded = run_fold(cell, market, found.start)
+        assert folded.metrics[0] == row["total_return"]
+
+
+def test_chunked_threaded_and_resumed_sweeps_are_the_same_bits(config: RunConfig, tmp_path: Path) -> None:
+    market = load_market(config).market
+    whole = sweep(config, GRID, market).table
+    values = config.to_dict()
+    values["deployment"] = {"threads": 2, "chunk": 1}
+    chunked = from_dict(values)
+    assert sweep(chunked, GRID, market).table.equals(whole)
+    seen: list[int] = []
+    stopped = sweep(chunked, GRID, market, cancelled=lambda: len(seen) >= 2, resume=tmp_path, on_chunk=_count(seen))
+    assert stopped.table["sharpe"].isna().any()
+    more: list[int] = []
+    resumed = sweep(chunked, GRID, market, resume=tmp_path, on_chunk=_count(more))
+    assert resumed.table.equals(whole)
+    assert len(list(tmp_path.rglob("*.npy"))) == len(whole)
+
+
+def _count(seen: list[int]):  # type: ignore[no-untyped-def]
+    return lambda chunk, _: seen.append(len(chunk))
+
+
+def test_a_chunk_of_another_sweep_is_not_taken(config: RunConfig, tmp_path: Path) -> None:
+    market = load_market(config).market
+    sweep(config, {"ema_momentum.fast": [5]}, market, resume=tmp_path)
+    other = sweep(config, {"ema_momentum.fast": [7]}, market, resume=tmp_path).table
+    assert other.equals(sweep(config, {"ema_momentum.fast": [7]}, market).table)
+
+
+def test_an_interrupted_sweep_leaves_a_folder_that_says_so_and_goes_on_later(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "write_html", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(config, GRID, progress=False)
+    failed = [run for run in runs.list_runs(runs.workspace()) if run.state == "failed"]
+    assert len(failed) == 1
+    assert "its finished chunks are kept" in failed[0].why
+    assert list((runs.workspace().runs / ".unfinished").rglob("*.npy"))
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_finished_folder(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "write_html", _full)
+    with pytest.raises(WorkspaceError, match="sweep demo: No space left on device"):
+        run_sweep(config, GRID, progress=False)
+    assert not list(runs.workspace().runs.glob("demo-*"))
+
+
+def _full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_cannot_be_swept_is_refused(config: RunConfig) -> None:
+    with pytest.raises(ConfigError, match="metric 'luck' is unknown"):
+        run_sweep(config, GRID, metric="luck")
+    market = load_market(config).market
+    with pytest.raises(DataError, match=r"bars are too few: the longest warm-up of the grid is \d+ bars"):
+        sweep(config, {"ema_momentum.slow": [4_900]}, market)
+    axis = {"start": 1, "stop": 5_000, "step": 1}
+    with pytest.raises(ConfigError, match="grid has 25,000,000 cells, at most 5,000,000"):
+        load_grid({"ema_momentum.fast": axis, "ema_momentum.slow": axis}, "test")
+
+
+def test_a_range_of_a_grid_has_its_stop() -> None:
+    grid = load_grid({"risk": {"max_drawdown": {"start": 0.05, "stop": 0.2, "step": 0.05}}}, "test")
+    assert grid == {"risk.max_drawdown": [0.05, 0.1, 0.15, 0.2]}
+
+
+def test_best_names_the_cell_and_refuses_a_metric_that_is_nowhere_known(config: RunConfig) -> None:
+    found = sweep(config, GRID, load_market(config).market)
+    values = found.best("total_return")
+    row = found.table.loc[found.table["total_return"].idxmax()]
+    assert values == {name: row[name] for name in GRID}
+    found.table["calmar"] = np.nan
+    with pytest.raises(ConfigError, match="metric 'calmar' is not a number in any of 5 cells"):
+        found.best("calmar")
+
+
+def test_a_sweep_where_nothing_trades_says_so(config: RunConfig) -> None:
+    market = load_market(config)
+    found = sweep(config, {"sizing.base_fraction": [1e-7]}, market.market)
+    shown = json.dumps(page(found, market, "win_rate"))
+    assert "is not defined in any cell" in shown
+    assert "1 cell; sorted by win_rate" in table_text(found, "win_rate", 3)
