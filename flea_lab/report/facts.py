@@ -92,8 +92,10 @@ def period_returns(result: BacktestResult) -> pd.DataFrame:
     index = pd.DatetimeIndex(last.index)
     by_day = unit == "D"
     names = WEEKDAYS if by_day else MONTHS
-    rows = (index - pd.to_timedelta(index.weekday, unit="D")).strftime("%d %b %Y") if by_day else index.strftime("%Y")
-    columns = np.array(names)[index.weekday if by_day else index.month - 1]
+    rows = (
+        (index - pd.to_timedelta(index.day_of_week, unit="D")).strftime("%d %b %Y") if by_day else index.strftime("%Y")
+    )
+    columns = np.array(names)[index.day_of_week if by_day else index.month - 1]
     cells = pd.DataFrame({"row": rows, "column": columns, "change": (last / before - 1.0).to_numpy()})
     table = cells.pivot(index="row", columns="column", values="change")
     return table.reindex(index=list(dict.fromkeys(cells["row"])), columns=list(names))

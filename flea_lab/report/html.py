@@ -20,6 +20,7 @@ from flea_lab.report.look import NAME, TEMPLATES, page_css, page_js, section_css
 ASSETS = "_assets"
 PLOTLY_JS = Path(plotly.__file__).resolve().parent / "package_data" / "plotly.min.js"
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
+INSIDE = "plotly-inside"
 ORDER = (PLOTLY_MIME, "text/html", "text/markdown", "image/svg+xml", "image/png", "text/plain")
 """Of an output that has several forms, the first of these is shown."""
 
@@ -32,12 +33,12 @@ def to_html(notebook: nbformat.NotebookNode, title: str, plotly_src: str | None)
         "version": flea_lab.__version__,
         "css": f"{section_css()}\n{page_css()}",
         "js": page_js(),
-        "plotly_src": plotly_src,
-        "plotly_inline": None if plotly_src else plotly_js(),
+        "plotly_src": plotly_src or INSIDE,
         "place": lambda: f"figure-{next(numbers)}",
     }
     body, _ = _exporter().from_notebook_node(notebook, resources={"flea": look})
-    return str(body)
+    # put in last: nbconvert parses what it has rendered, and 5 MB of script are not for parsing
+    return str(body) if plotly_src else _replaced(str(body), f'<script src="{INSIDE}"></script>', plotly_js())
 
 
 def write_html(notebook: nbformat.NotebookNode, page: Path, title: str, *, standalone: bool = False) -> Path:
@@ -58,6 +59,13 @@ def shared_plotly(folder: Path) -> Path:
     except OSError as error:
         raise WorkspaceError(f"plotly.js cannot be put at {file}: {error.strerror or error}") from None
     return file
+
+
+def _replaced(page: str, element: str, script: str) -> str:
+    before, found, after = page.partition(element)
+    if not found:
+        raise WorkspaceError(f"the page template has no {element}")  # pragma: no cover
+    return f"{before}<script>{script}</script>{after}"
 
 
 def plotly_js() -> str:

@@ -17,7 +17,11 @@ import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from papermill.log import logger
 
 from flea_lab import errors, runs
 from flea_lab.clock import Clock, WallClock
@@ -29,6 +33,7 @@ from flea_lab.workspace import workspace
 
 PAGE = "report.html"
 KERNEL = "python3"
+ENGINE = "flea"
 PARAMETERS = {"config"}
 START_S = 120.0
 STOP_S = 15.0
@@ -103,6 +108,7 @@ def execute(
     given = dict(
         parameters=parameters,
         kernel_name=KERNEL,
+        engine_name=ENGINE,
         km=kernel,
         progress_bar=_bar(progress),
         start_timeout=START_S,
@@ -111,6 +117,20 @@ def execute(
     with _stopped_at_the_end(kernel):
         _in_a_thread(lambda: papermill.execute_notebook(str(notebook), str(out), **given), kernel)
     return _without_paths(out)
+
+
+class _Engine(NBClientEngine):  # type: ignore[misc]  # papermill has no types
+    """papermill's engine in a kernel that the caller holds on to, and which is gone when it returns."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **given: Any) -> Any:
+        client = PapermillNotebookClient(
+            nb_man, km=given["km"], kernel_name=kernel_name, startup_timeout=given["start_timeout"], log=logger
+        )
+        return client.execute(cleanup_kc=True)
+
+
+papermill_engines.register(ENGINE, _Engine)
 
 
 def kernel_manager(variables: dict[str, str]) -> KernelManager:
@@ -151,6 +171,8 @@ def _in_a_thread(work: Any, kernel: KernelManager) -> None:
             work()
         except BaseException as error:
             failed.append(error)
+        finally:
+            ensure_event_loop().close()  # the one that nbclient made for this thread
 
     thread = threading.Thread(target=guarded, name="papermill", daemon=True)
     thread.start()
