@@ -30,7 +30,7 @@ from flea_lab.strategy.params import AlphaSettings, Combination, Sizing
 from flea_lab.workspace import workspace
 
 Interval = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
-Symbol = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
+Symbol = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")]
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
 
 
@@ -186,7 +186,7 @@ def alphas(config: RunConfig) -> Alphas:
 
 
 def _check(config: RunConfig, place: str) -> None:
-    if not NAME.match(config.name):
+    if not NAME.fullmatch(config.name):
         raise ConfigError(f"name = {config.name!r}: lower-case letters, digits, _ and -, at most 41 (in {place})")
     if not config.symbols:
         raise ConfigError(f"symbols = []: at least one symbol is needed (in {place})")

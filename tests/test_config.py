@@ -235,3 +235,20 @@ def test_a_config_is_frozen() -> None:
     with pytest.raises(AttributeError):
         CONFIG.name = "x"  # type: ignore[misc]
     assert isinstance(CONFIG, RunConfig) and msgspec.structs.asdict(CONFIG)["name"] == "seed"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"symbols": [".."]}, r"symbols\[0\] = '\.\.': expected `str` matching regex"),
+        ({"symbols": ["BTCUSDT\n"]}, r"symbols\[0\] = 'BTCUSDT\\n': expected `str` matching regex"),
+        ({"symbols": ["BTC/USDT"]}, r"symbols\[0\] = 'BTC/USDT': expected `str` matching regex"),
+        ({"symbols": ["BTCUSDT", "BTCUSDT"]}, r"symbols = \['BTCUSDT', 'BTCUSDT'\]: each symbol once"),
+        ({"name": "seed\n"}, r"name = 'seed\\n': lower-case letters"),
+        ({"name": "../seed"}, r"name = '\.\./seed': lower-case letters"),
+        ({"data": {"venue": "../x"}}, r"data\.venue = '\.\./x': expected `str` matching regex"),
+    ],
+)
+def test_names_that_could_leave_a_folder_or_a_line_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_dict({**PLAIN, **change})
