@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from flea_lab.backtest.arrays import new_sink, new_state, rows, tape
 from flea_lab.backtest.cell import Cell, build_cell
-from flea_lab.backtest.fold import fold_for, new_sink, new_state, rows, tape
+from flea_lab.backtest.fold import fold_for
 from flea_lab.backtest.market import Market, require_inputs, window
 from flea_lab.backtest.metrics import METRICS
 from flea_lab.config import RunConfig, alphas, with_values
