@@ -11,6 +11,7 @@ from flea_lab.backtest.replay import Replayed
 from flea_lab.config import RunConfig, from_dict
 from flea_lab.core import TradingCore
 from flea_lab.decision import digest
+from flea_lab.risk.checks import NAMES
 from flea_lab.wiring import run_fold, run_replay
 
 MINUTE = 60_000
@@ -87,7 +88,5 @@ def both(run: RunConfig, market: Market, start: int = 0) -> tuple[Replayed, Trad
 
 
 def codes(seen: Replayed) -> list[str]:
-    """(check) of every decision, by name."""
-    from flea_lab.risk.checks import NAMES
-
+    """The check of every decision, by name."""
     return [NAMES[int(code)] for code in seen.decisions["code"]]
