@@ -44,6 +44,7 @@ class Replayed:
     toxicity: Floats
     opinions: Floats
     gate: Ints
+    commands: list[Command]
 
 
 class Played(NamedTuple):
@@ -135,6 +136,7 @@ class _Driver:
         self.fills: list[Fill] = []
         self.decided: list[int] = []
         self.funding: list[tuple[int, str, float, int]] = []
+        self.commands: list[Command] = []
 
     def feed(self, event: Event) -> None:
         """One event in; what the core commands goes to the exchange, whose answers go back in."""
@@ -144,6 +146,7 @@ class _Driver:
         if not commands:
             return
         self.recorder.on(commands)
+        self.commands.extend(commands)
         for command in commands:
             if self.journal is not None:
                 self.journal.append(command)
@@ -191,6 +194,7 @@ class _Driver:
             self.toxicity,
             self.opinions,
             self.gate,
+            self.commands,
         )
 
 
