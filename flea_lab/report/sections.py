@@ -207,17 +207,25 @@ def reproduce(result: BacktestResult, code: runs.CodeState) -> HTML:
     """The command that gives this result again, and every digest it depends on."""
     rows = [("configuration id", result.config.id), ("decisions", result.digest), ("code", code.digest)]
     rows += [("commit", _commit(code))] if code.commit else []
-    for one in result.data:
-        name = f"{one['venue']} {one['symbol']} {one['interval']}"
-        rows += [(f"data {name} {month}", digest) for month, digest in one["partitions"].items()]
+    parts = [
+        (f"{one['venue']} {one['symbol']} {one['interval']} {month}", digest)
+        for one in result.data
+        for month, digest in one["partitions"].items()
+    ]
     versions = ", ".join(f"{name} {version}" for name, version in runs.versions().items())
     command = tag("pre", tag("code", "flea report config.toml"), "flea-command")
     how = (
         "<p>In the run folder, with the same <code>FLEA_HOME</code> and the same data. A re-run gives the same "
         "decisions and the same result digest, which <code>manifest.json</code> beside this page holds.</p>"
     )
-    shown = table(("digest of", "SHA-256"), [(text(a), tag("code", text(b))) for a, b in rows], left=2, css="flea-keys")
+    shown = _digests(rows)
+    if parts:
+        shown += tag("details", tag("summary", f"Data: {plural(len(parts), 'partition')}") + _digests(parts))
     return HTML(command + how + shown + _note(f"Made with {text(versions)}."))
+
+
+def _digests(rows: list[tuple[str, str]]) -> str:
+    return table(("of", "SHA-256"), [(text(a), tag("code", text(b))) for a, b in rows], left=2, css="flea-keys")
 
 
 def flattened(values: Any, path: str = "") -> list[tuple[str, str]]:
@@ -258,7 +266,7 @@ def _sentences(result: BacktestResult) -> list[str]:
         first_ms = facts.first_refusal_ms(result, check)
         if first_ms is not None:
             name = check.replace("_", "-")
-            said.append(f"The {name} guard first halted it on {minute(first_ms)}, {rest}.")
+            said.append(f"The {name} guard halted it (first refusal {minute(first_ms)}), {rest}.")
     return said
 
 

@@ -122,7 +122,7 @@ def vetoes_figure(counts: Mapping[str, int]) -> go.Figure:
     values = [int(counts[name]) for name in names]
     bars = go.Bar(
         x=values,
-        y=[name.replace("_", " ") for name in names],
+        y=["VPIN" if name == "vpin" else name.replace("_", " ") for name in names],
         orientation="h",
         marker=dict(color=VERMILLION),
         text=[f"{value:,}" for value in values],
@@ -146,7 +146,7 @@ def costs_figure(gross_usd: float, fees_usd: float, slippage_usd: float, funding
         x=["before costs", "fees", "slippage", "funding", "result"],
         y=values,
         measure=["absolute", "relative", "relative", "relative", "total"],
-        text=[f"{value:+,.0f}".replace("-", "\u2212") for value in values],
+        text=[f"{value:+,.0f}".replace("-", "\u2212") if abs(value) >= 0.5 else "0" for value in values],
         textposition="outside",
         cliponaxis=False,
         increasing=dict(marker=dict(color=BLUE)),

@@ -13,7 +13,7 @@ from flea_lab.wiring import market_from_frames, run_backtest
 BARS = 3_000
 
 
-def small_config(*symbols: str) -> RunConfig:
+def small_config(*symbols: str, **changes: object) -> RunConfig:
     values = {
         "name": "small",
         "symbols": list(symbols),
@@ -21,7 +21,7 @@ def small_config(*symbols: str) -> RunConfig:
         "signals": [{"kernel": "ema_momentum"}, {"kernel": "rsi_reversion", "weight": 0.7}],
         "risk": {"max_daily_loss": 0.004},
     }
-    return from_dict(values)
+    return from_dict({**values, **changes})
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from flea_lab.config import with_values
 from flea_lab.report import facts, sections
 from flea_lab.report.wording import day, minute, number, percent, plural, size, table, text, usd
 from flea_lab.runs import CodeState
+from flea_lab.wiring import market_from_frames, run_backtest
+from tests.report.conftest import small_config
 
 CLEAN = CodeState(digest="c0de" * 16, commit="ab12cd34ef56" + "0" * 28, dirty=False)
 DIRTY = CodeState(digest="c0de" * 16, commit="ab12cd34ef56" + "0" * 28, dirty=True)
@@ -36,7 +38,7 @@ def test_the_verdict_opens_with_the_result_beside_buy_and_hold(result: BacktestR
         "343 fills in 19 round trips cost 610 USD, 0.6 % of the initial 100,000 USD; before costs it lost 1.5 %."
         in said
     )
-    assert "The daily-loss guard first halted it on 2025-01-0" in said
+    assert "The daily-loss guard halted it (first refusal 2025-01-0" in said
     assert "BTCUSDT, ETHUSDT · 1m bars · 1 Jan 2025 to 3 Jan 2025 · 49 hours" in said
 
 
@@ -147,7 +149,8 @@ def test_the_reproduction_names_every_digest(result: BacktestResult) -> None:
         result.config.id,
         result.digest,
         CLEAN.digest,
-        "data v BTCUSDT 1m 2025-01 " + "da7a" * 16,
+        "Data: 1 partition",
+        "v BTCUSDT 1m 2025-01 " + "da7a" * 16,
         "plotly 7",
     ):
         assert words in said
@@ -162,6 +165,21 @@ def test_figures_are_made_of_the_result(result: BacktestResult) -> None:
     assert [trace.name for trace in sections.signal_curves(result).data] == ["ema_momentum", "rsi_reversion"]
     assert sum(sections.vetoes(result).data[0].x) == 660
     assert sections.costs(result).data[0].y[-1] == pytest.approx(result.metrics["total_return"] * 1e5, abs=0.01)
+
+
+def test_a_run_without_a_trade_draws_every_piece(result: BacktestResult) -> None:
+    silent = small_config("BTCUSDT", combination={"min_confidence": 1.0, "min_conviction": 1.0})
+    never = run_backtest(silent, market_from_frames(silent, {"BTCUSDT": result.candles["BTCUSDT"].head(200)}))
+    assert len(never.decisions) == 0 and len(never.fills) == 0
+    assert "It never traded ; buying BTCUSDT and holding" in plain(sections.verdict(never, CLEAN))
+    assert "Sharpe, annual –" in plain(sections.headline(never))
+    assert "0 of 0 intents refused." in plain(sections.guards(never))
+    assert "0 USD traded in 0 fills; costs of 0 USD. Charged:" in plain(sections.cost_note(never))
+    assert "ema_momentum" in plain(sections.contributions(never))
+    assert plain(sections.calendar(never)).count("0.00 %") == 2
+    assert len(sections.trades(never, "BTCUSDT").data[1].x) == 0
+    assert set(sections.exposure(never).data[0].y) == {0.0}
+    assert sections.costs(never).data[0].text == ("0", "0", "0", "0", "0")
 
 
 def test_what_comes_from_outside_is_escaped(result: BacktestResult) -> None:

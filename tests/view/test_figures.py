@@ -114,11 +114,12 @@ def test_the_waterfall_ends_at_what_is_left() -> None:
     drawn = figures.costs_figure(-2_000.0, 6_000.0, 1_000.0, -50.0).data[0]
     assert list(drawn.y) == [-2_000.0, -6_000.0, -1_000.0, 50.0, -8_950.0]
     assert drawn.text[-1] == "\u22128,950" and drawn.text[3] == "+50"
+    assert figures.costs_figure(-2.0, 0.0, 0.1, 0.0).data[0].text[1:4] == ("0", "0", "0")
 
 
 def test_vetoes_come_in_the_order_of_the_checks() -> None:
     drawn = figures.vetoes_figure({"vpin": 1, "drawdown": 1_200, "daily_loss": 0}).data[0]
-    assert list(drawn.y) == ["daily loss", "drawdown", "vpin"] and list(drawn.x) == [0, 1_200, 1]
+    assert list(drawn.y) == ["daily loss", "drawdown", "VPIN"] and list(drawn.x) == [0, 1_200, 1]
     assert list(drawn.text) == ["0", "1,200", "1"]
 
 
