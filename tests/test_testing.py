@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from flea_lab.errors import KernelError
 from flea_lab.settings import Bars, Fraction, Settings
 from flea_lab.signal.kernel import FIELDS, Bar, Floats, Kernel, kernel
-from flea_lab.signal.ranges import ranges
 from flea_lab.signal.rolling import clip, mean, push
 from flea_lab.testing import LAWS, check_kernel, law_bars, subjects
 
@@ -201,9 +200,7 @@ def test_a_global_array_cannot_be_written() -> None:
 
 
 def test_an_array_as_a_default_is_refused() -> None:
-    message = (
-        "^kernel hoarder: its step takes 5 arguments, it must take state, bar, params and memory, without"
-    )
+    message = "^kernel hoarder: its step takes 5 arguments, it must take state, bar, params and memory, without"
     with pytest.raises(KernelError, match=message):
 
         @declared()
@@ -453,7 +450,7 @@ def test_bars_that_cannot_judge_are_refused(bars: Floats, message: str) -> None:
         check_kernel(sound, bars=bars)
 
 
-# the bars of the law, and what a step may write
+# the bars of the law
 
 
 def test_the_laws_market_has_what_breaks_kernels() -> None:
@@ -471,35 +468,3 @@ def test_the_laws_market_has_what_breaks_kernels() -> None:
     assert (bars[:, 2] <= bars[:, [0, 3]].min(axis=1)).all()
     assert (bars[:, 1] >= bars[:, [0, 3]].max(axis=1)).all()
     assert np.array_equal(bars, law_bars())
-
-
-def test_a_state_is_completed_by_its_start_values_and_whole_numbers_are_floats() -> None:
-    @declared(memory=fixed(0), warmup=fixed(2))
-    def short(s: State, bar: Bar, p: Params, memory: Floats) -> State:
-        if s.n < 1:
-            return State(s.n + 1)
-        if bar.close > bar.open:
-            return State(confidence=1, n=s.n + 1, direction=1)
-        return State(s.n + 1, 0, 0)
-
-    bars = law_bars(50)
-    params = Params()
-    got = short.fold(short.start(params), bars, params, State._fields)
-    up = bars[1:, CLOSE] > bars[1:, 0]
-    assert np.isnan(got[0, 1:]).all()
-    assert got[:, 0].tolist() == list(range(1, 51))
-    assert got[1:, 1].tolist() == up.astype(float).tolist() == got[1:, 2].tolist()
-
-
-def test_ranges_name_both_ends_default_and_unit() -> None:
-    class Mixed(Settings, frozen=True, kw_only=True):
-        window: Annotated[int, Meta(gt=0, lt=10, description="bars")] = 3
-        scale: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.5
-        on: bool = True
-        kind: Literal["a", "b"] = "b"
-
-    window, scale, on, kind = ranges(Mixed)
-    assert (window.ends, window.default, window.unit, window.whole) == ((1, 9), 3, "bars", True)
-    assert scale.ends == (5e-324, np.nextafter(1.0, 0.0))
-    assert (on.ends, kind.ends) == ((False, True), ("a", "b"))
-    assert [str(one) for one in (window, on, kind)] == ["1 to 9, bars", "False or True", "'a' or 'b'"]
