@@ -86,7 +86,7 @@ def test_a_report_says_what_it_ran_on_and_where_it_lies(tmp_path: Path, monkeypa
     file.write_text(CONFIG, encoding="utf-8")
     folder = stored(dirty=False)
     opened: list[str] = []
-    monkeypatch.setattr("flea_lab.report.run.run_report", lambda config, standalone: folder)
+    monkeypatch.setattr("flea_lab.report.run.run_report", lambda *_, **__: folder)
     monkeypatch.setattr(command.webbrowser, "open", opened.append)
     said = flea("report", file).output
     assert said.splitlines() == [
