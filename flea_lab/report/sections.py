@@ -266,7 +266,7 @@ def _sentences(result: BacktestResult) -> list[str]:
         first_ms = facts.first_refusal_ms(result, check)
         if first_ms is not None:
             name = check.replace("_", "-")
-            said.append(f"The {name} guard halted it (first refusal {minute(first_ms)}), {rest}.")
+            said.append(f"The {name} guard halted it (first refusal {_unbroken(minute(first_ms))}), {rest}.")
     return said
 
 
@@ -337,6 +337,10 @@ def _quality_row(symbol: str, found: dict[str, Any]) -> tuple[str, ...]:
     spells = [sum(bars for _, bars in found[name]) for name in ("zero_volume", "flat")]
     counts = (found["bars"], found["missing"], len(found["holes"]), *spells, sum(found[name] for name in faults))
     return (text(symbol), minute(found["first_ms"]), minute(found["last_ms"]), *(f"{n:,}" for n in counts))
+
+
+def _unbroken(words: str) -> str:
+    return tag("span", text(words), "flea-unbroken")
 
 
 def _spaced(name: str) -> str:

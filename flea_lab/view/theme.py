@@ -19,6 +19,9 @@ DIVERGING = ((0.0, "#b35806"), (0.25, "#f1a340"), (0.5, "#f2f2f2"), (0.75, "#67a
 """Loss to gain: orange, grey, blue. Orange and blue stay apart for every kind of colour blindness."""
 SEQUENTIAL = "Cividis"
 
+UPLOAD = "sendChartToCloud"
+"""plotly's button that uploads the chart to its maker's server: a strategy's results stay on this machine."""
+
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -36,6 +39,7 @@ def styled(figure: go.Figure, *, height: int = 380, y: str = "", legend: bool = 
         legend=dict(orientation="h", x=0, xanchor="left", y=1.0, yanchor="bottom", bgcolor=CLEAR),
         hovermode="x unified",
         hoverlabel=dict(font=dict(family=FONT, size=12)),
+        modebar=dict(remove=[UPLOAD]),
     )
     figure.update_xaxes(**_axis(), showspikes=False)
     figure.update_yaxes(**_axis())

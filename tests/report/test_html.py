@@ -32,6 +32,7 @@ def test_a_page_has_plotly_once_and_asks_for_nothing_else() -> None:
     assert "http" not in page and len(page) < 30_000
     assert re.search(r'<meta [^>]*content="width=device-width, initial-scale=1"[^>]*name="viewport"', page)
     assert "<title>a title</title>" in page and "prefers-color-scheme: dark" in page and "@media print" in page
+    assert 'plotlyServerURL: ""' in page and 'modeBarButtonsToRemove: ["sendChartToCloud"]' in page
 
 
 def test_each_figure_is_drawn_once_at_its_own_place() -> None:

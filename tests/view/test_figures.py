@@ -68,6 +68,7 @@ def figure(request: pytest.FixtureRequest) -> go.Figure:
 def test_a_figure_is_plain_has_no_fixed_width_and_stays_small(figure: go.Figure) -> None:
     assert type(figure) is go.Figure
     assert figure.layout.width is None and figure.layout.autosize and figure.layout.height >= 60
+    assert "sendChartToCloud" in figure.layout.modebar.remove, "a chart of a strategy is not uploaded by a stray click"
     assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)", "the page's own background shows, light or dark"
     for trace in figure.data:
         assert trace.x is None or len(trace.x) <= max(POINTS, 1_500)
