@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ from flea_lab.model.instrument import Instrument, known_instrument
 from flea_lab.model.market import INTERVAL_MS
 from flea_lab.money import check_headroom
 from flea_lab.risk.checks import RiskLimits
-from flea_lab.settings import Bps, Settings, Usd, load_settings
+from flea_lab.settings import Bps, Settings, load_settings
 from flea_lab.signal.ensemble import warmup
 from flea_lab.signal.kernel import Floats, Kernel
 from flea_lab.signal.registry import find_kernel
@@ -30,6 +30,7 @@ from flea_lab.strategy.params import AlphaSettings, Combination, Sizing
 from flea_lab.workspace import workspace
 
 Interval = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
+Cash = Annotated[float, Meta(ge=1.0, le=1e9, description="USD")]
 Symbol = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")]
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
 
@@ -93,7 +94,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
     risk: RiskLimits = RiskLimits()
     costs: Costs = Costs()
     fill_rule: Literal["next_open"] = "next_open"
-    initial_cash_usd: Usd = 100_000.0
+    initial_cash_usd: Cash = 100_000.0
     instruments: dict[str, Instrument] = field(default_factory=dict)
     data: DataSettings = DataSettings()
     deployment: Deployment = Deployment()
@@ -218,7 +219,7 @@ def _instrument(config: RunConfig, symbol: str, place: str) -> Instrument:
     stated = config.instruments.get(symbol)
     if stated is not None:
         return stated
-    return load_settings(known_instrument(config.data.venue, symbol), Instrument, place)
+    return load_settings(known_instrument(config.data.venue, symbol, place), Instrument, place)
 
 
 def _set(values: Any, path: str, value: Any, place: str) -> None:
@@ -248,4 +249,6 @@ def _plain(values: Any) -> Any:
         return {str(key): _plain(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
         return [_plain(value) for value in values]
+    if isinstance(values, date):  # TOML writes times without quotes too
+        return values.isoformat()
     return values.item() if isinstance(values, np.generic) else values

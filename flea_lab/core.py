@@ -190,7 +190,7 @@ class TradingCore:
         if intent is None:
             return None
         size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
-        worst = worst_uusd(size, self._slippage_e8)
+        worst = worst_uusd(size, ticks, self._slippage_e8)
         verdict = self.gate.review(intent, equity, position, gross_uusd(book), worst, self.toxicity[symbol])
         if not isinstance(verdict, Approved):
             return verdict

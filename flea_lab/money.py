@@ -69,6 +69,13 @@ def portion_uusd(value: int, part: int, whole: int) -> int:
     return each * part + int(round(rest * (part / whole)))
 
 
+@compiled
+def slipped_ticks(ticks: int, buy: bool, slippage_e8: int) -> int:
+    """`ticks` moved against the order by `slippage_e8` hundred-millionths, away to a whole tick; at least one tick."""
+    slip = (ticks * slippage_e8 + E8 - 1) // E8
+    return ticks + slip if buy else max(ticks - slip, 1)
+
+
 def rate_e8(bps: float) -> int:
     """Basis points as whole hundred-millionths, to the nearest.
 

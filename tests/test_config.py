@@ -252,3 +252,13 @@ def test_a_config_is_frozen() -> None:
 def test_names_that_could_leave_a_folder_or_a_line_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_dict({**PLAIN, **change})
+
+
+@pytest.mark.usefixtures("home")
+def test_toml_may_write_times_without_quotes(tmp_path: Path) -> None:
+    text = 'symbols = ["BTCUSDT"]\ninterval = "1m"\nsignals = [{ kernel = "rsi_reversion" }]\n[data]\n'
+    quoted, plain = tmp_path / "a.toml", tmp_path / "b.toml"
+    quoted.write_text(text + 'start = "2025-01-02"\nend = "2025-01-03T04:00:00Z"\n')
+    plain.write_text(text + "start = 2025-01-02\nend = 2025-01-03T04:00:00Z\n")
+    assert load(quoted).data.start_ms == load(plain).data.start_ms
+    assert load(quoted).data.end_ms == load(plain).data.end_ms == 1_735_876_800_000

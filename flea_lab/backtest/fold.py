@@ -48,6 +48,7 @@ from flea_lab.ledger import (
     held_uusd,
     position_uusd,
 )
+from flea_lab.money import slipped_ticks
 from flea_lab.risk.checks import (
     BELOW_MINIMUM,
     DAILY_LATCH,
@@ -58,7 +59,7 @@ from flea_lab.risk.checks import (
     review,
     worst_uusd,
 )
-from flea_lab.sandbox.matching import fee_uusd, fill_ticks
+from flea_lab.sandbox.matching import fee_uusd
 from flea_lab.signal.ensemble import Ensemble
 from flea_lab.signal.kernel import N_FIELDS, Floats, Kernel, bar_at
 from flea_lab.strategy.combine import combine
@@ -95,7 +96,7 @@ def fill_at_open(book: Book, s: int, open_ticks: int, slippage_e8: int, fee_e8: 
     lots = book[s, PENDING]
     if lots == 0:
         return 0
-    ticks = fill_ticks(open_ticks, lots > 0, slippage_e8)
+    ticks = slipped_ticks(open_ticks, lots > 0, slippage_e8)
     fee = fee_uusd(lots, ticks, book[s, NUM], book[s, DEN], fee_e8)
     book[s, PENDING] = 0
     return apply_fill(book, s, lots, ticks, fee, open_ticks)
@@ -121,7 +122,7 @@ def verdict(gate: GateState, book: Book, s: int, equity: int, size: int, vpin: f
         position_uusd(book, s),
         size,
         gross_uusd(book),
-        worst_uusd(size, int(rules.slippage_e8)),
+        worst_uusd(size, book[s, MARK], int(rules.slippage_e8)),
         rules.max_concentration,
         rules.of_exposure != 0.0,
         rules.max_order,

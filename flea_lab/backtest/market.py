@@ -97,20 +97,19 @@ def require_inputs(market: Market, alphas: Alphas, vpin: bool) -> None:
 def window(market: Market, start: int, stop: int) -> Market:
     """Bars `start` to `stop` of a market, with the settlements that fall in them."""
     inside = (market.fund_at >= start) & (market.fund_at < stop)
-    return _frozen(
-        Market(
-            market.symbols,
-            market.interval_ms,
-            market.open_ms[start:stop],
-            market.bars[:, start:stop],
-            market.open_ticks[:, start:stop],
-            market.close_ticks[:, start:stop],
-            market.fund_at[inside] - start,
-            market.fund_row[inside],
-            market.fund_rate[inside],
-            market.fund_ms[inside],
-        )
+    settlements = (
+        market.fund_at[inside] - start,
+        market.fund_row[inside],
+        market.fund_rate[inside],
+        market.fund_ms[inside],
     )
+    bars = market.bars[:, start:stop].copy()
+    bars[:, :, FIELDS.index("funding_rate")] = np.nan  # a window knows no rate that was settled before it
+    _carry_rates(bars, settlements)
+    ticks = market.open_ticks[:, start:stop], market.close_ticks[:, start:stop]
+    open_ms = market.open_ms[start:stop]
+    at, row, rate, ms = settlements
+    return _frozen(Market(market.symbols, market.interval_ms, open_ms, bars, *ticks, at, row, rate, ms))
 
 
 def _no_settlements() -> tuple[Ints, Ints, Floats, Ints]:

@@ -90,7 +90,7 @@ def build_result(
         funding=_funding(seen),
         candles=dict(candles),
         metrics=metrics_of(config, market, seen, book, start),
-        guards=guards(config.risk),
+        guards=guards(config.risk, config.interval_ms * MS_NS),
         quality=dict(quality),
         data=data,
         stream=seen.decisions,

@@ -62,6 +62,7 @@ TRANSITIONS: dict[tuple[Status, type[OrderReport]], Status] = {
     (UNKNOWN, Cancelled): CANCELLED,
     (UNKNOWN, Expired): EXPIRED,
     (WORKING, Accepted): WORKING,  # a second acknowledgement, from another channel
+    (WORKING, SendUnclear): WORKING,  # the acknowledgement overtook the timeout
     (WORKING, Fill): WORKING,
     (WORKING, CancelSent): CANCELLING,
     (WORKING, CancelRejected): WORKING,
@@ -77,9 +78,17 @@ TRANSITIONS: dict[tuple[Status, type[OrderReport]], Status] = {
     (CANCELLING, SendUnclear): UNKNOWN,
     (CANCELLED, Fill): CANCELLED,  # the fill crossed our cancel on the wire
     (CANCELLED, Cancelled): CANCELLED,
+    (CANCELLED, Expired): CANCELLED,
     (CANCELLED, CancelRejected): CANCELLED,
+    (CANCELLED, SendUnclear): CANCELLED,
     (EXPIRED, Fill): EXPIRED,  # the fill came after the status, as some venues send them
+    (EXPIRED, Expired): EXPIRED,
+    (EXPIRED, Cancelled): EXPIRED,  # said again by another channel, in its own word
+    (REJECTED, Rejected): REJECTED,
+    (REJECTED, Fill): REJECTED,  # the venue had it after all: whoever said "not found" looked too early
     (FILLED, Accepted): FILLED,  # the acknowledgement of an order that filled at once
+    (FILLED, SendUnclear): FILLED,
+    (FILLED, Cancelled): FILLED,  # our cancel found nothing left
     (FILLED, CancelRejected): FILLED,
     (FILLED, CancelSent): FILLED,
 }

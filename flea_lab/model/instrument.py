@@ -79,7 +79,8 @@ class Instrument(Settings, frozen=True, kw_only=True, dict=True):
         return fraction.numerator, fraction.denominator
 
     def ticks(self, price: float) -> int:
-        """The nearest whole number of ticks, ties to even. `DataError` for NaN, a price below a tick or over 2**31 ticks.
+        """The nearest whole number of ticks, ties to even. `DataError` for NaN, a price below a tick or over 2**31
+        ticks.
 
         >>> Instrument(tick_size=Decimal("0.1"), lot_size=Decimal("0.001")).ticks(97000.3)
         970003
@@ -132,11 +133,12 @@ KNOWN: dict[str, dict[str, dict[str, Any]]] = {
 """Grids of the markets the demo and the tests use; a config may state any other."""
 
 
-def known_instrument(venue: str, symbol: str) -> dict[str, Any]:
+def known_instrument(venue: str, symbol: str, place: str) -> dict[str, Any]:
     """The grid of `symbol` on `venue` as plain values, or a `ConfigError` that says how to state one."""
     found = KNOWN.get(venue, {}).get(symbol)
     if found is None:
         raise ConfigError(
-            f"symbol {symbol!r} on {venue!r} has no instrument: add [instruments.{symbol}] with tick_size, lot_size"
+            f"symbol {symbol!r} on {venue!r} has no instrument: "
+            f"add [instruments.{symbol}] with tick_size and lot_size (in {place})"
         )
     return dict(found)

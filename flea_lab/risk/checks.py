@@ -11,7 +11,7 @@ from msgspec import Meta, field
 
 from flea_lab.compiled import compiled
 from flea_lab.model.market import DAY_NS
-from flea_lab.money import E8
+from flea_lab.money import slipped_ticks
 from flea_lab.settings import Fraction, Settings, Usd
 
 PASSED = 0
@@ -102,10 +102,13 @@ def advance(gate: GateState, ts_ns: int, equity: int, max_daily_loss: float, max
 
 
 @compiled
-def worst_uusd(size: int, slippage_e8: int) -> float:
-    """Absolute micro-dollars of an order at the worst price it is expected to pay; `size` signed, a buy pays up."""
+def worst_uusd(size: int, ticks: int, slippage_e8: int) -> float:
+    """Absolute micro-dollars of an order decided at `ticks`, at the worst price it is expected to pay.
+
+    `size` is signed; a buy pays the slippage and its rounding to a whole tick, a sell is worth most before it.
+    """
     if size > 0:
-        return size * (1.0 + slippage_e8 / E8)
+        return size * (slipped_ticks(ticks, True, slippage_e8) / ticks)
     return abs(size) * 1.0
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from flea_lab.errors import ConfigError
+from flea_lab.model.market import DAY_NS
 from flea_lab.model.trading import Approved, Control, Halt, OrderIntent, Reduce, Refused, Resume
 from flea_lab.risk.checks import (
     CHECKS,
@@ -17,6 +19,7 @@ from flea_lab.risk.checks import (
     DRAWDOWN_LATCH,
     GATE_SIZE,
     KILL_LATCH,
+    LAST,
     PASSED,
     PEAK,
     REDUCE_LATCH,
@@ -79,7 +82,7 @@ class Gate:
         advance(self.state, ts_ns, equity_uusd, self.limits.max_daily_loss, self.limits.max_drawdown)
 
     def on(self, control: Control) -> None:
-        """Closes or opens latches as a person asks. The daily latch is opened by the clock alone: `ValueError`."""
+        """Closes or opens latches as a person asks. The daily latch is opened by the clock alone: `ConfigError`."""
         match control:
             case Halt():
                 self.state[KILL_LATCH] = 1
@@ -89,11 +92,11 @@ class Gate:
                 for name in control.clears:
                     if name not in LATCHES or name == "daily_loss":
                         known = ", ".join(sorted(set(LATCHES) - {"daily_loss"}))
-                        raise ValueError(f"latch {name!r} cannot be cleared by a person, only {known}")
+                        raise ConfigError(f"latch {name!r} cannot be cleared by a person, only {known}")
                 for name in control.clears:
                     self.state[LATCHES[name]] = 0
                     if name == "drawdown":
-                        self.state[PEAK] = 0  # the peak begins again at the next closed bar
+                        self.state[PEAK] = self.state[LAST]  # the peak begins again from here
 
     def review(
         self, intent: OrderIntent, equity: int, before: int, gross: int, worst: float, vpin: float
@@ -122,13 +125,20 @@ class Gate:
         )
 
 
-def guards(limits: RiskLimits) -> list[dict[str, Any]]:
-    """The five guards in order, each with its limit, its input, and whether that input is there."""
+def guards(limits: RiskLimits, bar_ns: int) -> list[dict[str, Any]]:
+    """The five guards in order, each with its limit, its input, and whether it can act on bars of `bar_ns`."""
+    in_a_day = bar_ns < DAY_NS
     vpin = limits.vpin
     has_vpin = vpin.source != "absent"
     account = "closed bars and fills"
     return [
-        {"guard": "daily_loss", "limit": limits.max_daily_loss, "input": account, "applied": True, "reason": ""},
+        {
+            "guard": "daily_loss",
+            "limit": limits.max_daily_loss,
+            "input": account,
+            "applied": in_a_day,
+            "reason": "" if in_a_day else "every close is the base of its own day",
+        },
         {"guard": "drawdown", "limit": limits.max_drawdown, "input": account, "applied": True, "reason": ""},
         {
             "guard": "concentration",

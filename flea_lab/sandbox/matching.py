@@ -5,14 +5,7 @@ from collections.abc import Mapping
 from flea_lab.compiled import compiled
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Accepted, Cancelled, CancelOrder, Command, Fill, NewOrder, OrderReport
-from flea_lab.money import E8, share_uusd, value_uusd
-
-
-@compiled
-def fill_ticks(open_ticks: int, buy: bool, slippage_e8: int) -> int:
-    """The open moved against the order by `slippage_e8` hundred-millionths, away to a whole tick; at least one tick."""
-    slip = (open_ticks * slippage_e8 + E8 - 1) // E8
-    return open_ticks + slip if buy else max(open_ticks - slip, 1)
+from flea_lab.money import share_uusd, slipped_ticks, value_uusd
 
 
 @compiled
@@ -53,7 +46,7 @@ class NextOpenMatching:
 
     def _fill(self, order: NewOrder, open_ticks: int, ts_event: int) -> Fill:
         grid = self._instruments[order.symbol]
-        ticks = fill_ticks(open_ticks, order.side == "buy", self._slippage_e8)
+        ticks = slipped_ticks(open_ticks, order.side == "buy", self._slippage_e8)
         return Fill(
             client_order_id=order.client_order_id,
             ts_event=ts_event,

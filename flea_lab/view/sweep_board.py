@@ -94,13 +94,15 @@ class SweepBoard:
         self.progress = widgets.IntProgress(value=0, max=1, layout=widgets.Layout(width="280px"))
         self.status = widgets.HTML()
         self.heat = go.FigureWidget(styled(go.Figure(go.Heatmap(z=[[np.nan]])), height=420, legend=False))
+        self.heat.update_layout(hovermode="closest", hoverlabel=dict(bgcolor="#1c2128", font_color="#ffffff"))
         empty = [go.Scatter(name=name, line=line) for name, line in _LINES]
         self.curve = go.FigureWidget(styled(go.Figure(empty), height=340, y="USD"))
         self.start.on_click(lambda _: self._begin())
         self.cancel.on_click(lambda _: self._stop.set())
         self.metric.observe(lambda _: self._paint(), "value")
         self.heat.data[0].on_click(self._clicked)
-        labelled = [widgets.HTML(f"<b>{name}</b>") for name in ("across", "up", "colour")]
+        narrow = widgets.Layout(width="60px")
+        labelled = [widgets.HTML(f"<b>{name}</b>", layout=narrow) for name in ("across", "up", "colour")]
         controls = widgets.VBox(
             [
                 widgets.HBox([labelled[0], self.x, self.x_values]),
@@ -199,8 +201,8 @@ class SweepBoard:
             for name in ("x", "y", "z", "colorscale", "zmin", "zmax", "texttemplate", "hovertemplate", "colorbar"):
                 setattr(target, name, getattr(source, name))
             target.xgap = target.ygap = 1
-            self.heat.layout.xaxis.update(type="category", title=self.x.value)
-            self.heat.layout.yaxis.update(type="category", title=self.y.value)
+            self.heat.layout.xaxis.update(type="category", title=dict(text=self.x.value, font_size=12))
+            self.heat.layout.yaxis.update(type="category", title=dict(text=self.y.value, font_size=12))
         best = self.result.table[self.metric.value].max()
         unit = UNITS.get(self.metric.value, "")
         self.status.value = f"{len(self.result.table)} cells, highest {self.metric.value} {best:.4g} ({unit})"

@@ -125,3 +125,13 @@ def test_a_market_without_what_a_kernel_or_the_guard_reads_is_refused() -> None:
     require_inputs(bare, alphas(plain), vpin=False)
     with pytest.raises(DataError, match="the VPIN guard needs 'buy_volume', which the candles of A do not have"):
         require_inputs(bare, alphas(plain), vpin=True)
+
+
+def test_a_window_knows_no_rate_that_was_settled_before_it() -> None:
+    run = config(("X",))
+    market = tiny(run, {"X": [(i, 100.0, 100.0, 0.0) for i in range(6)]}, {"X": [(1, 0.001), (4, 0.002)]})
+    assert np.array_equal(market.bars[0, :, RATE], [np.nan, 0.001, 0.001, 0.001, 0.002, 0.002], equal_nan=True)
+    part = window(market, 2, 6)
+    assert np.array_equal(part.bars[0, :, RATE], [np.nan, np.nan, 0.002, 0.002], equal_nan=True)
+    assert part.fund_at.tolist() == [2]
+    assert market.bars[0, 2, RATE] == 0.001

@@ -112,10 +112,10 @@ def test_lots_of_a_quoted_quantity_are_exact() -> None:
 def test_every_known_grid_loads_and_holds_a_large_account() -> None:
     for venue, symbols in KNOWN.items():
         for symbol in symbols:
-            one = msgspec.convert(known_instrument(venue, symbol), Instrument, strict=True)
+            one = msgspec.convert(known_instrument(venue, symbol, "test"), Instrument, strict=True)
             assert one.unit_num >= 1 and one.min_notional_uusd > 0
 
 
 def test_an_unknown_symbol_says_how_to_state_its_grid() -> None:
     with pytest.raises(ConfigError, match=r"symbol 'DOGEUSDT' on 'binance_um' .* add \[instruments\.DOGEUSDT\]"):
-        known_instrument("binance_um", "DOGEUSDT")
+        known_instrument("binance_um", "DOGEUSDT", "a.toml")

@@ -167,9 +167,17 @@ def test_halted_refuses_what_reduces_too() -> None:
         assert code(state, before=10 * USD, size=-5 * USD) == found
 
 
-@pytest.mark.parametrize(("size", "slippage", "worst"), [(100 * USD, 10_000, 100.01), (-100 * USD, 10_000, 100.0)])
-def test_a_buy_is_judged_at_the_price_it_may_have_to_pay(size: int, slippage: int, worst: float) -> None:
-    assert worst_uusd(size, slippage) == pytest.approx(worst * USD, rel=1e-15)
+@pytest.mark.parametrize(
+    ("size", "ticks", "slippage", "worst"),
+    [
+        (100 * USD, 600_000, 10_000, 100.01),
+        (100 * USD, 3, 10_000, 400 / 3),  # 1 bp of 3 ticks is a whole tick
+        (100 * USD, 3, 0, 100.0),
+        (-100 * USD, 600_000, 10_000, 100.0),
+    ],
+)
+def test_a_buy_is_judged_at_the_price_it_may_have_to_pay(size: int, ticks: int, slippage: int, worst: float) -> None:
+    assert worst_uusd(size, ticks, slippage) == pytest.approx(worst * USD, rel=1e-15)
 
 
 def steps(

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from flea_lab.errors import ConfigError
 from flea_lab.model.market import DAY_NS
 from flea_lab.model.trading import Approved, Halt, OrderIntent, Reduce, Refused, Resume
 from flea_lab.risk.checks import CHECKS, DRAWDOWN, KILL_SWITCH, REDUCING, RiskLimits, VpinGate
@@ -91,15 +92,23 @@ def test_a_latch_that_is_not_a_persons_to_open_raises_and_opens_none(name: str) 
     gate.on(Halt(ts_event=1, reason="enough"))
     gate.advance(1, EQUITY // 2)
     before = gate.state.copy()
-    with pytest.raises(ValueError, match=f"latch '{name}' cannot be cleared by a person, only drawdown, kill_switch"):
+    with pytest.raises(ConfigError, match=f"latch '{name}' cannot be cleared by a person, only drawdown, kill_switch"):
         gate.on(Resume(ts_event=2, clears=("kill_switch", name), by="ann"))
     assert gate.state.tolist() == before.tolist()
 
 
 def test_each_guard_declares_its_input_and_whether_it_is_there() -> None:
     names = ["daily_loss", "drawdown", "concentration", "order_size", "vpin"]
-    absent, there = guards(RiskLimits()), guards(RiskLimits(vpin=VpinGate(source="bars")))
+    absent, there = (
+        guards(limits, 60_000_000_000) for limits in (RiskLimits(), RiskLimits(vpin=VpinGate(source="bars")))
+    )
     assert [guard["guard"] for guard in absent] == names
     assert [guard["applied"] for guard in absent] == [True, True, True, True, False]
     assert absent[4]["reason"] == "the configuration declares no aggressor data"
     assert all(guard["applied"] and not guard["reason"] and guard["input"] for guard in there)
+
+
+def test_a_days_loss_cannot_be_judged_on_daily_bars_and_the_list_says_so() -> None:
+    found = guards(RiskLimits(), DAY_NS)[0]
+    assert not found["applied"]
+    assert found["reason"] == "every close is the base of its own day"

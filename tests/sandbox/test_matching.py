@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Accepted, Alert, Cancelled, CancelOrder
-from flea_lab.sandbox.matching import NextOpenMatching, fee_uusd, fill_ticks
+from flea_lab.money import slipped_ticks
+from flea_lab.sandbox.matching import NextOpenMatching, fee_uusd
 from tests.execution.orders import an_order
 
 GRID = Instrument(tick_size=Decimal("0.01"), lot_size=Decimal("0.001"))
@@ -32,14 +33,14 @@ def exchange(fee_e8: int = 50_000, slippage_e8: int = 10_000) -> NextOpenMatchin
     ],
 )
 def test_slippage_goes_against_the_order_to_a_whole_tick(ticks: int, buy: bool, bps: float, filled: int) -> None:
-    assert fill_ticks(ticks, buy, round(bps * 10_000)) == filled
+    assert slipped_ticks(ticks, buy, round(bps * 10_000)) == filled
 
 
 @given(st.integers(1, 2**31 - 1), st.integers(0, 10**7))
 def test_slippage_is_exact_over_the_whole_range(ticks: int, rate: int) -> None:
     slip = Fraction(ticks * rate, 10**8)
-    assert 0 <= fill_ticks(ticks, True, rate) - ticks - slip < 1
-    down = fill_ticks(ticks, False, rate)
+    assert 0 <= slipped_ticks(ticks, True, rate) - ticks - slip < 1
+    down = slipped_ticks(ticks, False, rate)
     assert down == 1 or 0 <= ticks - down - slip < 1
 
 
