@@ -3,6 +3,7 @@
 plotly.js lies in `_assets` beside the run folders, shared by all, or inside a page that has to stand alone.
 """
 
+import contextlib
 import itertools
 import os
 from pathlib import Path
@@ -50,13 +51,15 @@ def write_html(notebook: nbformat.NotebookNode, page: Path, title: str, *, stand
 def shared_plotly(folder: Path) -> Path:
     """plotly.js of the installed version below `folder`, put there if it is not there yet, whole."""
     file = folder / ASSETS / f"plotly-{plotly.__version__}.min.js"
+    beside = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         if not file.is_file() or file.stat().st_size != PLOTLY_JS.stat().st_size:
             file.parent.mkdir(exist_ok=True)
-            beside = file.with_name(f"{file.name}.{os.getpid()}")
             beside.write_bytes(PLOTLY_JS.read_bytes())
             os.replace(beside, file)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise WorkspaceError(f"plotly.js cannot be put at {file}: {error.strerror or error}") from None
     return file
 

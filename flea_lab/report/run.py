@@ -189,6 +189,8 @@ def _in_a_thread(work: Any, kernel: KernelManager) -> None:
 
 def _translated(error: BaseException) -> BaseException:
     """What happened in the kernel, as an exception of this process."""
+    if isinstance(error, RuntimeError):  # nbclient's own: the kernel died, or did not start in time
+        return FleaError(f"the report's kernel failed: {str(error).splitlines()[0]}")
     if not isinstance(error, PapermillExecutionError):
         return error
     if error.ename == "KeyboardInterrupt":

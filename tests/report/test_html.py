@@ -1,5 +1,6 @@
 """A page opens without a network: plotly.js once, nothing from elsewhere, and quoted text stays text."""
 
+import os
 import re
 from pathlib import Path
 
@@ -68,6 +69,14 @@ def test_pages_of_one_folder_share_plotly(tmp_path: Path) -> None:
     assert shared.stat().st_size > 4_000_000
     shared.write_text("cut", encoding="utf-8")
     assert shared_plotly(tmp_path).stat().st_size > 4_000_000, "half a file is replaced"
+
+
+def test_a_full_disk_leaves_no_half_of_plotly(tmp_path: Path) -> None:
+    (tmp_path / "_assets").mkdir()
+    (tmp_path / "_assets" / f"plotly-{plotly.__version__}.min.js.{os.getpid()}").symlink_to("/dev/full")
+    with pytest.raises(WorkspaceError, match=r"^plotly.js cannot be put at .*: No space left on device$"):
+        shared_plotly(tmp_path)
+    assert list((tmp_path / "_assets").iterdir()) == []
 
 
 def test_assets_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:

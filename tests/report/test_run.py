@@ -156,10 +156,13 @@ def write_notebook(path: Path, *sources: str) -> Path:
 
 
 @pytest.mark.usefixtures("desk")
-def test_a_notebook_that_breaks_or_stores_nothing_is_one_line(tmp_path: Path) -> None:
+def test_a_notebook_that_breaks_dies_or_stores_nothing_is_one_line(tmp_path: Path) -> None:
     broken = write_notebook(tmp_path / "broken.ipynb", "config = {}", "1 / 0")
     with pytest.raises(FleaError, match=r"^the report's notebook failed: ZeroDivisionError: division by zero \[kept: "):
         run_report(config(), notebook=broken, progress=False)
+    dead = write_notebook(tmp_path / "dead.ipynb", "config = {}", "import os\nos._exit(1)")
+    with pytest.raises(FleaError, match=r"^the report's kernel failed: Kernel died \[kept: "):
+        run_report(config(), notebook=dead, progress=False)
     silent = write_notebook(tmp_path / "silent.ipynb", "config = {}")
     with pytest.raises(WorkspaceError, match=r"^the notebook ended without storing its result in .* \[kept: "):
         run_report(config(), notebook=silent, progress=False)
