@@ -189,7 +189,7 @@ CASES = [
         "a symbol without a grid",
         lambda _: from_dict({**PLAIN, "symbols": ["DOGEUSDT"]}),
         ConfigError,
-        r"symbol 'DOGEUSDT' on 'synthetic' has no instrument: add \[instruments\.DOGEUSDT\] with tick_size and lot_size",
+        r"symbol 'DOGEUSDT' on 'synthetic' has no instrument: add \[instruments\.DOGEUSDT\]",
     ),
     Case(
         "money beyond 64 bits",

@@ -129,7 +129,7 @@ def test_a_market_without_what_a_kernel_or_the_guard_reads_is_refused() -> None:
 
 def test_a_window_knows_no_rate_that_was_settled_before_it() -> None:
     run = config(("X",))
-    market = tiny(run, {"X": [(i, 100.0, 100.0, 0.0) for i in range(6)]}, {"X": [(1, 0.001), (4, 0.002)]})
+    market = tiny(run, {"X": [(i, 100.0, 100.0, 0.0) for i in range(6)]}, {"X": [(MINUTE, 0.001), (4 * MINUTE, 0.002)]})
     assert np.array_equal(market.bars[0, :, RATE], [np.nan, 0.001, 0.001, 0.001, 0.002, 0.002], equal_nan=True)
     part = window(market, 2, 6)
     assert np.array_equal(part.bars[0, :, RATE], [np.nan, np.nan, 0.002, 0.002], equal_nan=True)
