@@ -138,16 +138,21 @@ class Alphas(NamedTuple):
 def load(path: str | Path) -> RunConfig:
     """The config in a TOML file. `ConfigError` names the file for a typo, an impossible value or a missing file."""
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"config {path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config {path}: not TOML ({error})") from None
+    values = read_toml(path, "config")
     values.setdefault("name", re.sub(r"[^a-z0-9_-]", "-", path.stem.lower()))
     return from_dict(values, path.name)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The plain values of a TOML file; `ConfigError` names `what` it was meant to be, and the file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{what} {path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {path}: cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{what} {path}: not TOML ({error})") from None
 
 
 def from_dict(values: Mapping[str, Any], place: str = "config") -> RunConfig:

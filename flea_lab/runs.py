@@ -38,7 +38,7 @@ from msgspec.structs import replace
 import flea_lab
 from flea_lab.config import RunConfig
 from flea_lab.errors import WorkspaceError
-from flea_lab.workspace import Workspace, workspace
+from flea_lab.workspace import Workspace, workspace, write_whole
 
 MANIFEST = "manifest.json"
 ERROR = "error.txt"
@@ -184,20 +184,6 @@ def save_text(folder: Path, name: str, text: str) -> Path:
     with _one_line(folder):
         write_whole(folder / name, text.encode())
     return folder / name
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """`file` with `content` by way of a flushed neighbour renamed over it; an `OSError` leaves what was there."""
-    beside = file.with_name(f"{file.name}.part")
-    try:
-        with beside.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(beside, file)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def result_digest(metrics: Mapping[str, float | None], decisions_digest: str | None, curve: pd.DataFrame) -> str:

@@ -43,3 +43,20 @@ class Workspace:
 def workspace() -> Workspace:
     """The workspace that the environment names; its path is absolute."""
     return Workspace(Path(os.environ.get("FLEA_HOME") or ".flea").expanduser().absolute())
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """`file` with `content`, whole or not at all: written beside it, flushed, then renamed over it.
+
+    An `OSError` leaves what was there. The caller has the folder to itself, so the name beside it is nobody else's.
+    """
+    temp = file.with_name(f"{file.name}.part")
+    try:
+        with temp.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temp, file)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise

@@ -1,14 +1,11 @@
 """`flea config | signals | sweep | parity | demo`."""
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-
-from flea_lab.errors import ConfigError
 
 app = typer.Typer()
 
@@ -77,25 +74,13 @@ def sweep(
 ) -> None:
     """Every combination of a grid: a table, a heat map, a run folder. Interrupted, it goes on where it stopped."""
     from flea_lab.backtest.sweep import load_grid
-    from flea_lab.config import load
+    from flea_lab.config import load, read_toml
     from flea_lab.report.sweep import run_sweep, table_text
 
-    folder, found = run_sweep(load(path), load_grid(read_toml(grid), grid.name), metric=metric, progress=True)
+    folder, found = run_sweep(load(path), load_grid(read_toml(grid, "grid"), grid.name), metric=metric, progress=True)
     print(table_text(found, metric, rows))
     print(f"run      {folder}")
     print(f"heat map {folder / 'sweep.html'}")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The values of a TOML file; `ConfigError` names the file."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"grid {path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"grid {path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"grid {path}: not TOML ({error})") from None
 
 
 @app.command()

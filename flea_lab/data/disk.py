@@ -2,7 +2,6 @@
 
 import fcntl
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,23 +34,6 @@ def read_parquet(file: Path) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{file}: not a readable parquet file ({reason})") from None
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """`file` with `content`, whole or not at all: written beside it, flushed, then renamed over it.
-
-    The caller holds the folder's lock, so the name beside it is nobody else's.
-    """
-    temp = file.with_name(f"{file.name}.part")
-    try:
-        with temp.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temp, file)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from flea_lab.data.dataset import Dataset, Origin, Partition, Stored, StoredFunding, check_name, decode
-from flea_lab.data.disk import AGAIN, encode, locked, os_errors, read_parquet, write_whole
+from flea_lab.data.disk import AGAIN, encode, locked, os_errors, read_parquet
 from flea_lab.data.frames import (
     canonical,
     canonical_funding,
@@ -31,6 +31,7 @@ from flea_lab.data.frames import (
 )
 from flea_lab.data.merge import merged
 from flea_lab.errors import DataError
+from flea_lab.workspace import write_whole
 
 NOTE = b"flea_lab"
 

@@ -14,7 +14,7 @@ from flea_lab.report.sweep import PAGE as SWEEP
 from flea_lab.report.sweep import run_sweep, table_text
 from flea_lab.research.parity import check_parity
 from flea_lab.wiring import demo_config, load_market
-from flea_lab.workspace import workspace
+from flea_lab.workspace import workspace, write_whole
 
 GRID = {"ema_momentum.fast": [5, 9, 15, 30], "ema_momentum.slow": [21, 45, 90, 180], "rsi_reversion.period": [14, 28]}
 
@@ -41,7 +41,7 @@ def run_demo() -> None:
     report = run_report(best)
     _say(f"report   {report / REPORT}", watch)
     file = workspace().root / "demo.toml"
-    runs.write_whole(file, runs.to_toml(best.to_dict()).encode())
+    write_whole(file, runs.to_toml(best.to_dict()).encode())
     print(f"\nopen the report in a browser, or go on from its configuration:\n  {_flea()} report {file}")
     print(f"  {_flea()} parity {file}\n  make lab        # the notebooks")
 
