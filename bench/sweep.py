@@ -59,7 +59,7 @@ def prepare(folder: Path, settings: dict[str, Any]) -> None:
 
 def run(folder: Path, settings: dict[str, Any], rounds: int) -> None:
     """The turns, the check and the figures."""
-    names = ["flea", "vectorbt-numba", "vectorbt-rust"] if settings["all_engines"] else ["flea", "vectorbt-auto"]
+    names = ["flea", "vectorbt-auto", "vectorbt-numba"] if settings["all_engines"] else ["flea", "vectorbt-auto"]
     engines = {name: Engine(HERE, name, folder) for name in names}
     found = take_turns(list(engines.values()), rounds)
     worst = {name: check_equal(found["flea"], found[name], name) for name in names[1:]}
@@ -154,6 +154,8 @@ def flea(settings: dict[str, Any], frame: pd.DataFrame) -> Any:
 
 def with_vectorbt(settings: dict[str, Any], frame: pd.DataFrame, engine: str) -> Any:
     """The same in vectorbt's idiom: columns of averages, their crossings, orders at the next open.
+
+    Its engine "auto" is Rust for what that can do and numba for the rest, "numba" is numba alone.
 
     The first bar that all are ready on takes the side it finds; averages are `MA` with `ewm`, as recursive as ours.
     """
