@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from turns import Engine, serve, take_turns
+from engines.turns import Engine, serve, take_turns
 
 HERE = Path(__file__).resolve()
 SEED = 20_261_122
