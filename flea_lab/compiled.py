@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core import types
+from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
@@ -117,5 +118,57 @@ def unowned(typing_context: Any, array: Any) -> Any:
         out.meminfo = out.meminfo.type(None)
         out.parent = out.parent.type(None)
         return out._getvalue()
+
+    return signature, generate
+
+
+@intrinsic
+def known(typing_context: Any, array: Any, axis: Any, size: Any) -> Any:
+    """`array` with its length along `axis` known to the compiler as `size`, both constants; for compiled code only.
+
+    Loops over a constant length unroll and offsets into the array fold away. Whoever calls sees to it that it is true.
+    """
+    if not (isinstance(axis, types.IntegerLiteral) and isinstance(size, types.IntegerLiteral)):
+        return None
+    length, at = size.literal_value, axis.literal_value
+    signature = array(array, axis, size)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        out = context.make_array(signature.args[0])(context, builder, arguments[0])
+        out.shape = builder.insert_value(out.shape, context.get_constant(types.intp, length), at)
+        return out._getvalue()
+
+    return signature, generate
+
+
+@intrinsic
+def read_floats(typing_context: Any, array: Any, at: Any, size: Any) -> Any:
+    """`size` floats (a constant) of a C-contiguous `array` from flat position `at` as a tuple, one load each."""
+    if not isinstance(size, types.IntegerLiteral):
+        return None
+    count = size.literal_value
+    signature = UniTuple(array.dtype, count)(array, types.intp, size)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source = context.make_array(signature.args[0])(context, builder, arguments[0])
+        first = builder.gep(source.data, [arguments[1]])
+        places = [builder.gep(first, [context.get_constant(types.intp, i)]) for i in range(count)]
+        return context.make_tuple(builder, signature.return_type, [builder.load(place) for place in places])
+
+    return signature, generate
+
+
+@intrinsic
+def write_floats(typing_context: Any, array: Any, at: Any, values: Any) -> Any:
+    """Writes a tuple of floats to a C-contiguous `array` from flat position `at`, one store each."""
+    signature = types.void(array, types.intp, values)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        out = context.make_array(signature.args[0])(context, builder, arguments[0])
+        first = builder.gep(out.data, [arguments[1]])
+        for i in range(len(signature.args[2])):
+            place = builder.gep(first, [context.get_constant(types.intp, i)])
+            builder.store(builder.extract_value(arguments[2], i), place)
+        return context.get_dummy_value()
 
     return signature, generate

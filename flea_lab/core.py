@@ -158,9 +158,7 @@ class TradingCore:
         return tuple(commands)
 
     def _judge(self, ts: int) -> list[Command]:
-        before = self.gate.closed()
-        self.gate.advance(ts, self.ledger.equity_uusd())
-        fresh = [name for name in self.gate.closed() if name not in before]
+        fresh = self.gate.advance(ts, self.ledger.equity_uusd())
         if not fresh:
             return []
         alerts = [Alert(ts_event=ts, severity="critical", text=f"halted by {name}") for name in fresh]
@@ -184,6 +182,8 @@ class TradingCore:
         return conviction
 
     def _order(self, symbol: str, conviction: float, ts: int, ticks: int, equity: int) -> NewOrder | Refused | None:
+        if not abs(conviction) >= self.desk.combination.min_conviction:  # silence, found before anything is valued
+            return None
         book, s = self.ledger.book, self.ledger.row[symbol]
         position = position_uusd(book, s)
         intent = self.desk.intent(symbol, conviction, ts, ticks, equity, position)

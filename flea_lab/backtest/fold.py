@@ -31,10 +31,11 @@ from flea_lab.backtest.arrays import (
 from flea_lab.backtest.cell import N_RULES, Cell, Rules, vpin_kernel
 from flea_lab.backtest.market import Market
 from flea_lab.backtest.metrics import METRICS, observe, summarise
-from flea_lab.compiled import compiled, compiled_afresh
+from flea_lab.compiled import compiled, compiled_afresh, known
 from flea_lab.decision import Decisions
 from flea_lab.execution.router import quantise
 from flea_lab.ledger import (
+    COLUMNS,
     DEN,
     MARK,
     MIN_NOTIONAL,
@@ -51,8 +52,6 @@ from flea_lab.ledger import (
 from flea_lab.money import slipped_ticks
 from flea_lab.risk.checks import (
     BELOW_MINIMUM,
-    DAILY_LATCH,
-    DRAWDOWN_LATCH,
     PASSED,
     GateState,
     advance,
@@ -79,7 +78,7 @@ def fold(market: Market, kernels: tuple[Kernel, ...], cell: Cell, start: int, *,
 
     Decisions are never cut off: where the guess of their number was too small, the fold runs again with room for all.
     """
-    run, metrics, capacity = fold_for(kernels), np.empty(len(METRICS)), 4096
+    run, metrics, capacity = fold_for(kernels, len(market.symbols)), np.empty(len(METRICS)), 4096
     played, cell_rows = tape(market), rows(cell)
     while True:
         sink = new_sink(capacity, len(market.symbols), market.n if curves else 0, len(kernels))
@@ -105,10 +104,7 @@ def fill_at_open(book: Book, s: int, open_ticks: int, slippage_e8: int, fee_e8: 
 @compiled
 def judge(gate: GateState, book: Book, ts_ns: int, equity: int, rules: Rules) -> None:
     """Judges the account at a close; a latch that closes takes every pending order back."""
-    before = gate[DAILY_LATCH] + 2 * gate[DRAWDOWN_LATCH]
-    advance(gate, ts_ns, equity, rules.max_daily_loss, rules.max_drawdown)
-    fresh = (gate[DAILY_LATCH] == 1 and before % 2 == 0) or (gate[DRAWDOWN_LATCH] == 1 and before < 2)
-    if fresh:
+    if advance(gate, ts_ns, equity, rules.max_daily_loss, rules.max_drawdown) != 0:
         for s in range(book.shape[0]):
             book[s, PENDING] = 0
 
@@ -193,19 +189,18 @@ def decide_bar(
     return taken
 
 
-def fold_for(kernels: tuple[Kernel, ...]) -> Callable[..., int]:
-    """The compiled fold of these kernels; compiled once a process."""
-    return _fold(Ensemble(kernels).step)
+def fold_for(kernels: tuple[Kernel, ...], n_symbols: int) -> Callable[..., int]:
+    """The compiled fold of these kernels over so many symbols; compiled once a process."""
+    return _fold(Ensemble(kernels).step, len(kernels), n_symbols)
 
 
 @functools.cache
-def _fold(step: Callable[..., None]) -> Callable[..., int]:
+def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[..., int]:
     run_vpin, vpin_column = vpin_kernel().run, vpin_kernel().columns[0]
 
     @compiled_afresh
     def step_bar(played: Tape, cell: Rows, state: State, rules: Rules, i: int, trace: Floats) -> None:
-        n_symbols, n = played.close_ticks.shape
-        n_alphas, width = cell.mem.shape
+        n, width = played.close_ticks.shape[1], cell.mem.shape[1]
         for s in range(n_symbols):
             if played.close_ticks[s, i] == 0:
                 continue
@@ -223,10 +218,23 @@ def _fold(step: Callable[..., None]) -> Callable[..., int]:
                     trace[s, i, 2 + 2 * k] = state.opinions[k, 1]
 
     @compiled_afresh
+    def shaped_tape(t: Tape) -> Tape:
+        opens, closes = known(t.open_ticks, 0, n_symbols), known(t.close_ticks, 0, n_symbols)
+        return Tape(known(t.bars, 0, n_symbols), opens, closes, t.close_ns, t.fund_at, t.fund_row, t.fund_rate)
+
+    @compiled_afresh
+    def shaped_state(t: State) -> State:
+        mem, vpin_mem = known(known(t.mem, 0, n_symbols), 1, n_alphas), known(t.vpin_mem, 0, n_symbols)
+        opinions, conviction = known(known(t.opinions, 0, n_alphas), 1, 2), known(t.conviction, 0, n_symbols)
+        book = known(known(t.book, 0, n_symbols), 1, COLUMNS)
+        return State(mem, vpin_mem, opinions, conviction, book, t.gate, t.acc, t.vetoes)
+
+    @compiled_afresh
     def fold(
         tape_: Tape, rows_: Rows, state_: State, start: int, bars_per_year: float, sink_: Sink, metrics: Floats
     ) -> int:
-        played, cell, state, sink = unowned_tape(tape_), unowned_rows(rows_), unowned_state(state_), unowned_sink(sink_)
+        played, state = shaped_tape(unowned_tape(tape_)), shaped_state(unowned_state(state_))
+        cell, sink = unowned_rows(rows_), unowned_sink(sink_)
         rules = Rules(*to_fixed_tuple(cell.rules, N_RULES))
         slippage_e8, fee_e8, cash = int(rules.slippage_e8), int(rules.fee_e8), int(rules.initial)
         taken = settled = 0

@@ -76,8 +76,8 @@ def observe(acc: Floats, equity: int, gross: int) -> None:
     acc[N] += 1.0
     acc[SUM] += change
     acc[SQUARES] += change * change
-    if change < 0.0:
-        acc[DOWNSIDE] += change * change
+    lower = change if change < 0.0 else 0.0  # no branch: which way a bar goes cannot be predicted
+    acc[DOWNSIDE] += lower * lower
     acc[LAST] = now
     acc[PEAK] = max(acc[PEAK], now)
     acc[DEEPEST] = min(acc[DEEPEST], now / acc[PEAK] - 1.0)

@@ -13,13 +13,14 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from flea_lab.backtest.market import Market
+from flea_lab.compiled import compiled
 from flea_lab.core import Event, TradingCore
 from flea_lab.decision import Decisions, Recorder
 from flea_lab.journal import Journal
-from flea_lab.ledger import LOTS, held_uusd
+from flea_lab.ledger import LOTS, Book, equity_uusd, held_uusd
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
 from flea_lab.model.trading import Command, Fill, Refused
-from flea_lab.risk.checks import DAILY_LATCH, DAY_OPEN, DRAWDOWN_LATCH, PEAK
+from flea_lab.risk.checks import DAILY_LATCH, DAY_OPEN, DRAWDOWN_LATCH, PEAK, GateState
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.signal.kernel import Floats
 
@@ -119,6 +120,19 @@ def replay(
     return driver.seen()
 
 
+@compiled
+def note_account(book: Book, cash: int, gate: GateState, i: int, curves: Ints, lots: Ints) -> None:
+    """Writes bar `i`: equity, cash, gross, the day's base, peak and latches to `curves`, positions to `lots`."""
+    curves[0, i] = equity_uusd(book, cash)
+    curves[1, i] = cash
+    curves[2, i] = held_uusd(book)
+    curves[3, i] = gate[DAY_OPEN]
+    curves[4, i] = gate[PEAK]
+    curves[5, i] = gate[DAILY_LATCH] + 2 * gate[DRAWDOWN_LATCH]
+    for s in range(book.shape[0]):
+        lots[s, i] = book[s, LOTS]
+
+
 class _Driver:
     """Carries events to the core and commands to the exchange, and writes down what happened."""
 
@@ -127,12 +141,11 @@ class _Driver:
         self.recorder = Recorder(market.symbols)
         self.open_ns = (market.open_ms * MS_NS).tolist()
         shape = (len(market.symbols), market.n)
-        self.equity, self.cash, self.gross = (np.zeros(market.n, np.int64) for _ in range(3))
+        self.curves = np.zeros((6, market.n), np.int64)
         self.lots = np.zeros(shape, np.int64)
         self.convictions, self.toxicity = np.full(shape, np.nan), np.full(shape, np.nan)
         n_alphas = core.desk.opinions(market.symbols[0]).shape[0]
         self.opinions = np.full((*shape, n_alphas, 2), np.nan)
-        self.gate = np.zeros((market.n, 3), np.int64)
         self.fills: list[Fill] = []
         self.decided: list[int] = []
         self.funding: list[tuple[int, str, float, int]] = []
@@ -171,10 +184,7 @@ class _Driver:
     def note(self, i: int) -> None:
         """Writes down the account and the signals after bar `i`."""
         core, ledger = self.core, self.core.ledger
-        self.equity[i], self.cash[i], self.gross[i] = ledger.equity_uusd(), ledger.cash_uusd, held_uusd(ledger.book)
-        self.lots[:, i] = ledger.book[:, LOTS]
-        gate = core.gate.state
-        self.gate[i] = gate[DAY_OPEN], gate[PEAK], gate[DAILY_LATCH] + 2 * gate[DRAWDOWN_LATCH]
+        note_account(ledger.book, ledger.cash_uusd, core.gate.state, i, self.curves, self.lots)
         for s, symbol in enumerate(core.symbols):
             self.convictions[s, i], self.toxicity[s, i] = core.convictions[symbol], core.toxicity[symbol]
             self.opinions[s, i] = core.desk.opinions(symbol)
@@ -186,14 +196,14 @@ class _Driver:
             self.fills,
             self.decided,
             self.funding,
-            self.equity,
-            self.cash,
-            self.gross,
+            self.curves[0],
+            self.curves[1],
+            self.curves[2],
             self.lots,
             self.convictions,
             self.toxicity,
             self.opinions,
-            self.gate,
+            self.curves[3:].T,
             self.commands,
         )
 

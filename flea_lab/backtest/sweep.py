@@ -165,13 +165,14 @@ def common_start(configs: Sequence[RunConfig], market: Market) -> int:
 
 def fold_cells(configs: Sequence[RunConfig], market: Market, start: int) -> Floats:
     """Metrics of every config, shape `(n_cells, len(METRICS))`; one thread, nothing recorded."""
-    played, sink = tape(market), new_sink(0, len(market.symbols), 0)
+    symbols = len(market.symbols)
+    played, sink = tape(market), new_sink(0, symbols, 0)
     out = np.empty((len(configs), len(METRICS)))
     for row, config in zip(out, configs, strict=True):
         found = alphas(config)
         cell: Cell = build_cell(config, found)
-        state = new_state(cell, len(market.symbols))
-        fold_for(found.kernels)(played, rows(cell), state, start, market.bars_per_year, sink, row)
+        state = new_state(cell, symbols)
+        fold_for(found.kernels, symbols)(played, rows(cell), state, start, market.bars_per_year, sink, row)
     return out
 
 

@@ -78,12 +78,13 @@ def new_gate(gate: GateState, equity: int) -> None:
 
 
 @compiled
-def advance(gate: GateState, ts_ns: int, equity: int, max_daily_loss: float, max_drawdown: float) -> None:
+def advance(gate: GateState, ts_ns: int, equity: int, max_daily_loss: float, max_drawdown: float) -> int:
     """Judges the account once a closed bar, before anything is decided on it.
 
     The first bar that closes at or after 00:00 UTC starts the day and opens the daily latch. The day's base is the
     equity at the last close at or before 00:00 UTC: over a hole at midnight, the close before the hole, so that a
-    loss across it counts. The drawdown latch never opens here.
+    loss across it counts. The drawdown latch never opens here. Returns the latches that this bar closed: 1 daily,
+    2 drawdown, 3 both.
     """
     day = ts_ns // DAY_NS
     if day > gate[DAY]:
@@ -94,11 +95,15 @@ def advance(gate: GateState, ts_ns: int, equity: int, max_daily_loss: float, max
     gate[LAST] = equity
     gate[PEAK] = max(gate[PEAK], equity)
     loss = (gate[DAY_OPEN] - equity) / gate[DAY_OPEN] if gate[DAY_OPEN] > 0 else np.nan
-    if not loss <= max_daily_loss:
+    fresh = 0
+    if not loss <= max_daily_loss and gate[DAILY_LATCH] == 0:
         gate[DAILY_LATCH] = 1
+        fresh = 1
     fall = (gate[PEAK] - equity) / gate[PEAK] if gate[PEAK] > 0 else np.nan
-    if not fall <= max_drawdown:
+    if not fall <= max_drawdown and gate[DRAWDOWN_LATCH] == 0:
         gate[DRAWDOWN_LATCH] = 1
+        fresh += 2
+    return fresh
 
 
 @compiled

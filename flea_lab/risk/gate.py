@@ -47,6 +47,10 @@ class TradingState(Enum):
     HALTED = "halted"
 
 
+FRESH = ((), ("daily_loss",), ("drawdown",), ("daily_loss", "drawdown"))
+"""Latches by the bits that `checks.advance` returns."""
+
+
 class Gate:
     """The risk layer of one account."""
 
@@ -77,9 +81,10 @@ class Gate:
         """Names of the latches that are closed."""
         return tuple(name for name, index in LATCHES.items() if self.state[index])
 
-    def advance(self, ts_ns: int, equity_uusd: int) -> None:
-        """Judges the account at a closed bar; see `checks.advance`."""
-        advance(self.state, ts_ns, equity_uusd, self.limits.max_daily_loss, self.limits.max_drawdown)
+    def advance(self, ts_ns: int, equity_uusd: int) -> tuple[str, ...]:
+        """Judges the account at a closed bar; the latches that this closed. See `checks.advance`."""
+        fresh = advance(self.state, ts_ns, equity_uusd, self.limits.max_daily_loss, self.limits.max_drawdown)
+        return FRESH[fresh]
 
     def on(self, control: Control) -> None:
         """Closes or opens latches as a person asks. The daily latch is opened by the clock alone: `ConfigError`."""

@@ -15,9 +15,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from flea_lab.compiled import borrow, compiled, compiled_afresh
+from flea_lab.compiled import borrow, compiled, compiled_afresh, read_floats, write_floats
 from flea_lab.errors import KernelError
 from flea_lab.settings import Settings, load_settings
 from flea_lab.signal.state import with_start_values
@@ -208,12 +207,9 @@ def _run(step: Callable[..., Any], state_type: type[Any], params_type: type[Any]
 
     @compiled_afresh
     def run(mem: Floats, at: int, size: int, bar: Bar, prow: Floats, prow_at: int) -> None:
-        before = state_type(*to_fixed_tuple(borrow(mem, at, n_state), n_state))
-        params = params_type(*to_fixed_tuple(borrow(prow, prow_at, n_params), n_params))
-        after = step(before, bar, params, borrow(mem, at + n_state, size - n_state))
-        out = borrow(mem, at, n_state)
-        for i in range(n_state):
-            out[i] = after[i]
+        before = state_type(*read_floats(mem, at, n_state))
+        params = params_type(*read_floats(prow, prow_at, n_params))
+        write_floats(mem, at, step(before, bar, params, borrow(mem, at + n_state, size - n_state)))
 
     return run
 

@@ -124,14 +124,15 @@ def wrong_day_boundary(scene: Scene) -> None:
     """The day begins at 23:00 UTC: somebody's local midnight."""
     right = scene.core.gate.advance
 
-    def advance(ts_ns: int, equity: int) -> None:
+    def advance(ts_ns: int, equity: int) -> tuple[str, ...]:
         before = scene.core.gate.state.copy()
         right(ts_ns, equity)
         proper = scene.core.gate.state.copy()
         scene.core.gate.state[:] = before
-        right(ts_ns + HOUR_NS, equity)
+        fresh = right(ts_ns + HOUR_NS, equity)
         if not np.array_equal(scene.core.gate.state[1:], proper[1:]):
             scene.harm(scene.bar_of(ts_ns))
+        return fresh
 
     scene.core.gate.advance = advance  # type: ignore[method-assign]
 
