@@ -9,7 +9,7 @@ import pandas as pd
 
 from flea_lab.backtest.cell import build_cell, vpin_kernel, vpin_params
 from flea_lab.backtest.fold import Folded, fold
-from flea_lab.backtest.market import Market, build_market, require_inputs
+from flea_lab.backtest.market import Market, build_market, require_inputs, require_market
 from flea_lab.backtest.replay import Replayed, replay
 from flea_lab.backtest.result import BacktestResult, build_result
 from flea_lab.config import Alphas, RunConfig, alphas, from_dict
@@ -133,7 +133,8 @@ def trading_start(market: Market, found: Alphas, place: str) -> int:
 
 
 def prepare(config: RunConfig, market: Market) -> tuple[Alphas, int]:
-    """The alphas of `config` and the first bar it may decide on; refuses a market that lacks an input."""
+    """The alphas of `config` and the first bar it may decide on; refuses another's market, and a missing input."""
+    require_market(config, market)
     found = alphas(config)
     require_inputs(market, found, config.risk.vpin.source == "bars")
     return found, trading_start(market, found, f"config {config.name!r}")

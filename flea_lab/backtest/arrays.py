@@ -13,6 +13,7 @@ from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import ACCUMULATORS, begin
 from flea_lab.compiled import borrow, compiled, unowned
 from flea_lab.decision import DECISION, Decisions
+from flea_lab.errors import DataError
 from flea_lab.ledger import LOTS, Book
 from flea_lab.money import CENT
 from flea_lab.risk.checks import (
@@ -116,7 +117,10 @@ def rows(cell: Cell) -> Rows:
 
 
 def new_state(cell: Cell, n_symbols: int) -> State:
-    """Everything as it is before the first bar."""
+    """Everything as it is before the first bar. `DataError` for a cell of another number of symbols: the compiled fold
+    trusts it."""
+    if len(cell.book) != n_symbols:
+        raise DataError(f"the cell was built for {len(cell.book)} symbols, the market holds {n_symbols}")
     gate, acc = np.zeros(GATE_SIZE, np.int64), np.zeros(ACCUMULATORS)
     cash = int(Rules(*cell.rules).initial)
     new_gate(gate, cash)

@@ -81,6 +81,15 @@ def build_market(
     return _frozen(Market(config.symbols, config.interval_ms, open_ms, bars, open_ticks, close_ticks, *settlements))
 
 
+def require_market(config: RunConfig, market: Market) -> None:
+    """Refuses a market of other symbols, in another order, or of other bars than `config` trades."""
+    if (market.symbols, market.interval_ms) != (config.symbols, config.interval_ms):
+        raise DataError(
+            f"the market holds {', '.join(market.symbols)} in bars of {market.interval_ms} ms, "
+            f"config {config.name!r} trades {', '.join(config.symbols)} in bars of {config.interval_ms} ms"
+        )
+
+
 def require_inputs(market: Market, alphas: Alphas, vpin: bool) -> None:
     """Refuses a market that lacks a bar field some kernel reads. `DataError` names field, kernel and symbol."""
     needs: Iterable[tuple[str, str]] = [(k.name, name) for k in alphas.kernels for name in k.inputs]

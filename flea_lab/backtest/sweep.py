@@ -22,7 +22,7 @@ from tqdm import tqdm
 from flea_lab.backtest.arrays import new_sink, new_state, rows, tape
 from flea_lab.backtest.cell import Cell, build_cell
 from flea_lab.backtest.fold import fold_for
-from flea_lab.backtest.market import Market, require_inputs, window
+from flea_lab.backtest.market import Market, require_inputs, require_market, window
 from flea_lab.backtest.metrics import METRICS
 from flea_lab.config import RunConfig, alphas, with_values
 from flea_lab.errors import ConfigError, DataError
@@ -30,6 +30,8 @@ from flea_lab.signal.kernel import Floats
 
 MAX_CELLS = 5_000_000
 Grid = Mapping[str, Sequence[Any]]
+OF_THE_MARKET = ("symbols", "interval", "instruments", "data", "costs.funding")
+"""Settings that say what the market is, which every cell folds: none of them can be an axis."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def plan(config: RunConfig, grid: Grid) -> Plan:
     """
     out = Plan()
     for name in grid:
+        if any(name == fixed or name.startswith(f"{fixed}.") for fixed in OF_THE_MARKET):
+            raise ConfigError(f"grid axis {name}: all cells share one market, it cannot differ between them")
         _current(config, name)
     for point in points(grid):
         try:
@@ -164,11 +168,15 @@ def common_start(configs: Sequence[RunConfig], market: Market) -> int:
 
 
 def fold_cells(configs: Sequence[RunConfig], market: Market, start: int) -> Floats:
-    """Metrics of every config, shape `(n_cells, len(METRICS))`; one thread, nothing recorded."""
+    """Metrics of every config, shape `(n_cells, len(METRICS))`; one thread, nothing recorded.
+
+    Refuses a config that trades other symbols than the market holds: the compiled fold trusts their number.
+    """
     symbols = len(market.symbols)
     played, sink = tape(market), new_sink(0, symbols, 0)
     out = np.empty((len(configs), len(METRICS)))
     for row, config in zip(out, configs, strict=True):
+        require_market(config, market)
         found = alphas(config)
         cell: Cell = build_cell(config, found)
         state = new_state(cell, symbols)

@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flea_lab.backtest.arrays import new_state
+from flea_lab.backtest.cell import build_cell
 from flea_lab.backtest.market import Market, build_market, require_inputs, window
-from flea_lab.config import alphas
-from flea_lab.errors import DataError
+from flea_lab.backtest.sweep import fold_cells, plan
+from flea_lab.config import RunConfig, alphas, with_values
+from flea_lab.errors import ConfigError, DataError
 from flea_lab.signal.kernel import FIELDS
+from flea_lab.wiring import run_fold, run_replay
 from tests.backtest.tiny import MINUTE, NOON, Bar, config, frame, funding, tiny
 
 RATE = FIELDS.index("funding_rate")
@@ -135,3 +139,41 @@ def test_a_window_knows_no_rate_that_was_settled_before_it() -> None:
     assert np.array_equal(part.bars[0, :, RATE], [np.nan, np.nan, 0.002, 0.002], equal_nan=True)
     assert part.fund_at.tolist() == [2]
     assert market.bars[0, 2, RATE] == 0.001
+
+
+@pytest.mark.parametrize(
+    ("other", "trades"),
+    [
+        (config(("A",)), r"trades A in bars of 60000 ms"),
+        (config(("B", "A")), r"trades B, A in bars of 60000 ms"),
+        (with_values(config(("A", "B")), {"interval": "5m"}), r"trades A, B in bars of 300000 ms"),
+    ],
+)
+def test_a_config_is_never_run_on_the_market_of_another(other: RunConfig, trades: str) -> None:
+    market, told = two(), rf"the market holds A, B in bars of 60000 ms, config 'tiny' {trades}"
+    for run in (run_fold, run_replay):
+        with pytest.raises(DataError, match=told):
+            run(other, market)
+    with pytest.raises(DataError, match=told):
+        fold_cells([other], market, 0)
+
+
+def test_a_cell_of_fewer_symbols_never_reaches_compiled_code() -> None:
+    one = config(("A",))
+    with pytest.raises(DataError, match="the cell was built for 1 symbols, the market holds 2"):
+        new_state(build_cell(one, alphas(one)), 2)
+
+
+@pytest.mark.parametrize(
+    ("axis", "values"),
+    [
+        ("symbols", [["A"], ["A", "B"]]),
+        ("interval", ["1m", "5m"]),
+        ("instruments.A.tick_size", ["0.01", "0.5"]),
+        ("data.start", ["2025-01-01"]),
+        ("costs.funding", [True, False]),
+    ],
+)
+def test_what_the_market_was_built_from_is_no_axis(axis: str, values: list[Any]) -> None:
+    with pytest.raises(ConfigError, match=f"grid axis {axis}: all cells share one market"):
+        plan(config(("A", "B")), {axis: values})
