@@ -134,7 +134,9 @@ def _uses_memory(kernel: Kernel) -> bool:
     source = source_of(kernel)
     if source is None:
         return False
-    loaded = {i.argval for i in dis.get_instructions(source) if i.opname.startswith("LOAD_FAST")}
+    loads = [i.argval for i in dis.get_instructions(source) if "LOAD_FAST" in i.opname]
+    # from Python 3.13 one instruction may load two variables
+    loaded = {name for names in loads for name in (names if isinstance(names, tuple) else (names,))}
     return source.co_varnames[3] in loaded
 
 
