@@ -24,6 +24,7 @@ from flea_lab.backtest.cell import Cell, build_cell
 from flea_lab.backtest.fold import fold_for
 from flea_lab.backtest.market import Market, require_inputs, require_market, window
 from flea_lab.backtest.metrics import METRICS
+from flea_lab.compiled import source_hash
 from flea_lab.config import RunConfig, alphas, with_values
 from flea_lab.errors import ConfigError, DataError
 from flea_lab.signal.kernel import Floats
@@ -276,7 +277,7 @@ def _child(at: Any, step: str) -> Any:
 
 
 class _Kept:
-    """Chunks of a sweep on disk: one small file each, usable only for the very same sweep."""
+    """Chunks of a sweep on disk: one small file each, usable only for the very same sweep by the very same code."""
 
     def __init__(self, folder: Path, identity: str) -> None:
         self._folder = folder / f"chunks-{identity[:16]}"
@@ -299,9 +300,12 @@ class _Kept:
 
 
 def _identity(configs: Sequence[RunConfig], market: Market, start: int) -> str:
-    digest = hashlib.sha256(f"{start} {market.n}".encode())
+    digest = hashlib.sha256(f"{start} {market.n} {source_hash()}".encode())
+    combinations = {tuple(alpha.kernel for alpha in config.signals): config for config in configs}
+    for config in combinations.values():
+        digest.update(" ".join(kernel.source for kernel in alphas(config).kernels).encode())
     for config in configs:
         digest.update(config.id.encode())
-    for array in (market.open_ms, market.bars, market.fund_rate, market.fund_ms):
+    for array in (market.open_ms, market.bars, market.fund_row, market.fund_rate, market.fund_ms):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

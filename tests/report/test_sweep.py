@@ -87,6 +87,43 @@ def test_a_chunk_of_another_sweep_is_not_taken(config: RunConfig, tmp_path: Path
     assert other.equals(sweep(config, {"ema_momentum.fast": [7]}, market).table)
 
 
+SAYS = """
+from math import nan
+from typing import NamedTuple
+
+from flea_lab.settings import Bars, Settings
+from flea_lab.signal.kernel import Bar, Floats, kernel
+
+
+class P(Settings, frozen=True, kw_only=True):
+    wait: Bars = 3
+
+
+class S(NamedTuple):
+    n: float = 0.0
+    direction: float = nan
+    confidence: float = nan
+
+
+@kernel(P, S, inputs=("close",), warmup=lambda p: p.wait)
+def mine(s: S, bar: Bar, p: P, memory: Floats) -> S:
+    n = s.n + 1.0
+    return S(n) if n < p.wait else S(n, {}, 1.0)
+"""
+
+
+def test_a_chunk_folded_before_a_signal_was_edited_is_not_taken(config: RunConfig, tmp_path: Path) -> None:
+    path = runs.workspace().ready().signals / "mine.py"
+    path.write_text(SAYS.format("1.0"))
+    own = from_dict({**config.to_dict(), "signals": [{"kernel": "mine"}]})
+    market, grid = load_market(own).market, {"mine.wait": [5]}
+    first = sweep(own, grid, market, resume=tmp_path).table
+    path.write_text(SAYS.format("-1.0"))
+    edited = sweep(own, grid, market, resume=tmp_path).table
+    assert edited.equals(sweep(own, grid, market).table)
+    assert not edited.equals(first)
+
+
 def test_an_interrupted_sweep_leaves_a_folder_that_says_so_and_goes_on_later(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
