@@ -21,7 +21,10 @@ from numba.np import arrayobj
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DECIDING = ("compiled.py", "money.py", "ledger.py", "signal", "strategy", "risk", "execution", "sandbox", "backtest")
+_DECIDING = (
+    *("compiled.py", "money.py", "ledger.py"),
+    *("model", "signal", "strategy", "risk", "execution", "sandbox", "backtest"),
+)
 
 
 def source_hash() -> str:
