@@ -43,7 +43,7 @@ def _epoch_ms(name: str, text: str | None) -> int | None:
     except ValueError:
         raise ValueError(f"{name} = {text!r} is not an ISO date or time, such as 2025-05-05T12:00") from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return int(moment.timestamp() * 1000)
+    return round(moment.timestamp() * 1000)
 
 
 class Costs(Settings, frozen=True, kw_only=True):

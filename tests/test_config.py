@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flea_lab.config import RunConfig, alphas, from_dict, load, with_values
+from flea_lab.config import DataSettings, RunConfig, alphas, from_dict, load, with_values
 from flea_lab.errors import ConfigError
 
 PLAIN: dict[str, Any] = {
@@ -262,3 +262,9 @@ def test_toml_may_write_times_without_quotes(tmp_path: Path) -> None:
     plain.write_text(text + "start = 2025-01-02\nend = 2025-01-03T04:00:00Z\n")
     assert load(quoted).data.start_ms == load(plain).data.start_ms
     assert load(quoted).data.end_ms == load(plain).data.end_ms == 1_735_876_800_000
+
+
+def test_a_time_is_kept_to_the_millisecond() -> None:
+    for ms in (1, 1_746_446_400_001, 1_746_446_400_009, 1_746_446_400_999):
+        text = str(np.datetime64(ms, "ms"))
+        assert DataSettings(start=text).start_ms == ms
