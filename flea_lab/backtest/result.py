@@ -9,7 +9,8 @@ Times are ms UTC; a bar's `ts` here is its close, when it was decided on. Money 
     decisions   ts, symbol, side, size_usd, qty, price, conviction, order_type, urgency, code, check
     fills       ts, symbol, side, qty, price, fee_usd, slippage_usd, decision_price
     trades      symbol, side (long, short), entry_ts, exit_ts, qty, entry_price, exit_price, pnl_usd, fee_usd,
-    return_frac positions   ts, symbol, qty, notional_usd
+                return_frac
+    positions   ts, symbol, qty, notional_usd
     signals     ts, symbol, source, direction, confidence
     funding     ts, symbol, rate, paid_usd
 """

@@ -1,9 +1,8 @@
 """Do sweep and replay decide the same? Equal digests, or the first difference with everything that went into it.
 
 Within a bar things are compared in the order in which they come about: positions (fills at the open), equity (marks,
-fees, funding), what the gate
-holds it against, opinions, convictions, decisions. The first that differs is where the two parted; what differs later
-follows.
+fees, funding), what the gate holds it against, opinions, convictions, decisions. The first that differs is where the
+two parted; what differs later follows.
 """
 
 from dataclasses import dataclass, field

@@ -49,7 +49,7 @@ def _padded(rows: list[Floats]) -> Floats:
 
 
 class _Identity:
-    """A kernel as a key: equal when name and source are."""
+    """A kernel as a key: equal when name, source and step are, so that one declared again in a cell is another."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
