@@ -117,12 +117,20 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
         """The state fields (by default the outputs) after every bar, shape `(n_bars, n_fields)`.
 
         `bars` has shape `(n_bars, 7)` in the order of `Bar`. `mem` is advanced in place, so a fold resumes where the
-        last one stopped.
+        last one stopped. `KernelError` for another width and for a `mem` that is not what `start` gives: compiled code
+        trusts both.
         """
+        bars = np.ascontiguousarray(bars, dtype=np.float64)
+        if bars.ndim != 2 or bars.shape[1] != N_FIELDS:
+            raise KernelError(f"kernel {self.name}: bars have shape {bars.shape}, must have (n_bars, {N_FIELDS})")
+        size = self.n_state + self.memory(params)
+        if mem.shape != (size,) or mem.dtype != np.float64 or not mem.flags.carray:
+            told = f"mem is {mem.dtype} of shape {mem.shape}, must be what start(params) gives"
+            raise KernelError(f"kernel {self.name}: {told}, {size} contiguous, writable floats")
         wanted = self.outputs if fields is None else fields
         columns = np.array([self.state._fields.index(name) for name in wanted], dtype=np.int64)
         out = np.empty((len(bars), len(wanted)))
-        self._fold(mem, np.ascontiguousarray(bars), self.row(params), columns, out)
+        self._fold(mem, bars, self.row(params), columns, out)
         return out
 
 

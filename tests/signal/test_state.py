@@ -1,14 +1,19 @@
 """What a step may write of its state, and what a parameter says of its range."""
 
+import re
 from math import nan
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+import pytest
 from msgspec import Meta
 
+from flea_lab.errors import KernelError
 from flea_lab.settings import Bars, Settings
 from flea_lab.signal.kernel import FIELDS, Bar, Floats, kernel
 from flea_lab.signal.ranges import ranges
+from flea_lab.signal.registry import builtin_kernels
+from flea_lab.signal.rsi_reversion import RsiReversionParams
 from flea_lab.testing import law_bars
 
 CLOSE = FIELDS.index("close")
@@ -40,6 +45,29 @@ def test_a_state_is_completed_by_its_start_values_and_whole_numbers_are_floats()
     assert np.isnan(got[0, 1:]).all()
     assert got[:, 0].tolist() == list(range(1, 51))
     assert got[1:, 1].tolist() == up.astype(float).tolist() == got[1:, 2].tolist()
+
+
+def test_a_fold_refuses_arrays_that_compiled_code_would_read_or_write_beyond() -> None:
+    found, params = builtin_kernels()["rsi_reversion"], RsiReversionParams()
+    bars, start = law_bars(40), found.start(params)
+    for wrong in (bars[:, :5], bars[:, CLOSE], bars[None]):
+        shape = re.escape(str(wrong.shape))
+        with pytest.raises(KernelError, match=rf"rsi_reversion: bars have shape {shape}, must have \(n_bars, 7\)"):
+            found.fold(start.copy(), wrong, params)
+    strided = np.repeat(start, 2)[::2]
+    for mem in (start[:-1], np.append(start, 0.0), strided, start.astype(np.float32), start[None]):
+        before = mem.copy()
+        with pytest.raises(KernelError, match=r"must be what start\(params\) gives, 21 contiguous, writable floats"):
+            found.fold(mem, bars, params)
+        assert np.array_equal(mem, before, equal_nan=True)
+
+
+def test_a_fold_takes_bars_of_any_layout_and_of_any_number_as_the_same_bars() -> None:
+    found, params = builtin_kernels()["rsi_reversion"], RsiReversionParams()
+    bars = np.round(law_bars(60))
+    alike = (bars, np.asfortranarray(bars), bars.astype(np.float32), np.repeat(bars, 2, axis=0)[::2])
+    first, *others = [found.fold(found.start(params), one, params).tobytes() for one in alike]
+    assert others == [first] * len(others)
 
 
 def test_ranges_name_both_ends_default_and_unit() -> None:
