@@ -265,6 +265,6 @@ def test_toml_may_write_times_without_quotes(tmp_path: Path) -> None:
 
 
 def test_a_time_is_kept_to_the_millisecond() -> None:
-    for ms in (1, 1_746_446_400_001, 1_746_446_400_009, 1_746_446_400_999):
+    for ms in (1, 1_001, 1_009, 1_746_446_400_001):
         text = str(np.datetime64(ms, "ms"))
         assert DataSettings(start=text).start_ms == ms
