@@ -140,10 +140,19 @@ def prepare(config: RunConfig, market: Market) -> tuple[Alphas, int]:
     return found, trading_start(market, found, f"config {config.name!r}")
 
 
+def _start(market: Market, own: int, asked: int | None) -> int:
+    """The bar from which a run trades: the one asked for, else the end of its own warm-up."""
+    if asked is None:
+        return own
+    if not 0 <= asked < market.n:
+        raise DataError(f"start = {asked}: the market has bars 0 to {market.n - 1}")
+    return asked
+
+
 def run_fold(config: RunConfig, market: Market, start: int | None = None, *, curves: bool = False) -> Folded:
     """One config through the compiled fold, its decisions recorded."""
     found, first = prepare(config, market)
-    return fold(market, found.kernels, build_cell(config, found), first if start is None else start, curves=curves)
+    return fold(market, found.kernels, build_cell(config, found), _start(market, first, start), curves=curves)
 
 
 def run_replay(
@@ -151,7 +160,7 @@ def run_replay(
 ) -> tuple[Replayed, TradingCore]:
     """One config through the core; the core as it stands after the last event."""
     found, first = prepare(config, market)
-    core = build_core(config, found, int(market.close_ns[first if start is None else start]))
+    core = build_core(config, found, int(market.close_ns[_start(market, first, start)]))
     return replay(market, core, build_exchange(config), progress=progress), core
 
 
@@ -164,7 +173,7 @@ def run_backtest(
     """
     loaded = load_market(config) if loaded is None else loaded
     found, first = prepare(config, loaded.market)
-    first = first if start is None else max(start, first)
+    first = max(_start(loaded.market, first, start), first)
     core = build_core(config, found, int(loaded.market.close_ns[first]))
     seen = replay(loaded.market, core, build_exchange(config), progress=progress)
     return build_result(

@@ -100,7 +100,7 @@ def require_inputs(market: Market, alphas: Alphas, vpin: bool) -> None:
             if np.isnan(column[market.close_ticks[s] > 0]).any() and name != "funding_rate":
                 raise DataError(f"{who} needs {name!r}, which the candles of {symbol} do not have")
             if name == "funding_rate" and np.isnan(column).all():
-                raise DataError(f"{who} needs funding, which is not stored for {symbol}")
+                raise DataError(f"{who} needs funding, which for {symbol} is not stored or left out by costs.funding")
 
 
 def window(market: Market, start: int, stop: int) -> Market:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from flea_lab.backtest.arrays import new_state
 from flea_lab.backtest.cell import build_cell
@@ -177,3 +178,19 @@ def test_a_cell_of_fewer_symbols_never_reaches_compiled_code() -> None:
 def test_what_the_market_was_built_from_is_no_axis(axis: str, values: list[Any]) -> None:
     with pytest.raises(ConfigError, match=f"grid axis {axis}: all cells share one market"):
         plan(config(("A", "B")), {axis: values})
+
+
+@pytest.mark.parametrize("start", [-1, 4, 5])
+def test_a_run_trades_from_a_bar_that_the_market_has(start: int) -> None:
+    run, market = config(("A", "B")), two()
+    for leg in (run_fold, run_replay):
+        with pytest.raises(DataError, match=f"start = {start}: the market has bars 0 to 3"):
+            leg(run, market, start)
+
+
+def test_a_signal_that_reads_funding_is_told_why_there_is_none() -> None:
+    run, settled = config(("A", "B"), costs=dict(funding=False)), {"A": [(0, 1e-4)], "B": [(0, 1e-4)]}
+    found = alphas(run)
+    reading = found._replace(kernels=tuple(replace(kernel, inputs=("funding_rate",)) for kernel in found.kernels))
+    with pytest.raises(DataError, match="needs funding, which for A is not stored or left out by costs.funding"):
+        require_inputs(tiny(run, {"A": A, "B": B}, settled), reading, False)
