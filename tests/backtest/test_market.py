@@ -192,5 +192,5 @@ def test_a_signal_that_reads_funding_is_told_why_there_is_none() -> None:
     run, settled = config(("A", "B"), costs=dict(funding=False)), {"A": [(0, 1e-4)], "B": [(0, 1e-4)]}
     found = alphas(run)
     reading = found._replace(kernels=tuple(replace(kernel, inputs=("funding_rate",)) for kernel in found.kernels))
-    with pytest.raises(DataError, match="needs funding, which for A is not stored or left out by costs.funding"):
+    with pytest.raises(DataError, match=r"needs funding, which for A is not stored or left out by costs\.funding"):
         require_inputs(tiny(run, {"A": A, "B": B}, settled), reading, False)
