@@ -1,6 +1,7 @@
 """`flea`: the command line. It parses, calls and prints; everything else lives below."""
 
 import sys
+from typing import Any
 
 import typer
 
@@ -19,13 +20,29 @@ for module in (research, report):
         app.registered_commands.append(command)
 
 
+UsageError: Any = typer.BadParameter.__mro__[1]  # click's, wherever this typer keeps its click
+INTERRUPTED = 130
+
+
 def main() -> None:
-    """Runs the command line: an error of ours is one line and exit status 2, an interrupt is 130."""
+    """Runs the command line: a mistake is one line and exit status 2, an interrupt one line and 130."""
     try:
-        app()
+        status = app(standalone_mode=False)
     except FleaError as error:
         print(f"flea: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("flea: interrupted, nothing half-written", file=sys.stderr)
-        sys.exit(130)
+    except UsageError as error:
+        said = " ".join(error.format_message().split()).rstrip(".")
+        if type(error).__name__ == "NoArgsIsHelpError":  # typer has printed the help by then, or hands it over
+            print(error.format_message(), end="", file=sys.stderr)
+        else:
+            print(f"flea: {said[:1].lower()}{said[1:]} (see {error.ctx.command_path} --help)", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        print(
+            "flea: interrupted, nothing half-written; `flea runs` says what is kept, a sweep goes on when run again",
+            file=sys.stderr,
+        )
+    sys.exit(status if isinstance(status, int) else 0)

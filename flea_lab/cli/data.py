@@ -37,13 +37,15 @@ SHOWN = 5
 
 @app.command("import")
 def import_files(
-    files: Annotated[list[Path], typer.Argument(help="parquet, feather, csv, csv.gz, or a zip of one csv.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="parquet, feather, csv, csv.gz, or a zip of one csv.")
+    ],
     venue: Venue = None,
     symbol: Symbol = None,
     interval: Interval = None,
     replace: Replace = False,
 ) -> None:
-    """Import candle and funding FILES; say what was recognised in each. A file goes in whole or not at all."""
+    """Import candle and funding files; say what was recognised in each. A file goes in whole or not at all."""
     store = CandleStore(workspace().ready().store)
     failed: list[tuple[Path, FleaError]] = []
     for path in tqdm(files, unit="file", disable=None if len(files) > 1 else True):

@@ -13,13 +13,12 @@ from flea_lab.workspace import workspace
 
 app = typer.Typer(no_args_is_help=True, help="Stored reports.")
 
-INTERRUPTED = 130
 HEAD = ("run", "config", "kind", "finished", "return", "sharpe", "data", "state")
 
 
 @app.command("report")
 def report(
-    config: Annotated[Path, typer.Argument(help="A configuration, TOML.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML configuration: docs/configuration.md.")],
     standalone: Annotated[
         bool, typer.Option("--standalone", help="Put plotly.js into the page: 5 MB, one file.")
     ] = False,
@@ -28,11 +27,7 @@ def report(
     """Run the backtest of CONFIG and store its report: a folder with page, frames, configuration and manifest."""
     from flea_lab.report.run import PAGE, run_report  # papermill and nbconvert cost seconds that `runs` need not pay
 
-    try:
-        folder = run_report(load(config), standalone=standalone)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what there was is kept in a failed- folder, see flea runs", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    folder = run_report(load(config), standalone=standalone)
     done = read_manifest(folder)
     kind = "synthetic data" if done.synthetic else "recorded data"
     typer.echo(f"{done.name} on {kind}: {done.source}")

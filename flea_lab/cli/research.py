@@ -9,7 +9,7 @@ import typer
 
 app = typer.Typer()
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="a TOML configuration")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML configuration: docs/configuration.md.")]
 
 
 @app.command()
@@ -66,11 +66,17 @@ def parity(path: ConfigFile) -> None:
 @app.command()
 def sweep(
     path: ConfigFile,
-    grid: Annotated[Path, typer.Option("--grid", help="a TOML file: a list, or start/stop/step, for each setting")],
+    grid: Annotated[
+        Path, typer.Option("--grid", metavar="GRID", help="A TOML file: a list, or start/stop/step, for each setting.")
+    ],
     metric: Annotated[
-        str, typer.Option("--metric", help="what the table is sorted by and the heat map shows")
+        str,
+        typer.Option(
+            "--metric",
+            help="What the table is sorted by and the heat map shows: sharpe, total_return, max_drawdown and others.",
+        ),
     ] = "sharpe",
-    rows: Annotated[int, typer.Option("--rows", min=1, help="rows of the table that are printed")] = 10,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the table that are printed.")] = 10,
 ) -> None:
     """Every combination of a grid: a table, a heat map, a run folder. Interrupted, it goes on where it stopped."""
     from flea_lab.backtest.sweep import load_grid

@@ -64,7 +64,8 @@ def run_sweep(
         runs.fail(partial, str(error), traceback.format_exc())
         raise
     except OSError as error:
-        line = f"sweep {config.name}: {error.strerror or error}"
+        reason = error.strerror or str(error)
+        line = f"sweep {config.name}: {workspace().runs}: {reason[0].lower()}{reason[1:]}"
         runs.fail(partial, line, traceback.format_exc())
         raise WorkspaceError(line) from None
     shutil.rmtree(kept, ignore_errors=True)

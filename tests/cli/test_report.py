@@ -1,11 +1,13 @@
 """`flea report` ends with a folder or one line; `flea runs` lists what there is and what failed."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from flea_lab import runs
+from flea_lab.cli import main
 from flea_lab.cli import report as command
 from flea_lab.cli.report import app
 from flea_lab.errors import ConfigError, DataError
@@ -100,7 +102,9 @@ def test_a_report_says_what_it_ran_on_and_where_it_lies(tmp_path: Path, monkeypa
 
 
 @pytest.mark.usefixtures("home")
-def test_an_interrupt_is_exit_status_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_one_line_and_exit_status_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(CONFIG, encoding="utf-8")
 
@@ -108,5 +112,9 @@ def test_an_interrupt_is_exit_status_130(tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flea_lab.report.run.run_report", interrupted)
-    found = flea("report", file)
-    assert found.exit_code == 130 and "interrupted; what there was is kept" in found.output
+    monkeypatch.setattr(sys, "argv", ["flea", "report", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    said = capsys.readouterr().err
+    assert said.startswith("flea: interrupted, nothing half-written") and said.count("\n") == 1

@@ -167,3 +167,39 @@ def test_the_help_opens_without_the_heavy_packages() -> None:
     code = "import sys; from flea_lab.cli import app; print(sorted({'vectorbt', 'papermill'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("frob",), "no such command 'frob' (see flea --help)"),
+        (("data", "frob"), "no such command 'frob' (see flea data --help)"),
+        (("config",), "missing argument 'CONFIG' (see flea config --help)"),
+        (("runs", "--all"), "no such option: --all (see flea runs --help)"),
+        (("sweep", "x.toml"), "missing option '--grid' (see flea sweep --help)"),
+    ],
+)
+def test_a_mistyped_command_line_is_one_line_too(
+    words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fails(capsys, monkeypatch, *words) == f"flea: {line}"
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["flea"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and "Usage: flea" in said.out + said.err
+    assert (said.out + said.err).count("Usage: flea") == 1
+
+
+@pytest.mark.usefixtures("home")
+def test_an_exit_status_of_a_command_is_the_exit_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    faulty = tmp_path / "v_BTCUSDT_1m.csv"
+    faulty.write_text("ts,open,high,low,close,volume\n1735689600000,2,1,1,2,1\n1735689660000,1,1,1,1,1\n")
+    for words, status in ((["data", "check", str(faulty)], 1), (["data", "list"], 0), (["--help"], 0)):
+        monkeypatch.setattr(sys, "argv", ["flea", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == status
