@@ -180,6 +180,10 @@ def with_values(config: RunConfig, changes: Mapping[str, Any], place: str = "cha
     values = config.to_dict()
     for path, value in changes.items():
         _set(values, path, value.item() if isinstance(value, np.generic) else value, place)
+    if "symbols" in changes:
+        for by_symbol in (values["instruments"], values["risk"]["vpin"]["bucket_volume"]):
+            for gone in set(config.symbols) - set(values["symbols"]):
+                by_symbol.pop(gone, None)
     return from_dict(values, place)
 
 
@@ -204,6 +208,11 @@ def _check(config: RunConfig, place: str) -> None:
     if len(set(names)) < len(names):
         raise ConfigError(f"signals = {names}: each kernel once (in {place})")
     vpin = config.risk.vpin
+    for where, by_symbol in (("instruments", config.instruments), ("risk.vpin.bucket_volume", vpin.bucket_volume)):
+        for symbol in by_symbol:
+            if symbol not in config.symbols:
+                traded = ", ".join(config.symbols)
+                raise ConfigError(f"{where}.{symbol}: not traded here, symbols are {traded} (in {place})")
     if vpin.source == "bars":
         for symbol in config.symbols:
             if symbol not in vpin.bucket_volume:

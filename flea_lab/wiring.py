@@ -15,7 +15,7 @@ from flea_lab.backtest.result import BacktestResult, build_result
 from flea_lab.config import Alphas, RunConfig, alphas, from_dict
 from flea_lab.core import TradingCore
 from flea_lab.data.dataset import Dataset
-from flea_lab.data.frames import iso
+from flea_lab.data.frames import check_candles, iso
 from flea_lab.data.quality import quality
 from flea_lab.data.sources.demo import load_demo
 from flea_lab.data.store import CandleStore
@@ -198,7 +198,9 @@ def market_from_frames(
     *,
     source: str = "given frames",
 ) -> Loaded:
-    """A market from frames in hand, for notebooks and tests; nothing is stored."""
+    """A market from frames in hand, for notebooks and tests; nothing is stored. `DataError` for a faulty frame."""
+    for symbol, frame in candles.items():
+        check_candles(frame, config.interval, f"the frame of {symbol}")
     found = {symbol: quality(frame, config.interval).to_dict() for symbol, frame in candles.items()}
     return Loaded(build_market(config, candles, funding), dict(candles), source, False, found, [])
 

@@ -215,9 +215,23 @@ def test_the_vpin_guard_needs_a_bucket_size_for_every_symbol() -> None:
         with_values(CONFIG, {"risk.vpin.bucket_volume": {"BTCUSDT": 1.0}})
 
 
-def test_a_grid_stated_for_another_symbol_is_dropped_but_checked() -> None:
-    stray = {**PLAIN, "instruments": {"XYZ": {"tick_size": "1", "lot_size": "1"}}}
-    assert from_dict(stray).id == CONFIG.id
+def test_what_is_stated_for_a_symbol_that_is_not_traded_is_a_typo() -> None:
+    stray: dict[str, Any] = {**PLAIN, "instruments": {"XYZ": {"tick_size": "1", "lot_size": "1"}}}
+    with pytest.raises(ConfigError, match=r"instruments.XYZ: not traded here, symbols are BTCUSDT, ETHUSDT"):
+        from_dict(stray)
+    vpin = {"source": "bars", "bucket_volume": {"BTCUSDT": 10.0, "ETHUSDT": 100.0, "ETHUSD": 100.0}}
+    with pytest.raises(ConfigError, match=r"risk.vpin.bucket_volume.ETHUSD: not traded here"):
+        from_dict({**PLAIN, "risk": {"vpin": vpin}})
+
+
+def test_symbols_taken_out_of_a_config_take_their_settings_along() -> None:
+    one = with_values(CONFIG, {"symbols": ["ETHUSDT"]})
+    assert list(one.instruments) == ["ETHUSDT"]
+    assert one.risk.vpin.bucket_volume == {"ETHUSDT": 100.0}
+
+
+def test_a_grid_is_checked_before_it_is_found_to_be_a_strangers() -> None:
+    stray: dict[str, Any] = {**PLAIN, "instruments": {"XYZ": {"tick_size": "1", "lot_size": "1"}}}
     stray["instruments"]["XYZ"]["tick_size"] = "-1"
     with pytest.raises(ConfigError, match=r"tick_size \(-1\) must be at least .* \(in config, \[instruments\.XYZ\]\)"):
         from_dict(stray)

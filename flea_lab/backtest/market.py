@@ -9,6 +9,7 @@ import pandas as pd
 
 from flea_lab.config import Alphas, RunConfig
 from flea_lab.errors import DataError
+from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import MS_NS
 from flea_lab.signal.kernel import FIELDS, Floats
 
@@ -20,6 +21,7 @@ OHLCV = ("open", "high", "low", "close", "volume")
 class Market:
     """Aligned arrays of one run; all read-only.
 
+    `grids` are the instruments in the order of `symbols`, `funded` whether settlements were taken in.
     `open_ms` `(n,)` is every bar open that any symbol has. `bars` `(n_symbols, n, 7)` in the order of `Bar`, NaN
     where a symbol has no bar. `open_ticks`, `close_ticks` `(n_symbols, n)`, 0 where it has none. A funding settlement
     is charged just before the opens of the first bar at or after it: `fund_at` (bar), `fund_row` (symbol),
@@ -28,6 +30,8 @@ class Market:
 
     symbols: tuple[str, ...]
     interval_ms: int
+    grids: tuple[Instrument, ...]
+    funded: bool
     open_ms: Ints
     bars: Floats
     open_ticks: Ints
@@ -78,16 +82,39 @@ def build_market(
         close_ticks[s] = grid.tick_array(bars[s, :, 3])
     settlements = _settlements(config, open_ms, funding or {}) if config.costs.funding else _no_settlements()
     _carry_rates(bars, settlements)
-    return _frozen(Market(config.symbols, config.interval_ms, open_ms, bars, open_ticks, close_ticks, *settlements))
+    return _frozen(
+        Market(
+            config.symbols,
+            config.interval_ms,
+            _grids(config),
+            config.costs.funding,
+            open_ms,
+            bars,
+            open_ticks,
+            close_ticks,
+            *settlements,
+        )
+    )
 
 
 def require_market(config: RunConfig, market: Market) -> None:
-    """Refuses a market of other symbols, in another order, or of other bars than `config` trades."""
+    """Refuses a market of other symbols, another order, other bars, other grids or other funding than `config` asks."""
     if (market.symbols, market.interval_ms) != (config.symbols, config.interval_ms):
         raise DataError(
             f"the market holds {', '.join(market.symbols)} in bars of {market.interval_ms} ms, "
             f"config {config.name!r} trades {', '.join(config.symbols)} in bars of {config.interval_ms} ms"
         )
+    for symbol, held, asked in zip(config.symbols, market.grids, _grids(config), strict=True):
+        if held != asked:
+            raise DataError(f"the market holds {symbol} on {held}, config {config.name!r} trades it on {asked}")
+    if market.funded != config.costs.funding:
+        raise DataError(
+            f"the market was built with costs.funding = {market.funded}, not as config {config.name!r} asks"
+        )
+
+
+def _grids(config: RunConfig) -> tuple[Instrument, ...]:
+    return tuple(config.instruments[symbol] for symbol in config.symbols)
 
 
 def require_inputs(market: Market, alphas: Alphas, vpin: bool) -> None:
@@ -118,7 +145,8 @@ def window(market: Market, start: int, stop: int) -> Market:
     ticks = market.open_ticks[:, start:stop], market.close_ticks[:, start:stop]
     open_ms = market.open_ms[start:stop]
     at, row, rate, ms = settlements
-    return _frozen(Market(market.symbols, market.interval_ms, open_ms, bars, *ticks, at, row, rate, ms))
+    same = market.symbols, market.interval_ms, market.grids, market.funded
+    return _frozen(Market(*same, open_ms, bars, *ticks, at, row, rate, ms))
 
 
 def _no_settlements() -> tuple[Ints, Ints, Floats, Ints]:

@@ -38,13 +38,15 @@ OF_THE_MARKET = ("symbols", "interval", "instruments", "data", "costs.funding")
 @dataclass(frozen=True)
 class SweepResult:
     """What a sweep found. `table` has one row a cell: its grid values, its config id and the metrics; `refused` the
-    points that cannot be, with the reason. `start` is the bar from which every cell traded."""
+    points that cannot be, with the reason. `start` is the bar from which every cell traded, `kept` the folder of its
+    chunks, if they were kept."""
 
     config: RunConfig
     grid: dict[str, list[Any]]
     table: pd.DataFrame
     refused: pd.DataFrame
     start: int
+    kept: Path | None = None
 
     def best(self, metric: str = "sharpe") -> dict[str, Any]:
         """Grid values of the cell with the highest `metric`; `ConfigError` for a metric that is none or is nowhere
@@ -123,14 +125,16 @@ def sweep(
     on_chunk: Callable[[list[int], Floats], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     resume: Path | None = None,
+    cells: Plan | None = None,
 ) -> SweepResult:
-    """Folds every cell of `grid` around `config` over `market`.
+    """Folds every cell of `grid` around `config` over `market`; `cells` is its plan where that has been made already.
 
     Memory holds the market, one state a thread and the metrics, whatever the number of cells. `on_chunk(cells,
     metrics)` is called from this thread as chunks land. With `resume`, finished chunks are kept in that folder and
     not folded again. When `cancelled()` turns true the cells not reached stay NaN.
     """
-    cells = plan(config, grid)
+    grid = load_grid(grid, "the grid")
+    cells = plan(config, grid) if cells is None else cells
     start = common_start(cells.configs, market)
     metrics = np.full((len(cells.configs), len(METRICS)), np.nan)
     size = config.deployment.chunk
@@ -148,7 +152,8 @@ def sweep(
     table = pd.DataFrame(cells.points)
     table["config_id"] = [found.id for found in cells.configs]
     table = pd.concat([table, pd.DataFrame(metrics, columns=list(METRICS))], axis=1)
-    return SweepResult(config, {k: list(v) for k, v in grid.items()}, table, pd.DataFrame(cells.refused), start)
+    refused = pd.DataFrame(cells.refused)
+    return SweepResult(config, dict(grid), table, refused, start, kept.folder if kept else None)
 
 
 def common_start(configs: Sequence[RunConfig], market: Market) -> int:
@@ -280,12 +285,12 @@ class _Kept:
     """Chunks of a sweep on disk: one small file each, usable only for the very same sweep by the very same code."""
 
     def __init__(self, folder: Path, identity: str) -> None:
-        self._folder = folder / f"chunks-{identity[:16]}"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder / f"chunks-{identity[:16]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def load(self, number: int, size: int) -> Floats | None:
         """The metrics of a finished chunk, or None."""
-        path = self._folder / f"{number}.npy"
+        path = self.folder / f"{number}.npy"
         if not path.exists():
             return None
         found: Floats = np.load(path, allow_pickle=False)
@@ -293,10 +298,10 @@ class _Kept:
 
     def save(self, number: int, metrics: Floats) -> None:
         """Writes a finished chunk whole or not at all."""
-        partial = self._folder / f".{number}.npy"
+        partial = self.folder / f".{number}.npy"
         with partial.open("wb") as file:
             np.save(file, metrics, allow_pickle=False)
-        partial.replace(self._folder / f"{number}.npy")
+        partial.replace(self.folder / f"{number}.npy")
 
 
 def _identity(configs: Sequence[RunConfig], market: Market, start: int) -> str:

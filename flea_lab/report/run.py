@@ -29,6 +29,7 @@ from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, FleaError, WorkspaceError
 from flea_lab.report.html import write_html
 from flea_lab.report.record import FOLDER_VARIABLE, NOTEBOOK, Record, take_record
+from flea_lab.wiring import load_market
 from flea_lab.workspace import workspace
 
 PAGE = "report.html"
@@ -54,6 +55,7 @@ def run_report(
     """
     clock = clock or WallClock()
     check_notebook(notebook)
+    load_market(config)  # what is not there is said before there is a folder
     started = clock.now_ns()
     partial = runs.begin(workspace(), config.name, config.id)
     try:

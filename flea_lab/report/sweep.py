@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from flea_lab import runs
 from flea_lab.backtest.metrics import METRICS, UNITS
-from flea_lab.backtest.sweep import Grid, SweepResult, sweep
+from flea_lab.backtest.sweep import Grid, SweepResult, plan, sweep
 from flea_lab.clock import Clock, WallClock
 from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, FleaError, WorkspaceError
@@ -49,12 +49,12 @@ def run_sweep(
     if metric not in METRICS:
         raise ConfigError(f"metric {metric!r} is unknown, known are {', '.join(METRICS)}")
     clock = clock or WallClock()
-    started, loaded = clock.now_ns(), load_market(config)
+    started, loaded, cells = clock.now_ns(), load_market(config), plan(config, grid)
     partial = runs.begin(workspace(), config.name, config.id)
     kept = workspace().runs / UNFINISHED
     try:
         shown = sys.stderr.isatty() if progress is None else progress
-        found = sweep(config, grid, loaded.market, progress=shown, resume=kept)
+        found = sweep(config, grid, loaded.market, progress=shown, resume=kept, cells=cells)
         manifest = _save(partial, found, loaded, metric, standalone, started, clock)
         folder = runs.finish(partial, manifest)
     except KeyboardInterrupt:
@@ -68,7 +68,8 @@ def run_sweep(
         line = f"sweep {config.name}: {workspace().runs}: {reason[0].lower()}{reason[1:]}"
         runs.fail(partial, line, traceback.format_exc())
         raise WorkspaceError(line) from None
-    shutil.rmtree(kept, ignore_errors=True)
+    if found.kept is not None:
+        shutil.rmtree(found.kept, ignore_errors=True)
     return folder, found
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from flea_lab.backtest.arrays import new_state
 from flea_lab.backtest.cell import build_cell
-from flea_lab.backtest.market import Market, build_market, require_inputs, window
+from flea_lab.backtest.market import Market, build_market, require_inputs, require_market, window
 from flea_lab.backtest.sweep import fold_cells, plan
 from flea_lab.config import RunConfig, alphas, with_values
 from flea_lab.errors import ConfigError, DataError
@@ -194,3 +194,14 @@ def test_a_signal_that_reads_funding_is_told_why_there_is_none() -> None:
     reading = found._replace(kernels=tuple(replace(kernel, inputs=("funding_rate",)) for kernel in found.kernels))
     with pytest.raises(DataError, match=r"needs funding, which for A is not stored or left out by costs\.funding"):
         require_inputs(tiny(run, {"A": A, "B": B}, settled), reading, False)
+
+
+def test_a_market_on_another_grid_or_otherwise_funded_is_refused() -> None:
+    run = config(("A", "B"))
+    market = two()
+    finer = config(("A", "B"), {"tick_size": "0.001", "lot_size": "0.001"})
+    with pytest.raises(DataError, match=r"the market holds A on Instrument.*trades it on Instrument"):
+        require_market(finer, market)
+    with pytest.raises(DataError, match=r"the market was built with costs\.funding = True"):
+        require_market(config(("A", "B"), costs=dict(funding=False)), market)
+    require_market(run, market)

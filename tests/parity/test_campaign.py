@@ -1,6 +1,7 @@
 """Sweep and replay take the same decisions: a slice on every run, 200 configurations in `make parity`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,15 @@ REAL = 200
 DAY = 1_440
 
 
+def unfunded(market: Market) -> Market:
+    """`market` as it is built for a config that leaves funding out."""
+    none = np.zeros(0, np.int64)
+    return replace(market, funded=False, fund_at=none, fund_row=none, fund_rate=np.zeros(0), fund_ms=none)
+
+
 def check(config: RunConfig, market: Market) -> int:
     """Asserts that both legs are equal, to the last bit of every metric; returns the number of decisions."""
+    market = market if config.costs.funding else unfunded(market)
     _, start = prepare(config, market)
     folded = run_fold(config, market, start, curves=True)
     seen, core = run_replay(config, market, start)

@@ -131,19 +131,25 @@ def test_the_committed_notebook_has_one_parameter() -> None:
 
 
 @pytest.mark.usefixtures("desk")
-def test_missing_data_is_one_line_of_its_own_kind_and_the_failed_folder_keeps_the_notebook() -> None:
-    missing = config(data={"venue": "binance_um"})
-    with pytest.raises(
-        DataError, match=r"binance_um BTCUSDT 1m is not in the store .* \[kept: .*failed-small-"
-    ) as raised:
-        run_report(missing, progress=False)
+def test_missing_data_is_said_before_there_is_a_folder() -> None:
+    before = runs.list_runs(workspace())
+    with pytest.raises(DataError, match="binance_um BTCUSDT 1m is not in the store"):
+        run_report(config(data={"venue": "binance_um"}), progress=False)
+    assert runs.list_runs(workspace()) == before
+
+
+@pytest.mark.usefixtures("desk")
+def test_what_fails_in_the_notebook_is_one_line_of_its_own_kind_and_its_folder_keeps_the_notebook() -> None:
+    short = config(data={"venue": "synthetic", "end": "2025-01-01T00:10"})
+    with pytest.raises(DataError, match=r"10 bars are too few: .* \[kept: .*failed-small-") as raised:
+        run_report(short, progress=False)
     assert "\n" not in str(raised.value)
     folder = Path(str(raised.value).split("[kept: ")[1].rstrip("]"))
-    assert (folder / "error.txt").read_text(encoding="utf-8").startswith("binance_um BTCUSDT 1m is not in the store")
+    assert (folder / "error.txt").read_text(encoding="utf-8").startswith("10 bars are too few")
     assert (folder / "backtest.ipynb").exists() and not (folder / "manifest.json").exists()
     assert not (folder / "report.html").exists()
     [found] = [one for one in runs.list_runs(workspace()) if one.folder == folder]
-    assert found.state == "failed" and found.why.startswith("binance_um BTCUSDT 1m is not in the store")
+    assert found.state == "failed" and found.why.startswith("10 bars are too few")
 
 
 def write_notebook(path: Path, *sources: str) -> Path:

@@ -35,7 +35,7 @@ def test_the_folder_holds_table_page_grid_and_a_manifest_that_names_them(config:
     assert load(folder / "config.toml").id == config.id
     assert pd.read_parquet(folder / "cells.parquet")["sharpe"].equals(found.table["sharpe"])
     assert manifest.reproduce.endswith(f"--grid {folder / 'grid.toml'}")
-    assert not (folder.parent / ".unfinished").exists()
+    assert not list((folder.parent / ".unfinished").glob("*"))
 
 
 def test_the_page_opens_offline_and_says_what_it_ran_on(config: RunConfig) -> None:
@@ -185,3 +185,17 @@ def test_a_sweep_where_nothing_trades_says_so(config: RunConfig) -> None:
     shown = json.dumps(page(found, market, "win_rate"))
     assert "is not defined in any cell" in shown
     assert "1 cell; sorted by win_rate" in table_text(found, "win_rate", 3)
+
+
+def test_a_grid_that_cannot_be_leaves_no_folder_and_a_scalar_is_an_axis(config: RunConfig) -> None:
+    with pytest.raises(ConfigError, match="no such parameter of ema_momentum"):
+        run_sweep(config, {"ema_momentum.fats": [5]}, progress=False)
+    assert runs.list_runs(runs.workspace()) == []
+    assert len(sweep(config, {"ema_momentum.fast": 5}, load_market(config).market).table) == 1
+
+
+def test_a_finished_sweep_leaves_the_chunks_of_another_alone(config: RunConfig) -> None:
+    other = runs.workspace().runs / ".unfinished"
+    sweep(config, {"ema_momentum.fast": [7]}, load_market(config).market, resume=other)
+    run_sweep(config, {"ema_momentum.fast": [5]}, progress=False)
+    assert len(list(other.rglob("*.npy"))) == 1
