@@ -44,19 +44,6 @@ class Tape(NamedTuple):
     fund_rate: Floats
 
 
-class Rows(NamedTuple):
-    """One combination as the fold reads it; see `Cell`."""
-
-    rules: Floats
-    weights: Floats
-    prow: Floats
-    mem: Floats
-    sizes: Ints
-    vpin_prow: Floats
-    vpin_mem: Floats
-    book: Book
-
-
 class State(NamedTuple):
     """What one fold changes as it goes: kernel states `(n_symbols, n_alphas, width)`, the VPIN states, opinions of the
     symbol at hand, conviction a symbol, the book, the gate, the accumulators of the metrics, vetoes a code."""
@@ -109,11 +96,6 @@ def tape(market: Market) -> Tape:
     bars = np.ascontiguousarray(market.bars)
     ticks = np.ascontiguousarray(market.open_ticks), np.ascontiguousarray(market.close_ticks)
     return Tape(bars, *ticks, market.close_ns, market.fund_at, market.fund_row, market.fund_rate)
-
-
-def rows(cell: Cell) -> Rows:
-    """The combination as the fold's second argument."""
-    return Rows(*(getattr(cell, name) for name in Rows._fields))
 
 
 def new_state(cell: Cell, n_symbols: int) -> State:
@@ -192,9 +174,9 @@ def unowned_tape(t: Tape) -> Tape:
 
 
 @compiled
-def unowned_rows(t: Rows) -> Rows:
+def unowned_cell(t: Cell) -> Cell:
     """`t` with unowned arrays."""
-    return Rows(
+    return Cell(
         unowned(t.rules),
         unowned(t.weights),
         unowned(t.prow),

@@ -1,6 +1,5 @@
 """One combination of parameters as the flat numbers that the fold reads."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -40,10 +39,12 @@ class Rules(NamedTuple):
 N_RULES = len(Rules._fields)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One combination: rules `(N_RULES,)`, weights `(k,)`, parameters `(k, p)`, start states `(k, width)` and their
-    sizes `(k,)`; for the VPIN guard parameters `(n_symbols, 2)` and start states; the empty book."""
+class Cell(NamedTuple):
+    """One combination as the fold reads it.
+
+    Rules `(N_RULES,)`, weights `(k,)`, parameters `(k, p)`, start states `(k, width)` and their sizes `(k,)`; for the
+    VPIN guard parameters `(n_symbols, 2)` and start states; the empty book.
+    """
 
     rules: Floats
     weights: Floats
@@ -53,7 +54,6 @@ class Cell:
     vpin_prow: Floats
     vpin_mem: Floats
     book: Book
-    warmup: int
 
 
 def vpin_kernel() -> Kernel:
@@ -105,5 +105,4 @@ def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
         vpin_prow=np.array(rows),
         vpin_mem=np.array(starts),
         book=empty_book([config.instruments[symbol] for symbol in config.symbols]),
-        warmup=alphas.warmup,
     )

@@ -12,16 +12,14 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from flea_lab.backtest.arrays import (
-    Rows,
     Sink,
     State,
     Tape,
     decisions_of,
     new_sink,
     new_state,
-    rows,
     tape,
-    unowned_rows,
+    unowned_cell,
     unowned_sink,
     unowned_state,
     unowned_tape,
@@ -79,11 +77,11 @@ def fold(market: Market, kernels: tuple[Kernel, ...], cell: Cell, start: int, *,
     Decisions are never cut off: where the guess of their number was too small, the fold runs again with room for all.
     """
     run, metrics, capacity = fold_for(kernels, len(market.symbols)), np.empty(len(METRICS)), 4096
-    played, cell_rows = tape(market), rows(cell)
+    played = tape(market)
     while True:
         sink = new_sink(capacity, len(market.symbols), market.n if curves else 0, len(kernels))
         state = new_state(cell, len(market.symbols))
-        taken = run(played, cell_rows, state, start, market.bars_per_year, sink, metrics)
+        taken = run(played, cell, state, start, market.bars_per_year, sink, metrics)
         if taken <= capacity:
             return Folded(metrics, decisions_of(sink, taken), sink)
         capacity = taken
@@ -199,7 +197,7 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[
     run_vpin, vpin_column = vpin_kernel().run, vpin_kernel().columns[0]
 
     @compiled_afresh
-    def step_bar(played: Tape, cell: Rows, state: State, rules: Rules, i: int, trace: Floats) -> None:
+    def step_bar(played: Tape, cell: Cell, state: State, rules: Rules, i: int, trace: Floats) -> None:
         n, width = played.close_ticks.shape[1], cell.mem.shape[1]
         for s in range(n_symbols):
             if played.close_ticks[s, i] == 0:
@@ -231,10 +229,10 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[
 
     @compiled_afresh
     def fold(
-        tape_: Tape, rows_: Rows, state_: State, start: int, bars_per_year: float, sink_: Sink, metrics: Floats
+        tape_: Tape, cell_: Cell, state_: State, start: int, bars_per_year: float, sink_: Sink, metrics: Floats
     ) -> int:
         played, state = shaped_tape(unowned_tape(tape_)), shaped_state(unowned_state(state_))
-        cell, sink = unowned_rows(rows_), unowned_sink(sink_)
+        cell, sink = unowned_cell(cell_), unowned_sink(sink_)
         rules = Rules(*to_fixed_tuple(cell.rules, N_RULES))
         slippage_e8, fee_e8, cash = int(rules.slippage_e8), int(rules.fee_e8), int(rules.initial)
         taken = settled = 0

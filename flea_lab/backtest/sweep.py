@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from flea_lab.backtest.arrays import new_sink, new_state, rows, tape
-from flea_lab.backtest.cell import Cell, build_cell
+from flea_lab.backtest.arrays import new_sink, new_state, tape
+from flea_lab.backtest.cell import build_cell
 from flea_lab.backtest.fold import fold_for
 from flea_lab.backtest.market import Market, require_inputs, require_market, window
 from flea_lab.backtest.metrics import METRICS
@@ -184,9 +184,9 @@ def fold_cells(configs: Sequence[RunConfig], market: Market, start: int) -> Floa
     for row, config in zip(out, configs, strict=True):
         require_market(config, market)
         found = alphas(config)
-        cell: Cell = build_cell(config, found)
+        cell = build_cell(config, found)
         state = new_state(cell, symbols)
-        fold_for(found.kernels, symbols)(played, rows(cell), state, start, market.bars_per_year, sink, row)
+        fold_for(found.kernels, symbols)(played, cell, state, start, market.bars_per_year, sink, row)
     return out
 
 
