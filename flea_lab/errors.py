@@ -25,5 +25,9 @@ class VenueError(FleaError):
     """Theirs: the venue said or did something its contract excludes."""
 
 
+class VenueRefusal(VenueError):
+    """Theirs, and final: a key, a permission or a dialect that the venue does not take. Nothing asked for was done."""
+
+
 class IllegalTransition(FleaError):
     """Ours: an order was told of an event that its lifecycle table does not hold."""

@@ -1,36 +1,130 @@
-"""Feed and Exchange: all that a driver may know of a venue.
+"""Feed and Exchange: all that a driver may know of a venue, and what a venue says about itself and its account.
 
-What an implementation raises is a `VenueError`; anything else is a defect of ours.
+What an implementation raises is a `VenueError` (theirs); a `VenueRefusal` is one that no second attempt can mend.
+Anything else is a defect of ours.
 """
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
 
-from flea_lab.model.market import Candle, MarketEvent
-from flea_lab.model.trading import Account, CancelOrder, NewOrder, OrderReport
+from msgspec import Struct
+
+from flea_lab.model.instrument import Instrument
+from flea_lab.model.market import Candle, Funding, MarketEvent
+from flea_lab.model.trading import CancelOrder, Fill, NewOrder, OrderReport
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """The connection came up (every subscription acknowledged) or went down. `ts_recv` ns UTC, ours."""
+
+    up: bool
+    ts_recv: int
+    reason: str = ""
+
+
+class Played(Struct, frozen=True, kw_only=True):
+    """A recorded market has come to its end; nothing more will happen on it. `ts_event` is its last instant, ns UTC."""
+
+    ts_event: int
+
+
+Said = MarketEvent | OrderReport | Link | Played
+Deliver = Callable[[Said], None]
+"""Takes one thing the venue said; called in the order of arrival, never blocks."""
+
+
+class VenueClock(Struct, frozen=True, kw_only=True):
+    """The venue's time. `kind` "market" is the time of a recorded market, which no wall clock can be held against."""
+
+    now_ns: int
+    kind: Literal["wall", "market"] = "wall"
+
+
+class OrderState(Struct, frozen=True, kw_only=True):
+    """One order as the venue has it. `lots` and `filled_lots` unsigned."""
+
+    client_order_id: str
+    symbol: str
+    status: Literal["open", "filled", "cancelled", "rejected", "expired"]
+    lots: int
+    filled_lots: int
+    ts_event: int
+    reason: str = ""
+
+
+class VenueAccount(Struct, frozen=True, kw_only=True):
+    """The account as the venue has it, micro-dollars and signed lots.
+
+    `seq` is the number of private frames (orders, fills) that the venue has sent for this account up to this state;
+    None where it does not count them. `fees_uusd` and `funding_uusd` are totals paid since the account began.
+    """
+
+    ts_event: int
+    cash_uusd: int
+    equity_uusd: int
+    fees_uusd: int
+    funding_uusd: int
+    lots: dict[str, int]
+    seq: int | None = None
 
 
 class Feed(Protocol):
     """Market data of one venue."""
 
-    def events(self) -> AsyncIterator[MarketEvent]:
-        """Everything the venue says about its market, in order of arrival; ends when the feed is closed."""
+    async def run(self, deliver: Deliver) -> None:
+        """Connects, subscribes and delivers everything the venue says, until cancelled.
 
-    async def refresh(self, symbol: str) -> None:
-        """Asks for a new book snapshot of `symbol`; it arrives as an event."""
+        A lost connection is a `Link` down, then, reconnected with back-off, a `Link` up. Where one connection carries
+        the market and the account's own orders, both come through here, in their order on the wire.
+        """
 
-    async def history(self, symbol: str, start_ns: int, end_ns: int) -> list[Candle]:
-        """Complete candles that close in (start_ns, end_ns], oldest first, as the venue has them: holes stay holes."""
+    async def instruments(self) -> Mapping[str, Instrument]:
+        """The grids that the venue states, by our symbol; empty where it states none."""
+
+    async def clock(self) -> VenueClock:
+        """The venue's time, as of now."""
+
+    async def history(self, symbol: str, start_ns: int | None, count: int) -> list[Candle]:
+        """The last `count` complete candles of `symbol`, oldest first, as the venue has them: holes stay holes.
+
+        With `start_ns` instead all that close after it, at most `count`, oldest first.
+        """
+
+    async def settlements(self, symbol: str, start_ns: int) -> list[Funding]:
+        """Funding settled after `start_ns`, oldest first."""
+
+    async def acknowledge(self, ts_event: int) -> None:
+        """Tells a venue that waits for it that everything up to `ts_event` has been worked off; else nothing."""
 
 
 class Exchange(Protocol):
     """Orders of one account at one venue."""
 
-    def reports(self) -> AsyncIterator[OrderReport]:
-        """Everything the venue says about this account's orders, in the order in which it arrives."""
+    async def run(self, deliver: Deliver) -> None:
+        """Delivers what the venue says of this account's orders, until cancelled; at once, where the feed does it."""
 
-    async def send(self, command: NewOrder | CancelOrder) -> None:
-        """Sends once. A return says nothing about the order's fate: reports do. A failure means that it is unknown."""
+    @property
+    def private_seq(self) -> int | None:
+        """The last private frame delivered, to compare with `VenueAccount.seq`; None where there is no such count."""
 
-    async def account(self) -> Account:
-        """The account as the venue has it."""
+    async def send(self, command: NewOrder | CancelOrder) -> tuple[OrderReport, ...]:
+        """Sends once, and never again by itself; what the answer says of the order.
+
+        `VenueError` means that the order's fate is unknown. What provably never reached the venue, and what the venue
+        refused, is a `Rejected`; `VenueRefusal` says the same of everything that would be sent next.
+        """
+
+    async def cancel_all(self) -> None:
+        """Takes back every open order of the account, also those that nobody here knows."""
+
+    async def order(self, client_order_id: str) -> OrderState | None:
+        """The order as the venue has it; None where it says that it has never seen it."""
+
+    async def open_orders(self) -> list[OrderState]:
+        """Every open order of the account."""
+
+    async def fills(self, after: int) -> list[tuple[int, Fill]]:
+        """Every fill with a private sequence number beyond `after`, oldest first, each with that number."""
+
+    async def account(self) -> VenueAccount:
+        """The account."""
