@@ -4,10 +4,19 @@ Rules. All candles that close at one instant are one bar of the account: it is d
 there, or when something later (or a heartbeat past the grace) says that the rest will not come. First every position
 is marked, then the account is judged, then each symbol in the config's order is stepped, combined, sized, reviewed and
 routed; what the earlier symbols ordered counts as exposure for the later ones.
+
+Funding stamped at or after the open of a bar that is not decided yet is held until that bar is: the position that
+pays is the one before the fills that follow. A fill or an opening bar stamped later lets it go first. A settlement or
+a fill told twice counts once.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
 
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
@@ -27,6 +36,7 @@ from flea_lab.model.trading import (
     Reduce,
     Refused,
     Resume,
+    WarmUp,
 )
 from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, worst_uusd
 from flea_lab.risk.gate import Gate, TradingState
@@ -35,6 +45,23 @@ from flea_lab.strategy.desk import Desk
 
 NAN = float("nan")
 Event = Candle | Trade | Funding | Heartbeat | OrderReport | Control
+
+
+class CoreState(Struct, frozen=True, kw_only=True):
+    """What a core remembers between two events, as plain values and the bytes of its arrays."""
+
+    cash_uusd: int
+    arrays: dict[str, bytes]
+    funding_rate: dict[str, float]
+    settled_ns: dict[str, int]
+    settling: list[Funding]
+    waiting: list[Candle]
+    bar_ns: int
+    decided_ns: int
+    trade_from_ns: int
+    convictions: dict[str, float]
+    toxicity: dict[str, float]
+    minted: int
 
 
 class TradingCore:
@@ -52,7 +79,9 @@ class TradingCore:
         vpin: Mapping[str, Stream],
         slippage_e8: int,
         trade_from_ns: int,
+        bar_ns: int,
         grace_ns: int = 0,
+        limit_ttl_ns: int | None = None,
     ) -> None:
         self.desk, self.gate, self.ledger, self.router = desk, gate, ledger, router
         self.symbols = tuple(symbols)
@@ -60,7 +89,12 @@ class TradingCore:
         self._vpin = dict(vpin)
         self._slippage_e8 = slippage_e8
         self._trade_from_ns = trade_from_ns
+        self._bar_length_ns = bar_ns
         self._grace_ns = grace_ns
+        self._limit_ttl_ns = limit_ttl_ns
+        self._settled_ns = dict.fromkeys(symbols, -1)
+        self._settling: list[Funding] = []
+        self._paid: list[tuple[Funding, int]] = []
         self._funding_rate = dict.fromkeys(symbols, NAN)
         self._waiting: dict[str, tuple[Candle, int]] = {}
         self._bar_ns = 0
@@ -81,11 +115,56 @@ class TradingCore:
                 return self._on_funding(event)
             case Halt() | Reduce() | Resume():
                 return self._on_control(event)
+            case WarmUp():
+                self._waiting.clear()
+                self._trade_from_ns = event.until_ns + 1
         return ()
 
     def account(self) -> Account:
         """The account as it stands."""
         return self.ledger.account(self._decided_ns, self.gate.day_open_uusd, self.gate.peak_uusd)
+
+    def dump(self) -> CoreState:
+        """All that it remembers, orders aside (each is kept by its own id); `load` into a core of the same config."""
+        return CoreState(
+            cash_uusd=self.ledger.cash_uusd,
+            arrays={name: array.tobytes() for name, array in self._arrays().items()},
+            funding_rate=dict(self._funding_rate),
+            settled_ns=dict(self._settled_ns),
+            settling=list(self._settling),
+            waiting=[candle for candle, _ in self._waiting.values()],
+            bar_ns=self._bar_ns,
+            decided_ns=self._decided_ns,
+            trade_from_ns=self._trade_from_ns,
+            convictions=dict(self.convictions),
+            toxicity=dict(self.toxicity),
+            minted=self.router.minted,
+        )
+
+    def load(self, state: CoreState) -> None:
+        """Goes on from `state`; `DataError` where it is not of this config. Orders are restored by the blotter."""
+        arrays = self._arrays()
+        if {name: array.nbytes for name, array in arrays.items()} != {k: len(v) for k, v in state.arrays.items()}:
+            raise DataError("the saved state of the core is not of this config and code")
+        for name, array in arrays.items():
+            array[...] = np.frombuffer(state.arrays[name], dtype=array.dtype).reshape(array.shape)
+        self.ledger.cash_uusd = state.cash_uusd
+        self._funding_rate, self._settled_ns = dict(state.funding_rate), dict(state.settled_ns)
+        self._settling = list(state.settling)
+        self._waiting = {c.symbol: (c, self._instruments[c.symbol].ticks(c.close)) for c in state.waiting}
+        self._bar_ns, self._decided_ns, self._trade_from_ns = state.bar_ns, state.decided_ns, state.trade_from_ns
+        self.convictions, self.toxicity = dict(state.convictions), dict(state.toxicity)
+        self.router.resume(state.minted)
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Every array that it remembers in, by name."""
+        found: dict[str, npt.NDArray[Any]] = {"book": self.ledger.book, "gate": self.gate.state}
+        for symbol in self.symbols:
+            found[f"alphas {symbol}"] = self.desk.memory(symbol)
+            found[f"opinions {symbol}"] = self.desk.opinions(symbol)
+        for symbol, stream in self._vpin.items():
+            found[f"vpin {symbol}"] = stream.memory
+        return found
 
     def _on_candle(self, candle: Candle) -> tuple[Command, ...]:
         if not candle.complete:
@@ -100,6 +179,7 @@ class TradingCore:
         if ts <= self._decided_ns or ts < self._bar_ns or symbol in self._waiting:
             text = f"candle of {symbol} closing {ts} came late or twice and was not used"
             return (*commands, Alert(ts_event=ts, severity="warning", text=text))
+        self._settle(ts - self._bar_length_ns)
         self._bar_ns = ts
         self._waiting[symbol] = candle, ticks
         if len(self._waiting) == len(self.symbols):
@@ -112,21 +192,46 @@ class TradingCore:
             return (Alert(ts_event=ts, severity="warning", text=f"funding of {symbol}, which is not traded here"),)
         if not math.isfinite(funding.rate):
             raise DataError(f"funding of {symbol} at {ts}: rate {funding.rate} is not a number")
-        self._funding_rate[symbol] = funding.rate
-        self.ledger.fund(symbol, funding.rate)
+        if ts <= self._settled_ns[symbol]:
+            return ()
+        self._settled_ns[symbol] = ts
+        self._settling.append(funding)
+        if not self._waiting:
+            self._settle(self._decided_ns)
         return ()
 
+    def _settle(self, until_ns: int) -> None:
+        """Settles what is held and stamped up to `until_ns`."""
+        if not self._settling:
+            return
+        due = [funding for funding in self._settling if funding.ts_event <= until_ns]
+        self._settling = [funding for funding in self._settling if funding.ts_event > until_ns]
+        for funding in due:
+            self._funding_rate[funding.symbol] = funding.rate
+            self._paid.append((funding, -self.ledger.fund(funding.symbol, funding.rate)))
+
+    def take_paid(self) -> list[tuple[Funding, int]]:
+        """Settlements since the last call, each with what it cost (negative: brought) in micro-dollars."""
+        paid, self._paid = self._paid, []
+        return paid
+
     def _on_heartbeat(self, beat: Heartbeat) -> tuple[Command, ...]:
-        if self._waiting and beat.ts_event >= self._bar_ns + self._grace_ns:
+        late = beat.ts_event - self._grace_ns
+        if self._waiting and late >= self._bar_ns:
             return self._decide()
+        if not self._waiting:
+            self._settle(late - self._bar_length_ns)
         return ()
 
     def _on_report(self, report: OrderReport) -> tuple[Command, ...]:
         before, after = self.router.blotter.on(report)
+        if after is before:
+            return ()
         command = after.command
         sign = 1 if command.side == "buy" else -1
         self.ledger.pend(command.symbol, sign * (after.open_lots - before.open_lots))
         if isinstance(report, Fill):
+            self._settle(report.ts_event)
             self.ledger.fill(report)
         return ()
 
@@ -145,6 +250,8 @@ class TradingCore:
             self.ledger.mark(symbol, ticks)
         trading = ts >= self._trade_from_ns
         commands: list[Command] = self._judge(ts) if trading else []
+        if trading and self._limit_ttl_ns is not None:
+            commands += self.router.expire(ts - self._limit_ttl_ns, ts)
         equity = self.ledger.equity_uusd()
         for symbol in self.symbols:
             if symbol not in bars:
@@ -155,6 +262,7 @@ class TradingCore:
                 command = self._order(symbol, conviction, ts, ticks, equity)
                 if command is not None:
                     commands.append(command)
+        self._settle(ts)
         return tuple(commands)
 
     def _judge(self, ts: int) -> list[Command]:
@@ -199,6 +307,21 @@ class TradingCore:
             return Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1])
         self.ledger.pend(symbol, order.lots if order.side == "buy" else -order.lots)
         return order
+
+    @property
+    def decided_ns(self) -> int:
+        """Close of the last bar that was decided, ns UTC; 0 before the first."""
+        return self._decided_ns
+
+    @property
+    def settled_ns(self) -> Mapping[str, int]:
+        """Stamp of the last funding of every symbol, ns UTC; -1 before the first."""
+        return self._settled_ns
+
+    @property
+    def settling(self) -> bool:
+        """Whether funding is held that the account has not felt yet."""
+        return bool(self._settling)
 
     @property
     def halted(self) -> bool:

@@ -22,6 +22,7 @@ from flea_lab.data.store import CandleStore
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
+from flea_lab.model.market import MS_NS
 from flea_lab.money import USD, rate_e8
 from flea_lab.risk.gate import Gate
 from flea_lab.sandbox.matching import NextOpenMatching
@@ -101,8 +102,18 @@ def common_range(config: RunConfig, held: CandleStore) -> tuple[int, int]:
     return low, high
 
 
-def build_core(config: RunConfig, found: Alphas, trade_from_ns: int, *, prefix: str = "replay") -> TradingCore:
-    """A core before its first event. Candles before `trade_from_ns` (their close) only warm the signals."""
+def build_core(
+    config: RunConfig,
+    found: Alphas,
+    trade_from_ns: int,
+    *,
+    prefix: str = "replay",
+    limit_ttl_ns: int | None = None,
+) -> TradingCore:
+    """A core before its first event. Candles before `trade_from_ns` (their close) only warm the signals.
+
+    A limit order still working `limit_ttl_ns` after it was given is taken back at the next bar; None leaves it.
+    """
     cash = round(config.initial_cash_usd * USD)
     desk = Desk(config.symbols, found.kernels, found.params, found.weights, config.combination, config.sizing, cash)
     return TradingCore(
@@ -115,6 +126,8 @@ def build_core(config: RunConfig, found: Alphas, trade_from_ns: int, *, prefix: 
         vpin={symbol: Stream(vpin_kernel(), params) for symbol, params in vpin_params(config).items()},
         slippage_e8=rate_e8(config.costs.slippage_bps),
         trade_from_ns=trade_from_ns,
+        bar_ns=config.interval_ms * MS_NS,
+        limit_ttl_ns=limit_ttl_ns,
     )
 
 

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flea_lab.config import RunConfig, alphas
-from flea_lab.core import Event, TradingCore
+from flea_lab.core import CoreState, Event, TradingCore
 from flea_lab.errors import DataError, IllegalTransition, VenueError
 from flea_lab.model.market import Candle, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
@@ -27,6 +28,7 @@ from flea_lab.model.trading import (
     Rejected,
     Resume,
     SendUnclear,
+    WarmUp,
 )
 from flea_lab.risk.checks import CONCENTRATION, KILL_SWITCH, NAMES, REDUCING
 from flea_lab.wiring import build_core
@@ -380,3 +382,94 @@ def test_an_account_speaks_of_the_last_decided_bar() -> None:
     assert account.ts_event == NOON + 4 * MINUTE
     assert account.equity_uusd == account.peak_uusd == account.day_open_uusd == 10_000 * USD
     assert core._instruments["X"].tick_size == Decimal("0.01")
+
+
+def test_funding_stamped_at_a_close_is_paid_after_that_bar_is_decided_whatever_came_first() -> None:
+    def paid(*events: Event) -> tuple[int, list[int]]:
+        core = a_core(config(("X", "Y"), costs={"funding": True, "fee_bps": 0.0, "slippage_bps": 0.0}))
+        stamps = []
+        for event in events:
+            core.on(event)
+            stamps.append(sum(cost for _, cost in core.take_paid()))
+        return core.ledger.cash_uusd, stamps
+
+    held = [candle("X", 1), candle("Y", 1, say=0.0)]
+    buy = Fill(
+        client_order_id="replay-1", ts_event=NOON + MINUTE, symbol="X", side="buy", lots=10, price_ticks=10_000,
+        fee_uusd=0, reference_ticks=10_000,
+    )  # fmt: skip
+    settled = Funding(symbol="X", ts_event=NOON + 2 * MINUTE, ts_recv=0, rate=0.01)
+    x, y = candle("X", 2, say=0.0), candle("Y", 2, say=0.0)
+    early = paid(*held, buy, settled, x, y)
+    between = paid(*held, buy, x, settled, y)
+    late = paid(*held, buy, x, y, settled)
+    assert early[0] == between[0] == late[0]
+    assert [stamps.index(max(stamps)) for _, stamps in (early, between, late)] == [5, 5, 5]
+
+
+def test_held_funding_is_paid_before_a_fill_or_a_bar_stamped_later_and_by_a_heartbeat_a_bar_on() -> None:
+    settled = Funding(symbol="X", ts_event=NOON + 2 * MINUTE, ts_recv=0, rate=0.01)
+    for later in (candle("X", 4, say=0.0), beat(3)):
+        core = a_core()
+        core.on(candle("X", 1, say=0.0))
+        core.on(candle("Y", 1, say=0.0))
+        core.on(settled)
+        assert core.settling and core.take_paid() == []
+        core.on(later)
+        assert not core.settling and [event for event, _ in core.take_paid()] == [settled]
+
+
+def test_a_settlement_told_twice_is_paid_once() -> None:
+    core = a_core()
+    settled = Funding(symbol="X", ts_event=NOON - MINUTE, ts_recv=0, rate=0.01)
+    core.on(candle("X", 1, say=0.0))
+    core.on(candle("Y", 1, say=0.0))
+    core.on(settled)
+    core.on(settled)
+    assert len(core.take_paid()) == 1
+
+
+def test_history_warms_and_marks_and_decides_nothing() -> None:
+    core = a_core()
+    core.on(candle("X", 1))
+    core.on(WarmUp(ts_event=NOON, until_ns=NOON + 3 * MINUTE))  # the waiting candle is dropped: history brings it again
+    for bar in (1, 2, 3):
+        assert orders(core.on(candle("X", bar)) + core.on(candle("Y", bar))) == []
+    core.on(candle("X", 4))
+    assert len(orders(core.on(candle("Y", 4)))) == 2
+
+
+def test_a_limit_order_left_working_is_taken_back_after_its_time() -> None:
+    core = a_core(limit_ttl_ns=2 * MINUTE)
+    core.on(candle("X", 1))
+    first = core.on(candle("Y", 1, say=0.0))[0]
+    assert isinstance(first, NewOrder)
+    core.on(Accepted(client_order_id=first.client_order_id, ts_event=NOON + MINUTE))
+    cancelled = []
+    for bar in (2, 3):
+        core.on(candle("X", bar, say=0.0))
+        cancelled.append([c for c in core.on(candle("Y", bar, say=0.0)) if isinstance(c, CancelOrder)])
+    assert cancelled[0] == []
+    assert [c.client_order_id for c in cancelled[1]] == [first.client_order_id]
+
+
+@given(st.lists(st.tuples(st.sampled_from("XY"), st.floats(-1, 1), st.floats(90, 110)), max_size=12), st.data())
+def test_a_core_put_down_and_taken_up_again_goes_on_as_if_nothing_had_been(
+    said: list[tuple[str, float, float]], data: st.DataObject
+) -> None:
+    events: list[Event] = [candle(symbol, 1 + i // 2, say, close) for i, (symbol, say, close) in enumerate(said)]
+    events += [Funding(symbol="X", ts_event=NOON + 30 * MINUTE, ts_recv=0, rate=0.01), candle("X", 40), candle("Y", 40)]
+    cut = data.draw(st.integers(0, len(events)))
+    whole, first, second = a_core(), a_core(), a_core()
+    before = [whole.on(event) for event in events[:cut]]
+    assert [first.on(event) for event in events[:cut]] == before
+    second.load(msgspec.msgpack.decode(msgspec.msgpack.encode(first.dump()), type=CoreState))
+    for order in first.router.blotter.open_orders():
+        second.router.blotter.restore(order)
+    assert [second.on(event) for event in events[cut:]] == [whole.on(event) for event in events[cut:]]
+    assert snapshot(second)[:6] == snapshot(whole)[:6]
+
+
+def test_a_state_of_another_config_is_refused() -> None:
+    with pytest.raises(DataError, match="not of this config and code"):
+        a_core(config(("X",))).load(a_core().dump())

@@ -109,7 +109,7 @@ def replay(
     close_ns = market.close_ns.tolist()
     for played in tqdm(bars(market), total=market.n, desc="replay", unit="bar", disable=not progress, leave=False):
         for settlement in played.settled:
-            driver.fund(settlement)
+            driver.feed(settlement)
         for symbol, ticks in played.opens:
             driver.open(symbol, ticks, played.bar)
         for candle in played.candles:
@@ -166,14 +166,6 @@ class _Driver:
             for report in self.exchange.on(command, command_time(command)):
                 self.feed(report)
 
-    def fund(self, event: Funding) -> None:
-        """A settlement in; what it paid is written down, nothing where nothing is held."""
-        before = self.core.ledger.cash_uusd
-        self.feed(event)
-        paid = before - self.core.ledger.cash_uusd
-        if paid:
-            self.funding.append((event.ts_event // MS_NS, event.symbol, event.rate, paid))
-
     def open(self, symbol: str, ticks: int, i: int) -> None:
         """The symbol's bar opens: what rests fills."""
         for fill in self.exchange.open(symbol, ticks, self.open_ns[i]):
@@ -182,8 +174,11 @@ class _Driver:
             self.feed(fill)
 
     def note(self, i: int) -> None:
-        """Writes down the account and the signals after bar `i`."""
+        """Writes down the account, what it paid in funding, and the signals after bar `i`."""
         core, ledger = self.core, self.core.ledger
+        for funding, paid in core.take_paid():
+            if paid:
+                self.funding.append((funding.ts_event // MS_NS, funding.symbol, funding.rate, paid))
         note_account(ledger.book, ledger.cash_uusd, core.gate.state, i, self.curves, self.lots)
         for s, symbol in enumerate(core.symbols):
             self.convictions[s, i], self.toxicity[s, i] = core.convictions[symbol], core.toxicity[symbol]

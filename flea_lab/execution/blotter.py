@@ -35,6 +35,13 @@ class Blotter:
             self._open.pop(name, None)
         return before, after
 
+    def restore(self, order: Order) -> None:
+        """Takes in an order as it stood before a restart."""
+        name = order.command.client_order_id
+        self._orders[name] = order
+        if order.status in OPEN:
+            self._open[name] = order
+
     def open_orders(self) -> tuple[Order, ...]:
         """Orders that may still trade, oldest first."""
         return tuple(self._open.values())
@@ -46,3 +53,6 @@ class Blotter:
     def get(self, client_order_id: str) -> Order:
         """The order of that id; `KeyError` where there is none."""
         return self._orders[client_order_id]
+
+    def __contains__(self, client_order_id: str) -> bool:
+        return client_order_id in self._orders

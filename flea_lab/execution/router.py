@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from flea_lab.compiled import compiled
 from flea_lab.execution.blotter import Blotter
+from flea_lab.execution.order import WORKING
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Approved, CancelOrder, NewOrder
 from flea_lab.money import lots_for, value_uusd
@@ -30,6 +31,15 @@ class Router:
         self._prefix = prefix
         self._minted = 0
 
+    @property
+    def minted(self) -> int:
+        """How many client order ids have been given."""
+        return self._minted
+
+    def resume(self, minted: int) -> None:
+        """Goes on minting after `minted` ids: none is ever given twice."""
+        self._minted = max(self._minted, minted)
+
     def on(self, approved: Approved) -> NewOrder | None:
         """The order for an approved intent, registered as pending; None when it is below the smallest order."""
         intent = approved.intent
@@ -51,6 +61,14 @@ class Router:
         )
         self.blotter.register(order)
         return order
+
+    def expire(self, given_before_ns: int, ts_event: int) -> tuple[CancelOrder, ...]:
+        """A cancel for every working order that was given at or before `given_before_ns`."""
+        return tuple(
+            CancelOrder(client_order_id=o.command.client_order_id, symbol=o.command.symbol, ts_event=ts_event)
+            for o in self.blotter.open_orders()
+            if o.status is WORKING and o.command.ts_event <= given_before_ns
+        )
 
     def cancel_all(self, ts_event: int) -> tuple[CancelOrder, ...]:
         """A cancel for every order that may still trade, unknown ones included."""

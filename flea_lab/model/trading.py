@@ -158,6 +158,16 @@ class Resume(Struct, frozen=True, kw_only=True, tag=True):
     by: str
 
 
+class WarmUp(Struct, frozen=True, kw_only=True, tag=True):
+    """What comes next is history: candles that close up to `until_ns` warm the signals and mark, and decide nothing.
+
+    Candles that still wait for others of their bar are dropped; history brings them again.
+    """
+
+    ts_event: int
+    until_ns: int
+
+
 class Alert(Struct, frozen=True, kw_only=True, tag=True):
     """Something a person should hear of."""
 
@@ -178,5 +188,5 @@ class Account(Struct, frozen=True, kw_only=True, tag=True):
 
 
 Report = Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Fill
-Control = Halt | Reduce | Resume
+Control = Halt | Reduce | Resume | WarmUp
 Command = NewOrder | CancelOrder | Refused | Alert

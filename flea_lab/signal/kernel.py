@@ -152,6 +152,11 @@ class Stream:
         """The state as it stands."""
         return self.kernel.state(*self._mem[: self.kernel.n_state].tolist())
 
+    @property
+    def memory(self) -> Floats:
+        """State and window memory, shape `(n_state + memory,)`; the array itself, so that it can be kept and put back."""
+        return self._mem
+
 
 def kernel(
     params: type[Settings],

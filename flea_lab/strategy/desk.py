@@ -85,6 +85,10 @@ class Desk:
         """Direction and confidence of every alpha after the last bar, shape `(n_alphas, 2)`; a view, not a copy."""
         return self._opinions[symbol]
 
+    def memory(self, symbol: str) -> Floats:
+        """State and windows of every alpha, shape `(n_alphas, width)`; the array itself, to be kept and put back."""
+        return self._mem[symbol]
+
     def signals(self, symbol: str) -> tuple[Signal, ...]:
         """Every alpha's last opinion as a message, rounded to 4 places; those not ready are left out."""
         found = []

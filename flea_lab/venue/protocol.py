@@ -34,10 +34,14 @@ Deliver = Callable[[Said], None]
 
 
 class VenueClock(Struct, frozen=True, kw_only=True):
-    """The venue's time. `kind` "market" is the time of a recorded market, which no wall clock can be held against."""
+    """The venue's time. `kind` "market" is the time of a recorded market, which no wall clock can be held against.
+
+    `matching` says how orders fill there: against a book, or all of them at the next bar's open.
+    """
 
     now_ns: int
     kind: Literal["wall", "market"] = "wall"
+    matching: Literal["book", "next_open"] = "book"
 
 
 class OrderState(Struct, frozen=True, kw_only=True):
