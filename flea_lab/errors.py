@@ -17,6 +17,10 @@ class WorkspaceError(FleaError):
     """A workspace that cannot be read or written: permission, full disk, a run folder without its manifest."""
 
 
+class PromotionError(FleaError):
+    """A run that may not trade yet, or a promotion that no longer holds: its config or the code is another by now."""
+
+
 class KernelError(FleaError):
     """A signal kernel that breaks the law of `flea_lab.testing.check_kernel`, or cannot be compiled."""
 

@@ -49,6 +49,8 @@ PARTIAL = ".partial-"
 FAILED = "failed-"
 ROOT = Path(flea_lab.__file__).resolve().parents[1]
 """The checkout, or the folder that the package is installed in."""
+REPORT_NOTEBOOK = ROOT / "notebooks" / "reports" / "backtest.ipynb"
+"""What a report executes: part of the code of a run, not of what trades."""
 
 PACKAGES = ("numpy", "pandas", "numba", "msgspec", "pyarrow", "plotly", "papermill", "vectorbt")
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
@@ -165,6 +167,14 @@ def read_manifest(folder: Path) -> Manifest:
         raise WorkspaceError(f"run folder {folder}: no {MANIFEST}, so the run did not finish") from None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WorkspaceError(f"run folder {folder}: {MANIFEST} cannot be read ({error})") from None
+
+
+def edited_outputs(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of the run's files that are not as its manifest says, or gone; `WorkspaceError` where they cannot be
+    read."""
+    with _one_line(folder):
+        found = _digests(folder)
+    return sorted(name for name, digest in manifest.outputs.items() if found.get(name) != digest)
 
 
 def save_frames(folder: Path, frames: Mapping[str, pd.DataFrame]) -> dict[str, str]:

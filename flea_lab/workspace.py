@@ -24,6 +24,10 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def promoted(self) -> Path:
+        return self.root / "promoted"
+
+    @property
     def signals(self) -> Path:
         return self.root / "signals"
 
@@ -45,14 +49,15 @@ def workspace() -> Workspace:
     return Workspace(Path(os.environ.get("FLEA_HOME") or ".flea").expanduser().absolute())
 
 
-def write_whole(file: Path, content: bytes) -> None:
+def write_whole(file: Path, content: bytes, *, mode: int = 0o666) -> None:
     """`file` with `content`, whole or not at all: written beside it, flushed, then renamed over it.
 
     An `OSError` leaves what was there. The caller has the folder to itself, so the name beside it is nobody else's.
+    `mode` is what a new file may be used for, less what the umask forbids.
     """
     temp = file.with_name(f"{file.name}.part")
     try:
-        with temp.open("wb") as out:
+        with open(temp, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())

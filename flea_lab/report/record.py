@@ -14,7 +14,7 @@ from flea_lab.backtest.result import BacktestResult
 from flea_lab.errors import WorkspaceError
 from flea_lab.report.wording import tag, text
 
-NOTEBOOK = runs.ROOT / "notebooks" / "reports" / "backtest.ipynb"
+NOTEBOOK = runs.REPORT_NOTEBOOK
 FOLDER_VARIABLE = "FLEA_RUN_FOLDER"
 """Names the folder of the run that executes the notebook; not set when a person does."""
 RECORD = "record.json"

@@ -7,7 +7,7 @@ import pytest
 from tests.laws.source import PACKAGE, ROOT, imports, matches, modules, plant
 
 FLOORS = {
-    1: ("errors", "clock", "settings", "workspace", "compiled", "money"),
+    1: ("errors", "clock", "settings", "workspace", "compiled", "money", "secret"),
     2: ("model",),
     3: ("signal",),
     4: ("strategy", "risk", "execution", "venue", "data", "ledger"),
@@ -27,9 +27,11 @@ SAME_ROW = {
     ("compiled", "errors"),
     ("money", "errors"),
     ("money", "compiled"),
+    ("secret", "errors"),
     ("journal", "core"),
     ("runs", "config"),
     ("promotion", "runs"),
+    ("promotion", "config"),
 }
 
 # Down, and still not allowed: a signal knows numbers only, neither messages nor money.
