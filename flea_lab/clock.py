@@ -1,5 +1,6 @@
 """The only wall clock, uuid and entropy in the package: passed in, never reached for."""
 
+import random
 import time
 import uuid
 from typing import Protocol
@@ -14,6 +15,9 @@ class Clock(Protocol):
     def new_id(self) -> str:
         """A short identifier that no other call of any process returns."""
 
+    def jitter(self) -> float:
+        """A share in [0, 1), another at every call: keeps clients that fell together from returning together."""
+
 
 class WallClock:
     """The machine's clock and entropy."""
@@ -23,6 +27,9 @@ class WallClock:
 
     def new_id(self) -> str:
         return uuid.uuid4().hex[:12]
+
+    def jitter(self) -> float:
+        return random.random()
 
 
 class Stopwatch:

@@ -1,0 +1,144 @@
+"""Each published way of speaking to a venue as one frozen value: addresses, names, units and limits, no code.
+
+What the venue's article prints is the start; paths and channels beyond it are extensions, and one that a venue lacks
+is set to an empty text.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta, field
+
+from flea_lab.errors import ConfigError
+from flea_lab.settings import Settings, load_settings
+
+Seconds = Annotated[float, Meta(gt=0.0, le=3_600.0, description="seconds")]
+Path = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9_./{}-]+)?$", description="below the base, empty: not there")]
+Channel = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:{}-]*$", description="a name on the wire, empty: not there")]
+
+AUTH_HEADER = {"x-api-key": "X-API-Key", "bearer": "Authorization", "x-pf-key": "X-PF-Key", "none": ""}
+QUOTES = ("USDT", "USDC", "USD")
+DEFAULT = "purpleflea-seed"
+
+
+class Paths(Settings, frozen=True, kw_only=True):
+    """Where each question goes, below `rest_url`. `{symbol}` and `{client_order_id}` are filled in."""
+
+    candles: Path = "/candles/{symbol}"
+    orders: Path = "/orders"
+    order: Path = "/orders/{client_order_id}"
+    account: Path = "/account"
+    fills: Path = "/fills"
+    funding: Path = "/funding/{symbol}"
+    health: Path = "/health"
+    instruments: Path = "/instruments"
+
+
+class Channels(Settings, frozen=True, kw_only=True):
+    """What each stream is called. `{interval}` is filled in."""
+
+    candle: Channel = "candle_{interval}"
+    book: Channel = "orderbook_l2"
+    trades: Channel = "trades"
+    funding: Channel = "funding"
+    orders: Channel = "orders"
+    fills: Channel = "fills"
+
+
+class Dialect(Settings, frozen=True, kw_only=True):
+    """One way of speaking to a venue.
+
+    `symbol` makes their symbol of ours: `{symbol}` is ours, `{base}` ours without its quote currency; `symbols` names
+    exceptions, ours to theirs. `time_unit` "auto" takes a number below 1e11 for seconds. `acknowledged` says whether a
+    subscription is answered: "maybe" takes a push that comes before any answer for a venue that never answers.
+    `silence_s` without a frame is a dead connection; with less than an interval and 30 s, that is what counts.
+    `order_validity_s` after the decision's time the venue shall refuse an order; 0 does not say so.
+    """
+
+    name: str
+    rest_url: str
+    ws_url: str
+    auth: Literal["x-api-key", "bearer", "x-pf-key", "none"] = "x-api-key"
+    auth_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]*$", description="empty: the scheme's own")] = ""
+    symbol: str = "{symbol}"
+    symbols: dict[str, str] = field(default_factory=dict)
+    paths: Paths = Paths()
+    channels: Channels = Channels()
+    acknowledged: Literal["always", "maybe", "never"] = "maybe"
+    time_unit: Literal["auto", "ms", "s"] = "auto"
+    book: Literal["snapshot", "delta"] = "snapshot"
+    ambiguous: tuple[str, ...] = ("trade_failed", "close_failed", "invalid_json", "internal_error")
+    request_timeout_s: Seconds = 10.0
+    reads: Annotated[int, Meta(ge=1, le=20, description="attempts of a question")] = 5
+    page: Annotated[int, Meta(ge=1, le=5_000, description="rows of one answer")] = 1_000
+    ping_s: Seconds = 30.0
+    silence_s: Seconds = 90.0
+    acknowledge_within_s: Seconds = 10.0
+    backoff_first_s: Seconds = 0.25
+    backoff_last_s: Seconds = 30.0
+    steady_s: Annotated[float, Meta(ge=0.0, le=3_600.0, description="seconds of data that reset the back-off")] = 10.0
+    connects_per_minute: Annotated[int, Meta(ge=1, le=600)] = 20
+    max_frame_bytes: Annotated[int, Meta(ge=1_024, le=2**28)] = 4 * 2**20
+    max_body_bytes: Annotated[int, Meta(ge=1_024, le=2**28)] = 16 * 2**20
+    order_validity_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
+
+    def theirs(self, symbol: str) -> str:
+        """Our `symbol` as the venue spells it.
+
+        >>> load_dialect({"symbol": "{base}-PERP"}, "a doctest").theirs("BTCUSDT")
+        'BTC-PERP'
+        """
+        base = next((symbol.removesuffix(q) for q in QUOTES if symbol.endswith(q) and symbol != q), symbol)
+        named = self.symbols.get(symbol)
+        return named if named is not None else self.symbol.replace("{symbol}", symbol).replace("{base}", base)
+
+    def header(self, key: str) -> dict[str, str]:
+        """The header that carries `key`; none where the dialect sends no key."""
+        name = self.auth_header or AUTH_HEADER[self.auth]
+        if self.auth == "none":
+            return {}
+        return {name: f"Bearer {key}" if self.auth == "bearer" else key}
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    DEFAULT: {
+        "rest_url": "http://127.0.0.1:8712/trading-api",
+        "ws_url": "ws://127.0.0.1:8712/trading-api/ws",
+    },
+}
+"""What differs from the defaults above. The addresses are the sandbox's; the venue's own are
+https://purpleflea.com/trading-api and wss://purpleflea.com/trading-api/ws."""
+
+
+def load_dialect(values: Mapping[str, Any], place: str) -> Dialect:
+    """The published dialect that `values["name"]` picks, every other value overriding it.
+
+    `ConfigError` for a name that is not published, a typo, a value out of range, and a key that would travel in clear.
+    """
+    name = values.get("name", DEFAULT)
+    if name not in PUBLISHED:
+        raise ConfigError(f"name = {name!r}: must be one of {', '.join(map(repr, PUBLISHED))} (in {place})")
+    dialect = load_settings({"name": name, **PUBLISHED[name], **values}, Dialect, place)
+    _check_address(dialect, dialect.rest_url, "rest_url", ("https", "http"), place)
+    _check_address(dialect, dialect.ws_url, "ws_url", ("wss", "ws"), place)
+    if not dialect.backoff_first_s <= dialect.backoff_last_s:
+        first, last = dialect.backoff_first_s, dialect.backoff_last_s
+        raise ConfigError(f"backoff_first_s ({first}) must be at most backoff_last_s ({last}) (in {place})")
+    if "{symbol}" not in dialect.symbol and "{base}" not in dialect.symbol:
+        raise ConfigError(f"symbol = {dialect.symbol!r}: must hold {{symbol}} or {{base}} (in {place})")
+    return dialect
+
+
+def _check_address(dialect: Dialect, url: str, field: str, schemes: tuple[str, str], place: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in schemes or not host:
+        raise ConfigError(f"{field} = {url!r}: must be an address with {schemes[0]}:// or {schemes[1]}:// (in {place})")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(f"{field}: must carry neither a user nor a query, keys travel in a header (in {place})")
+    if parts.scheme == schemes[1] and host not in ("127.0.0.1", "localhost", "::1") and dialect.auth != "none":
+        raise ConfigError(f"{field} = {url!r}: would send the key in clear, use {schemes[0]}:// (in {place})")
