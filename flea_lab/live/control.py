@@ -1,0 +1,243 @@
+"""The runner's control socket: status, halt, resume, stop, from other processes of the same user.
+
+The server has a thread of its own and never waits for the trading loop: a halt is taken while that loop is blocked.
+One request a line, one answer a line, JSON: `{"verb": "halt", "reason": "..."}` is answered by
+`{"ok": true, "answer": {...}}` or `{"ok": false, "error": "..."}`.
+"""
+
+import selectors
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from flea_lab.clock import Clock, WallClock
+from flea_lab.errors import FleaError, WorkspaceError
+from flea_lab.live.account import CONTROL
+from flea_lab.live.control_client import CAP, ControlClient, Declined, Latch, NoRunner, Unanswered
+from flea_lab.live.socket_path import peer_is_ours, socket_path, write_private
+
+__all__ = ["ControlClient", "ControlServer", "Declined", "Handle", "Latch", "NoRunner", "Unanswered"]
+
+CONNECTIONS = 32
+CHECK_S = 5.0  # how often the server looks whether its socket is still there
+
+Handle = Callable[[dict[str, Any]], dict[str, Any]]
+"""Answers one request: `verb`, its arguments, and `received_ns`. Called in the server's thread, so it must only read
+what may be read from there, set flags, and post to the loop with `call_soon_threadsafe`."""
+
+
+class _Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True):
+    """What may be asked."""
+
+
+class _Status(_Request, frozen=True, kw_only=True, tag="status"):
+    pass
+
+
+class _Halt(_Request, frozen=True, kw_only=True, tag="halt"):
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
+class _Resume(_Request, frozen=True, kw_only=True, tag="resume"):
+    clear: Annotated[tuple[Latch, ...], Meta(min_length=1, max_length=3)]
+    by: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class _Stop(_Request, frozen=True, kw_only=True, tag="stop"):
+    pass
+
+
+_TOO_LONG = {"ok": False, "error": f"a request is at most {CAP} bytes"}
+_DECODER = msgspec.json.Decoder(_Status | _Halt | _Resume | _Stop)
+
+
+class _Peer:
+    """One connection: the bytes of a line that is not whole yet."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.buffer = bytearray()
+
+
+class ControlServer:
+    """The socket of the account in `folder`, answering from its own daemon thread once started.
+
+    Whoever starts it holds the lock of the account: a socket that is found there was left by a runner that died.
+    """
+
+    def __init__(self, folder: Path, handle: Handle, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.path = socket_path(folder)
+        self._handle = handle
+        self._clock = clock or WallClock()
+        self._selector = selectors.DefaultSelector()
+        self._wake: socket.socket | None = None
+        self._woken: socket.socket | None = None
+        self._listener: socket.socket | None = None
+        self._inode = 0
+        self._peers: list[_Peer] = []
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+
+    def start(self) -> "ControlServer":
+        """This server, listening; `WorkspaceError` where its socket or the file that names it cannot be made."""
+        try:
+            self._wake, self._woken = socket.socketpair()
+            self._selector.register(self._woken, selectors.EVENT_READ)
+            self._listen()
+            write_private(self.folder / CONTROL, f"{self.path}\n")
+        except BaseException:
+            self._release()
+            raise
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stops answering and takes the socket away."""
+        self._closing.set()
+        if self._thread.is_alive() and self._wake is not None:
+            self._wake.send(b"x")
+            self._thread.join(timeout=2.0)
+        self._release()
+
+    def __enter__(self) -> "ControlServer":
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _listen(self) -> None:
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(self.path))  # in a folder that is this user's alone
+            self.path.chmod(0o600)
+            listener.listen(CONNECTIONS)
+            listener.setblocking(False)
+            self._inode = self.path.stat().st_ino
+        except OSError as error:
+            listener.close()
+            raise WorkspaceError(f"control socket {self.path}: {error.strerror}") from None
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._listener = listener
+
+    def _release(self) -> None:
+        for peer in list(self._peers):
+            self._drop(peer)
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+                (self.folder / CONTROL).unlink(missing_ok=True)
+        self._selector.close()
+        for end in (self._wake, self._woken):
+            if end is not None:
+                end.close()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            for key, _ in self._selector.select(CHECK_S):
+                if isinstance(key.data, _Peer):
+                    self._read(key.data)
+                elif key.fileobj is self._listener:
+                    self._accept()
+            self._keep_listening()
+
+    def _keep_listening(self) -> None:
+        """Listens anew where somebody cleaned the socket away: a kill switch must stay in reach."""
+        if self._closing.is_set():
+            return
+        try:
+            if self.path.stat().st_ino == self._inode:
+                return
+        except OSError:
+            pass  # gone: made again below
+        if self._listener is not None:
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            self._listener = None
+        try:
+            self.path = socket_path(self.folder)
+            self._listen()
+            write_private(self.folder / CONTROL, f"{self.path}\n")
+        except (OSError, FleaError) as error:  # tried again at the next look; the HALT file and SIGTERM remain
+            print(f"control socket {self.path} cannot be made again: {error}", file=sys.stderr)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:  # the caller is gone already, or no descriptor is left
+            self._closing.wait(0.02)
+            return
+        if len(self._peers) >= CONNECTIONS:
+            self._drop(self._peers[0])  # the oldest: silent connections must not keep a halt out
+        sock.setblocking(False)
+        peer = _Peer(sock)
+        self._peers.append(peer)
+        self._selector.register(sock, selectors.EVENT_READ, peer)
+        if not peer_is_ours(sock):
+            self._answer(peer, {"ok": False, "error": "another user's runner"})
+            self._drop(peer)
+
+    def _read(self, peer: _Peer) -> None:
+        try:
+            got = peer.sock.recv(CAP)
+        except BlockingIOError:
+            return
+        except OSError:
+            got = b""
+        if not got:
+            self._drop(peer)
+            return
+        received_ns = self._clock.now_ns()
+        peer.buffer += got
+        while (end := peer.buffer.find(b"\n")) >= 0 and peer in self._peers:
+            line = bytes(peer.buffer[:end])
+            del peer.buffer[: end + 1]
+            self._answer(peer, self._reply(line, received_ns) if len(line) <= CAP else _TOO_LONG)
+        if len(peer.buffer) > CAP and peer in self._peers:
+            self._answer(peer, _TOO_LONG)
+            self._drop(peer)  # where its line would end is not known
+
+    def _reply(self, line: bytes, received_ns: int) -> dict[str, Any]:
+        try:
+            request: dict[str, Any] = msgspec.to_builtins(_DECODER.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return {"ok": False, "error": f"not a request: {str(error)[:300]}"}
+        try:
+            return {"ok": True, "answer": self._handle({**request, "received_ns": received_ns})}
+        except FleaError as error:
+            return {"ok": False, "error": str(error)}
+        except Exception as error:  # the asker must hear that nothing was done, and the next halt must be taken
+            traceback.print_exception(error)
+            return {"ok": False, "error": f"the runner failed to answer: {type(error).__name__}: {error}"}
+
+    def _answer(self, peer: _Peer, answer: dict[str, Any]) -> None:
+        try:
+            line = msgspec.json.encode(answer)
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            line = msgspec.json.encode({"ok": False, "error": f"the runner's answer is no JSON: {error}"})
+        try:
+            sent = peer.sock.send(line + b"\n")
+        except OSError:
+            sent = 0
+        if sent <= len(line):  # it does not read: waiting for it would keep others waiting
+            self._drop(peer)
+
+    def _drop(self, peer: _Peer) -> None:
+        if peer in self._peers:
+            self._peers.remove(peer)
+            self._selector.unregister(peer.sock)
+            peer.sock.close()

@@ -1,0 +1,78 @@
+"""API keys: one file an account in `FLEA_HOME/keys/`, 0600 in a 0700 folder, or the environment. Read by the runner."""
+
+import os
+from pathlib import Path
+
+from flea_lab.errors import ConfigError, WorkspaceError
+from flea_lab.live.account import check_account, private_folder
+from flea_lab.secret import Secret
+from flea_lab.workspace import workspace
+
+VARIABLE = "FLEA_API_KEY"
+PRIVATE = 0o600
+
+
+def key_file(account: str) -> Path:
+    """Where the key of `account` is kept, whether it is there or not."""
+    return workspace().root / "keys" / f"{check_account(account)}.key"
+
+
+def load_key(account: str) -> Secret:
+    """The key of `account`: what FLEA_API_KEY holds, else its file.
+
+    `ConfigError` where there is none, where it is no key, or where others than its owner can read the file; never
+    with the key in it.
+    """
+    file = key_file(account)
+    named = os.environ.get(VARIABLE, "").strip()
+    if named:
+        return Secret(_sound(named, VARIABLE))
+    try:
+        with open(file, encoding="ascii") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            if mode & 0o077:
+                raise ConfigError(f"key {file} can be read by others (mode {mode & 0o777:04o}): chmod 600 {file}")
+            text = opened.read(4096)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no key for account {account!r}: flea faucet --account {account} gets one from a sandbox, "
+            f"or put yours in {file} (chmod 600)"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"key {file}: must be one line of ASCII") from None
+    except OSError as error:
+        raise ConfigError(f"key {file}: cannot be read ({error.strerror})") from None
+    return Secret(_sound(text.strip(), f"key {file}"))
+
+
+def store_key(account: str, key: Secret, *, replace: bool = False) -> Path:
+    """The file that now holds `key`, 0600 in a 0700 folder, whole or not at all; one that is there needs `replace`."""
+    file = key_file(account)
+    text = _sound(key.reveal(), f"the key of account {account!r}")
+    workspace().ready()
+    private_folder(file.parent)
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        part.unlink(missing_ok=True)
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w", encoding="ascii") as out:
+            out.write(f"{text}\n")
+            out.flush()
+            os.fsync(out.fileno())
+        if replace:
+            os.replace(part, file)
+        else:
+            os.link(part, file)  # fails where there is one, unlike a rename
+    except FileExistsError:
+        raise ConfigError(f"key {file} is there already: replace it only if its account is no longer needed") from None
+    except OSError as error:
+        raise WorkspaceError(f"key {file}: cannot be written ({error.strerror})") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return file
+
+
+def _sound(text: str, place: str) -> str:
+    """`text` where it can stand in a header; it is not repeated where it cannot."""
+    if not text or not text.isascii() or not text.isprintable() or " " in text or len(text) > 1000:
+        raise ConfigError(f"{place}: {len(text)} characters that are no API key; expected one word of 1 to 1000, ASCII")
+    return text
