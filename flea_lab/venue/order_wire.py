@@ -12,7 +12,7 @@ from msgspec import Struct
 from flea_lab.errors import VenueError
 from flea_lab.model.instrument import MICRO, Instrument
 from flea_lab.model.market import MS_NS, Side
-from flea_lab.model.trading import Accepted, Cancelled, Expired, Fill, NewOrder, OrderReport, Rejected
+from flea_lab.model.trading import Accepted, Cancelled, CancelOrder, Expired, Fill, NewOrder, OrderReport, Rejected
 from flea_lab.venue.protocol import OrderState, VenueAccount
 from flea_lab.venue.reading import UNREADABLE, FrameError, read_body, shown
 from flea_lab.venue.wire import Number, Wire
@@ -126,20 +126,15 @@ class OrderWire:
         self._same(fill.symbol, symbol)
         return self._filled(fill, symbol)
 
-    def answer(self, raw: bytes, order: NewOrder, now_ns: int) -> tuple[OrderReport, ...]:
-        """What the answer to a new order says of it; `FrameError` for an answer about another one."""
-        said = self._said(raw, order.client_order_id)
+    def answer(self, raw: bytes, command: NewOrder | CancelOrder, now_ns: int) -> tuple[OrderReport, ...]:
+        """What the answer to `command` says of its order; `FrameError` for an answer about another one."""
+        said = self._said(raw, command.client_order_id)
         reports = self._reports(said, now_ns)
-        if said.status in ("filled", "cancelled", "expired"):
-            accepted = Accepted(
-                client_order_id=order.client_order_id, ts_event=self._ts(said, now_ns), venue_order_id=_id(said)
-            )
+        if isinstance(command, NewOrder) and said.status in ("filled", "cancelled", "expired"):
+            ts = self._ts(said, now_ns)
+            accepted = Accepted(client_order_id=command.client_order_id, ts_event=ts, venue_order_id=_id(said))
             return (accepted, *reports)
         return reports
-
-    def cancelled(self, raw: bytes, client_order_id: str, now_ns: int) -> tuple[OrderReport, ...]:
-        """What the answer to a cancel says of the order."""
-        return self._reports(self._said(raw, client_order_id), now_ns)
 
     def state(self, raw: bytes, client_order_id: str, now_ns: int) -> OrderState:
         """The order that was asked for."""

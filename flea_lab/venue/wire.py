@@ -187,7 +187,11 @@ class Wire:
 
     def acknowledgement(self, ts_event: int) -> bytes:
         """The frame that says that everything up to `ts_event` has been worked off."""
-        return msgspec.json.encode({"action": "ack", "ts": ts_event // MS_NS})
+        return msgspec.json.encode({"action": "ack", "ts": self.stamp(ts_event)})
+
+    def stamp(self, ts_ns: int) -> int:
+        """A time in the unit of the wire, rounded down."""
+        return ts_ns // (1_000 * MS_NS if self.dialect.time_unit == "s" else MS_NS)
 
     def push(self, raw: bytes, ts_recv: int) -> Push | Subscribed | Complaint | None:
         """What one frame says; None for a frame that says nothing to us."""

@@ -14,7 +14,7 @@ SEEDED = ("default_rng", "SeedSequence", "PCG64", "Philox", "SFC64")  # allowed 
 
 NETWORK = ("asyncio", "aiohttp", "ccxt", "requests", "httpx", "websockets", "urllib.request", "http.client", "socket")
 NETWORK_IN = (
-    "venue/client.py", "venue/ccxt_venue.py", "data/sources/", "sandbox/server.py",
+    "venue/rest.py", "venue/stream.py", "venue/ccxt_venue.py", "data/sources/", "sandbox/server.py",
     "live/", "sim/", "view/", "report/", "cli.py", "cli/",
 )  # fmt: skip
 
@@ -153,7 +153,7 @@ def test_what_is_allowed_passes(tmp_path: Path) -> None:
         "flea_lab/data/synthetic.py": "import numpy as np\ndef f(rng: np.random.Generator): return rng.normal()\n",
         "flea_lab/wiring.py": "import numpy as np\ndef f(seed): return np.random.default_rng(seed)\n",
         "flea_lab/backtest/vbt/portfolio.py": "def f():\n    import vectorbt as vbt\n    return vbt\n",
-        "flea_lab/venue/client.py": "import asyncio\nimport aiohttp\n",
+        "flea_lab/venue/stream.py": "import asyncio\nimport aiohttp\n",
         "flea_lab/model/market.py": "from datetime import UTC, datetime\nx = datetime.fromtimestamp(0, UTC)\n",
     }
     assert violations(plant(tmp_path, files)) == []

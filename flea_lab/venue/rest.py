@@ -1,0 +1,157 @@
+"""Requests of one session: questions are asked again, everything else is sent once. Nothing here knows what about."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import aiohttp
+from yarl import URL
+
+from flea_lab.clock import Clock
+from flea_lab.errors import ConfigError, VenueError, VenueRefusal
+from flea_lab.secret import Secret
+from flea_lab.venue.dialects import Dialect
+from flea_lab.venue.order_wire import complaint
+from flea_lab.venue.reading import shown
+from flea_lab.venue.reconnect import full_jitter_s
+
+OK = (200, 201)
+AGAIN = (408, 425, 429, 500, 502, 503, 504)
+REFUSED = (400, 404, 409, 422)
+
+Query = Mapping[str, str | int]
+
+
+class Answer(NamedTuple):
+    """What came back for one request."""
+
+    status: int
+    body: bytes
+    retry_after_s: float
+    where: str
+
+    @property
+    def said(self) -> str:
+        """The refusal in one line: the venue's own code and text, or the beginning of what it sent instead."""
+        found = complaint(self.body)
+        text = ": ".join(filter(None, map(shown, found))) if found else shown(self.body.decode("utf-8", "replace"))
+        return f"{self.where} answered {self.status} {text}".rstrip()
+
+
+class Unsent(VenueError):
+    """The request provably never left."""
+
+
+class Rest:
+    """Requests of one session; nothing here knows what they are about."""
+
+    def __init__(self, dialect: Dialect, key: Secret | None, clock: Clock) -> None:
+        self._dialect, self._key, self._clock = dialect, key, clock
+        self._base = dialect.rest_url.rstrip("/")
+        self._hold_until_s = 0.0
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Begins the session."""
+        timeout = aiohttp.ClientTimeout(
+            total=self._dialect.request_timeout_s, connect=min(5.0, self._dialect.request_timeout_s)
+        )
+        self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+
+    async def close(self) -> None:
+        """Ends the session."""
+        if self._session is not None:
+            await self._session.close()
+
+    def opened(self) -> aiohttp.ClientSession:
+        """The session, which lives inside of `async with`."""
+        if self._session is None or self._session.closed:
+            raise ConfigError("the client is not open: use it in `async with`")
+        return self._session
+
+    def headers(self) -> dict[str, str]:
+        """The headers that carry the key."""
+        return self._dialect.header(self._key.reveal()) if self._key is not None else {}
+
+    def masked(self, text: str) -> str:
+        """`text` without the key."""
+        return self._key.masked_in(text) if self._key is not None else text
+
+    def unkeyed(self, raw: bytes, text: str) -> str:
+        """`text`, which shows a piece of `raw`, unless a piece of the key might be in it."""
+        held = self._key is not None and self._key.reveal().encode() in raw
+        return "what the venue sent holds the key and is not shown" if held else text
+
+    async def get(self, path: str, query: Query | None = None) -> Answer:
+        """The answer to a question, asked again while the venue is away; `VenueError` when it stays away."""
+        return await self._patiently("GET", path, query)
+
+    async def delete(self, path: str) -> Answer:
+        """The answer to a wish that may be repeated."""
+        return await self._patiently("DELETE", path, None)
+
+    async def _patiently(self, method: str, path: str, query: Query | None) -> Answer:
+        dialect, loop = self._dialect, asyncio.get_running_loop()
+        reason = ""
+        for attempt in range(1, dialect.reads + 1):
+            await asyncio.sleep(max(0.0, self._hold_until_s - loop.time()))
+            wait = full_jitter_s(attempt, dialect.backoff_first_s, dialect.backoff_last_s, self._clock.jitter())
+            try:
+                answer = await self.once(method, path, query)
+            except VenueError as error:
+                reason = str(error)
+            else:
+                code = (complaint(answer.body) or ("", ""))[0]
+                if answer.status not in AGAIN and not (answer.status == 400 and code in dialect.ambiguous):
+                    return self.allowed(answer)
+                reason = self.masked(answer.said)
+                if answer.status == 429:
+                    self._hold_until_s = loop.time() + min(answer.retry_after_s, dialect.backoff_last_s)
+            if attempt < dialect.reads:
+                await asyncio.sleep(wait)
+        raise VenueError(f"{reason} (asked {dialect.reads} times)")
+
+    def allowed(self, answer: Answer) -> Answer:
+        """`answer`, unless it refuses the key: `VenueRefusal`."""
+        if answer.status in (401, 403):
+            raise VenueRefusal(self.masked(f"{answer.said}: the key, or the way it is sent, is refused"))
+        return answer
+
+    async def once(self, method: str, path: str, query: Query | None = None, body: bytes | None = None) -> Answer:
+        """The answer to one request that is sent once; `Unsent` where it provably was not sent at all."""
+        session = self.opened()
+        where = f"{method} {path}"
+        url = URL(f"{self._base}{path}{'?' + urlencode(query) if query else ''}", encoded=True)
+        headers = self.headers() | ({"Content-Type": "application/json"} if body is not None else {})
+        fault: VenueError
+        try:
+            async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
+                content = await self._read(response)
+                return Answer(response.status, content, _seconds(response.headers.get("Retry-After", "")), where)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            fault = Unsent(self.masked(f"{where}: {reason_of(error)}"))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            fault = VenueError(self.masked(f"{where}: {reason_of(error)}"))
+        raise fault  # outside of the except block: what aiohttp raises may hold the headers of the request
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > self._dialect.max_body_bytes:
+                raise ValueError(f"the answer is longer than max_body_bytes ({self._dialect.max_body_bytes})")
+            chunks.append(chunk)
+        content = b"".join(chunks)
+        return content if self._key is None else content.replace(self._key.reveal().encode(), b"***")
+
+
+def reason_of(error: Exception) -> str:
+    """The kind and the text of `error` in one short line."""
+    return f"{type(error).__name__}: {shown(str(error))}" if str(error) else type(error).__name__
+
+
+def _seconds(text: str) -> float:
+    """`Retry-After` in seconds; a date or nonsense is 1."""
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 1.0

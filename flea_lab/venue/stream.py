@@ -1,0 +1,268 @@
+"""The websocket of a venue: connect, subscribe, deliver in wire order, and come back, at a pace, whatever ends it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from flea_lab.clock import Clock
+from flea_lab.errors import VenueError, VenueRefusal
+from flea_lab.model.market import INTERVAL_MS
+from flea_lab.model.trading import Fill
+from flea_lab.venue.protocol import Deliver, Link, Played
+from flea_lab.venue.reading import FrameError, shown
+from flea_lab.venue.reconnect import Reconnect
+from flea_lab.venue.rest import AGAIN, Rest, reason_of
+from flea_lab.venue.wire import CRITICAL, PRIVATE, Complaint, Kind, Push, Subscribed, Wire
+
+FINAL = ("unknown_symbol", "unknown_channel", "invalid_symbol", "invalid_channel")
+TEXT, BINARY = aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY
+WebSocket = aiohttp.ClientWebSocketResponse[bool]
+
+OnFault = Callable[[str], None]
+"""Hears of a frame that could not be used, one line each; must return at once."""
+
+Missed = Callable[[int], Awaitable[list[tuple[int, Fill]]]]
+"""Asks for every fill with a private sequence number beyond the one given."""
+
+
+class _Connection:
+    """What one websocket has shown so far. `waiting` holds (channel, their symbol) not yet acknowledged; a private
+    channel has no symbol.
+    """
+
+    def __init__(self, waiting: set[tuple[str, str]]) -> None:
+        self.waiting = waiting
+        self.answered = self.up = self.played = False
+        self.first_s = self.last_s = 0.0
+        self.seqs: dict[tuple[str, str], int] = {}
+
+
+class _Ended(NamedTuple):
+    """Why a connection ended, and whether no other could do better."""
+
+    reason: str
+    final: bool = False
+
+
+BEHIND = _Ended("private frames are missing")
+
+
+class Stream:
+    """One websocket after the other; `private_seq` is the last private frame delivered, `faults` counts what could
+    not be used.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        rest: Rest,
+        clock: Clock,
+        kinds: Sequence[Kind],
+        missed: Missed,
+        *,
+        ack: bool,
+        on_fault: OnFault | None,
+    ) -> None:
+        self._dialect, self._wire, self._rest, self._clock = wire.dialect, wire, rest, clock
+        self._kinds = tuple(kind for kind in kinds if wire.channel[kind])
+        self._missed, self._ack, self._on_fault = missed, ack, on_fault
+        self._silence_s = max(wire.dialect.silence_s, INTERVAL_MS[wire.interval] / 1_000 + 30.0)
+        self._ws: WebSocket | None = None
+        self._running = self._been_up = False
+        self.private_seq: int | None = None
+        self.faults = 0
+
+    async def run(self, deliver: Deliver) -> None:
+        """As `Feed.run`; private frames come in between, in wire order. A second call while one runs returns at once,
+        which is what `Exchange.run` means here.
+        """
+        if self._running:
+            return
+        self._running = True
+        dialect, loop = self._dialect, asyncio.get_running_loop()
+        pace = Reconnect(dialect.backoff_first_s, dialect.backoff_last_s, dialect.connects_per_minute, dialect.steady_s)
+        try:
+            while True:
+                await asyncio.sleep(pace.wait_s(loop.time(), self._clock.jitter()))
+                pace.connecting(loop.time())
+                state = _Connection(self._asked())
+                ended = await self._connection(state, deliver)
+                reason = self._rest.masked(ended.reason)
+                deliver(Link(up=False, ts_recv=self._clock.now_ns(), reason=reason))
+                if ended.final:
+                    raise VenueRefusal(reason)
+                pace.ended(state.last_s - state.first_s)
+        finally:
+            self._running = False
+
+    def _asked(self) -> set[tuple[str, str]]:
+        symbols = self._wire.ours
+        return {
+            (self._wire.channel[kind], theirs)
+            for kind in self._kinds
+            for theirs in (("",) if kind in PRIVATE else symbols)
+        }
+
+    async def _connection(self, state: _Connection, deliver: Deliver) -> _Ended:
+        session = self._rest.opened()
+        try:
+            async with asyncio.timeout(self._dialect.request_timeout_s):
+                ws = await session.ws_connect(
+                    URL(self._dialect.ws_url),
+                    headers=self._rest.headers(),
+                    heartbeat=self._dialect.ping_s,
+                    max_msg_size=self._dialect.max_frame_bytes,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
+                    decode_text=False,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            status = error.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return _Ended(f"connect: {reason_of(error)}")
+        else:
+            self._ws = ws
+            try:
+                return await self._converse(ws, state, deliver)
+            except (aiohttp.ClientError, OSError) as error:
+                return _Ended(reason_of(error))
+            finally:
+                self._ws = None
+                await ws.close()
+        if status in (401, 403):
+            return _Ended(f"websocket upgrade answered {status}: the key, or the way it is sent, is refused", True)
+        mismatch = not self._been_up and status not in AGAIN
+        return _Ended(f"{'dialect mismatch: ' if mismatch else ''}websocket upgrade answered {status}", mismatch)
+
+    async def _converse(self, ws: WebSocket, state: _Connection, deliver: Deliver) -> _Ended:
+        """Subscribes, then delivers until the connection ends."""
+        dialect = self._dialect
+        await ws.send_str(self._wire.subscription(self._kinds, self._ack).decode())
+        if dialect.acknowledged == "never":
+            self._lift(state, deliver)
+        limit_s = dialect.acknowledge_within_s
+        while True:
+            try:
+                async with asyncio.timeout(limit_s) as limit:
+                    return await self._receive(ws, state, deliver, limit)
+            except TimeoutError:
+                if state.up:
+                    return _Ended(f"no frame for {self._silence_s:g} s")
+            if state.answered or dialect.acknowledged == "always":
+                missing = ", ".join(" ".join(filter(None, pair)) for pair in sorted(state.waiting))
+                return _Ended(f"not acknowledged within {dialect.acknowledge_within_s:g} s: {missing}")
+            self._lift(state, deliver)  # a venue that says nothing at all of subscriptions
+            limit_s = self._silence_s
+
+    async def _receive(self, ws: WebSocket, state: _Connection, deliver: Deliver, limit: asyncio.Timeout) -> _Ended:
+        loop, moved_s, was_up = asyncio.get_running_loop(), 0.0, state.up
+        while True:
+            message = await ws.receive()
+            now_s = loop.time()
+            if message.type is not TEXT and message.type is not BINARY:
+                return _Ended(_farewell(ws, getattr(message, "extra", None)))
+            if state.up and (not was_up or now_s >= moved_s + 1.0):  # a timer moves once a second, not at every frame
+                was_up, moved_s = True, now_s
+                limit.reschedule(None if self._ack or state.played else now_s + self._silence_s)
+            try:
+                push = self._wire.push(message.data, self._clock.now_ns())
+            except FrameError as error:
+                text = self._rest.unkeyed(message.data, str(error))
+                self._fault(text)
+                if error.critical:
+                    return _Ended(text)
+                continue
+            if isinstance(push, Push):
+                ended = self._pushed(push, state, deliver, now_s)
+                if ended is BEHIND:
+                    ended = await self._catch_up(push, deliver)
+            else:
+                ended = self._told(push, state, deliver)
+            if ended is not None:
+                return ended
+
+    def _pushed(self, push: Push, state: _Connection, deliver: Deliver, now_s: float) -> _Ended | None:
+        """Delivers `push`; `BEHIND` where private frames before it are missing."""
+        kind, seq = push.kind, push.seq
+        if not kind:
+            state.played = state.played or isinstance(push.said, Played)
+        elif kind in PRIVATE:
+            if seq is not None:
+                if self.private_seq is not None and seq > self.private_seq + 1:
+                    return BEHIND
+                self.private_seq = seq if self.private_seq is None else max(seq, self.private_seq)
+        else:
+            state.first_s, state.last_s = state.first_s or now_s, now_s
+            if not state.up and not state.answered and self._dialect.acknowledged == "maybe":
+                self._lift(state, deliver)  # data before any answer: a venue that does not acknowledge
+            if seq is not None:
+                key = kind, push.symbol
+                last = state.seqs.get(key, seq - 1)
+                if seq > last + 1:
+                    text = f"{self._wire.channel[kind]} {push.symbol}: seq = {seq}: {seq - last - 1} missing before it"
+                    self._fault(text)
+                    if kind in CRITICAL:
+                        return _Ended(text)
+                state.seqs[key] = seq
+        if push.said is not None:
+            deliver(push.said)
+        return None
+
+    def _told(self, said: Subscribed | Complaint | None, state: _Connection, deliver: Deliver) -> _Ended | None:
+        if isinstance(said, Complaint):
+            text = f"{said.code}: {said.message}"
+            if said.code in FINAL:
+                return _Ended(f"subscription refused: {text}", True)
+            self._fault(text)
+        elif isinstance(said, Subscribed):
+            state.answered = True
+            symbols = ("", *said.symbols)
+            state.waiting -= {(channel, symbol) for channel in said.channels for symbol in symbols}
+            if not state.waiting and not state.up:
+                self._lift(state, deliver)
+        return None
+
+    def _lift(self, state: _Connection, deliver: Deliver) -> None:
+        state.up = self._been_up = True
+        deliver(Link(up=True, ts_recv=self._clock.now_ns()))
+
+    async def _catch_up(self, push: Push, deliver: Deliver) -> _Ended | None:
+        """Delivers the fills that were missed before `push`, then `push`."""
+        after, seq = self.private_seq or 0, push.seq or 0
+        self._fault(f"private frames {after + 1} to {seq - 1} are missing, asking for their fills")
+        try:
+            missed = await self._missed(after)
+        except VenueError as error:
+            return _Ended(
+                f"private frames {after + 1} to {seq - 1} are missing: {error}", isinstance(error, VenueRefusal)
+            )
+        for number, fill in missed:
+            if number < seq:
+                deliver(fill)
+        self.private_seq = seq
+        if push.said is not None:
+            deliver(push.said)
+        return None
+
+    def _fault(self, text: str) -> None:
+        self.faults += 1
+        if self._on_fault is not None:
+            self._on_fault(self._rest.masked(text))
+
+    async def acknowledge(self, ts_event: int) -> None:
+        """As `Feed.acknowledge`; nothing while there is no connection, the venue does not wait then."""
+        ws = self._ws
+        if self._ack and ws is not None and not ws.closed:
+            with suppress(aiohttp.ClientError, OSError):  # the reader sees the end of the connection and says why
+                await ws.send_str(self._wire.acknowledgement(ts_event).decode())
+
+
+def _farewell(ws: WebSocket, extra: object) -> str:
+    failed = ws.exception()
+    if failed is not None:
+        return f"connection lost: {type(failed).__name__}: {shown(str(failed))}"
+    why = f" {shown(extra)}" if isinstance(extra, str) and extra else ""
+    return f"closed by the venue, code {ws.close_code}{why}"
