@@ -1,11 +1,15 @@
 """Order matching, pure. `next_open`: every order fills whole at the next bar's open plus slippage."""
 
 from collections.abc import Mapping
+from typing import Literal, Protocol
 
 from flea_lab.compiled import compiled
 from flea_lab.model.instrument import Instrument
+from flea_lab.model.market import BookSnapshot, Trade
 from flea_lab.model.trading import Accepted, Cancelled, CancelOrder, Command, Fill, NewOrder, OrderReport
 from flea_lab.money import share_uusd, slipped_ticks, value_uusd
+
+Tif = Literal["gtc", "ioc"]
 
 
 @compiled
@@ -57,3 +61,49 @@ class NextOpenMatching:
             fee_uusd=fee_uusd(order.lots, ticks, grid.unit_num, grid.unit_den, self._fee_e8),
             reference_ticks=open_ticks,
         )
+
+
+class Matching(Protocol):
+    """Where the orders of a sandbox meet its market. Client order ids are unique here."""
+
+    def submit(self, order: NewOrder, limit_ticks: int | None, tif: Tif, ts_event: int) -> tuple[OrderReport, ...]:
+        """What it answers at once."""
+
+    def cancel(self, client_order_id: str, ts_event: int) -> tuple[OrderReport, ...]:
+        """`Cancelled`, or nothing where there is no such order or the cancel is under way."""
+
+
+class DepthMatching(Matching, Protocol):
+    """Matching against a book that moves."""
+
+    def book(self, snapshot: BookSnapshot) -> tuple[OrderReport, ...]:
+        """What a new book does."""
+
+    def trade(self, trade: Trade) -> tuple[OrderReport, ...]:
+        """What a print does."""
+
+    def advance(self, ts_event: int) -> tuple[OrderReport, ...]:
+        """What time alone does, once nothing stamped at or before `ts_event` will come."""
+
+
+class OpenMatching:
+    """`NextOpenMatching` in the shape of `Matching`: limits and times in force say nothing, the next open fills."""
+
+    def __init__(self, instruments: Mapping[str, Instrument], fee_e8: int, slippage_e8: int) -> None:
+        self._inner = NextOpenMatching(instruments, fee_e8, slippage_e8)
+        self._symbol: dict[str, str] = {}
+
+    def submit(self, order: NewOrder, limit_ticks: int | None, tif: Tif, ts_event: int) -> tuple[OrderReport, ...]:
+        """Accepts; the order rests until its symbol opens."""
+        del limit_ticks, tif
+        self._symbol[order.client_order_id] = order.symbol
+        return self._inner.on(order, ts_event)
+
+    def cancel(self, client_order_id: str, ts_event: int) -> tuple[OrderReport, ...]:
+        """Takes a resting order off."""
+        symbol = self._symbol[client_order_id]
+        return self._inner.on(CancelOrder(client_order_id=client_order_id, symbol=symbol, ts_event=ts_event), ts_event)
+
+    def open(self, symbol: str, open_ticks: int, ts_event: int) -> tuple[Fill, ...]:
+        """Fills of everything resting in `symbol`."""
+        return self._inner.open(symbol, open_ticks, ts_event)
