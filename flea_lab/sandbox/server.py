@@ -1,0 +1,360 @@
+"""The sandbox on a socket: REST and WebSocket on 127.0.0.1, and nowhere else.
+
+Rules. The market is played by one coroutine; requests are answered between its scenes, never inside one. After a
+heartbeat it waits for every subscribed connection that acknowledges; in pace "acked" it also waits while there is none.
+A connection that is gone is not waited for, one that does not read is closed. A key is known by its digest only.
+"""
+
+import asyncio
+import errno
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+
+from flea_lab.clock import Clock
+from flea_lab.errors import VenueError
+from flea_lab.model.market import MS_NS
+from flea_lab.sandbox import api
+from flea_lab.sandbox.api import Ack, Frame, Json, Subscribe
+from flea_lab.sandbox.order import Denied
+from flea_lab.sandbox.rest import Answer, Request, answer, denial
+from flea_lab.sandbox.stage import Stage
+
+HOST = "127.0.0.1"
+BASE = "/trading-api"
+MAX_BODY = 65_536
+MAX_UNREAD = 20_000
+OPEN_TO_ALL = (f"{BASE}/health", f"{BASE}/instruments", f"{BASE}/faucet/claim")
+LOCAL = (HOST, "localhost")
+
+
+class Connection:
+    """One socket: who it is, what it wants, how far it has worked, what is still to be sent."""
+
+    def __init__(self, socket: web.WebSocketResponse, account_id: str) -> None:
+        self.socket, self.account_id = socket, account_id
+        self.wants: set[tuple[str, str]] = set()
+        self.channels: set[str] = set()
+        self.acking, self.acked_ms = False, -1
+        self.deltas, self.synced = False, set[str]()
+        self.unread: deque[bytes] = deque()
+        self.wake = asyncio.Event()
+
+    def hears(self, frame: Frame) -> bool:
+        """Whether `frame` is for this one; of its own account it hears every symbol, so that the count has no hole."""
+        if frame.account_id:
+            return frame.account_id == self.account_id and frame.channel in self.channels
+        return (frame.channel, frame.symbol) in self.wants
+
+    def send(self, frame: bytes) -> None:
+        """Queues a frame."""
+        self.unread.append(frame)
+        self.wake.set()
+
+    async def drain(self) -> None:
+        """Sends what is queued, until the socket is gone or too much of it is unread."""
+        try:
+            while len(self.unread) <= MAX_UNREAD:
+                while self.unread and len(self.unread) <= MAX_UNREAD:
+                    await self.socket.send_frame(self.unread.popleft(), WSMsgType.TEXT)
+                await self.wake.wait()
+                self.wake.clear()
+            await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too slow")
+        except ConnectionError:
+            self.unread.clear()  # the reading side ends as well, and says so
+
+
+class SandboxServer:
+    """One stage on one port."""
+
+    def __init__(self, stage: Stage, clock: Clock) -> None:
+        self.stage, self.settings, self._clock = stage, stage.settings, clock
+        self._accounts: dict[bytes, str] = {}
+        self._connections: list[Connection] = []
+        self._changed = asyncio.Event()
+        self._books: dict[str, Json] = {}
+        self._counts: dict[str, tuple[int, int]] = {}
+        self._at = 0.0, 0
+        self._played = False
+        self.port = 0
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """The base URL while the port is open; the market does not move (`play`). `VenueError` for a taken port."""
+        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, HOST, self.settings.port)
+            try:
+                await site.start()
+            except OSError as error:
+                why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
+                raise VenueError(f"port {self.settings.port} on {HOST} {why}: choose another with --port") from None
+            self.port = runner.addresses[0][1]
+            yield f"http://{HOST}:{self.port}{BASE}"
+        finally:
+            for connection in list(self._connections):
+                await connection.socket.close(code=WSCloseCode.GOING_AWAY, message=b"sandbox ends")
+            await runner.cleanup()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """The base URL while the market plays in the background."""
+        async with self.listening() as url, asyncio.TaskGroup() as group:
+            playing = group.create_task(self.play())
+            try:
+                yield url
+            finally:
+                playing.cancel()
+
+    async def play(self) -> None:
+        """Plays the market to its end at the settings' pace; returns when it is over and worked off."""
+        self._at = asyncio.get_running_loop().time(), self.venue_ms()
+        await self._worked_off()
+        for scene in self.stage.scenes():
+            await self._due(scene.ts_ms)
+            scene.play()
+            self._publish()
+            if scene.ends_bar:
+                self._tell_all(_control("heartbeat", self.stage.now_ms))
+                await self._worked_off()
+        self._played = True
+        self._tell_all(_control("played", self.stage.now_ms))
+
+    def open_account(self, account_id: str, amount_usd: float) -> tuple[str, int] | Denied:
+        """A new account's key, which is kept nowhere here, and its credit in micro-dollars."""
+        credit = self.stage.claim(account_id, amount_usd)
+        if isinstance(credit, Denied):
+            return credit
+        key = "pf_test_" + "".join(self._clock.new_id() for _ in range(4))
+        self._accounts[_digest(key)] = account_id
+        return key, credit
+
+    def venue_ms(self) -> int:
+        """The venue's time."""
+        if self.settings.clock == "market":
+            return self.stage.now_ms
+        return self._clock.now_ns() // MS_NS + round(self.settings.clock_skew_s * 1000)
+
+    async def _due(self, ts_ms: int) -> None:
+        """Returns when `ts_ms` has come at the speed; at once in pace "acked"."""
+        pace = self.settings.pace
+        if pace == "acked":
+            return
+        at_s, at_ms = self._at
+        now_s = asyncio.get_running_loop().time()
+        due_s = at_s + max(ts_ms - at_ms, 0) / 1000 / pace
+        await asyncio.sleep(max(due_s - now_s, 0.0))
+        self._at = max(due_s, now_s), ts_ms
+
+    async def _worked_off(self) -> None:
+        """Returns when everybody who acknowledges has acknowledged this instant."""
+        await asyncio.sleep(0)
+        while not self._is_worked_off():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _is_worked_off(self) -> bool:
+        acking = [one for one in self._connections if one.acking and one.channels]
+        if not acking and self.settings.pace == "acked":
+            return False
+        return all(one.acked_ms >= self.stage.now_ms for one in acking)
+
+    def _publish(self) -> None:
+        """Queues what happened on the stage, each frame encoded once, for everybody who hears it."""
+        for frame in self.stage.frames():
+            whole: bytes | None = None
+            change: bytes | None = None
+            book = frame.channel == "orderbook_l2"
+            for one in self._connections:
+                if not one.hears(frame):
+                    continue
+                if book and one.deltas and frame.symbol in one.synced and frame.symbol in self._books:
+                    change = change or _delta(frame, self._books[frame.symbol])
+                    one.send(change)
+                    continue
+                whole = whole or frame.encode()
+                one.send(whole)
+                one.synced.add(frame.symbol)
+            if book:
+                self._books[frame.symbol] = frame.data
+
+    def _tell_all(self, frame: bytes) -> None:
+        for one in self._connections:
+            if one.channels:
+                one.send(frame)
+
+    async def _socket(self, request: web.Request, account_id: str) -> web.StreamResponse:
+        socket = web.WebSocketResponse(max_msg_size=MAX_BODY, compress=False, timeout=1.0)
+        await socket.prepare(request)
+        connection = Connection(socket, account_id)
+        self._connections.append(connection)
+        try:
+            async with asyncio.TaskGroup() as group:
+                draining = group.create_task(connection.drain())
+                async for message in socket:
+                    self._hear(connection, message)
+                draining.cancel()
+        finally:
+            self._connections.remove(connection)
+            self._listen()
+        return socket
+
+    def _hear(self, connection: Connection, message: WSMessage) -> None:
+        if message.type is not WSMsgType.TEXT:
+            connection.send(_refusal("invalid_frame", "frames are JSON text"))
+            return
+        said = api.read_said(message.data)
+        match said:
+            case Denied():
+                connection.send(_refusal(said.code, said.message))
+            case Subscribe():
+                self._subscribe(connection, said)
+            case Ack():
+                self._acknowledge(connection, said.ts)
+            case _:
+                connection.wants = {pair for pair in connection.wants if pair[0] not in said.channels}
+                connection.channels.difference_update(said.channels)
+                self._listen()
+
+    def _subscribe(self, connection: Connection, said: Subscribe) -> None:
+        known = self.stage.channels, self.stage.playlist.symbols
+        for asked, have, what in ((said.channels, known[0], "channel"), (said.symbols, known[1], "symbol")):
+            for name in asked:
+                if name not in have:
+                    text = f"no {what} {name[:40]!r}, known are {', '.join(have)}"
+                    connection.send(_refusal(f"unknown_{what}", text))
+        channels = [name for name in known[0] if name in said.channels]
+        symbols = [name for name in known[1] if name in said.symbols]
+        connection.wants.update((channel, symbol) for channel in channels for symbol in symbols)
+        connection.channels.update(channels)
+        connection.deltas = said.book == "delta"
+        connection.synced.clear()
+        connection.send(orjson.dumps({"event": "subscribed", "channels": channels, "symbols": symbols}))
+        if said.ack:
+            connection.acking = True
+            connection.acked_ms = -1
+            connection.send(_control("heartbeat", self.stage.now_ms))
+        if self._played:
+            connection.send(_control("played", self.stage.now_ms))
+        self._listen()
+
+    def _acknowledge(self, connection: Connection, ts_ms: int) -> None:
+        if ts_ms > self.stage.now_ms:
+            text = f"ack of {ts_ms}, the last heartbeat was at most {self.stage.now_ms}"
+            connection.send(_refusal("invalid_ack", text))
+            return
+        connection.acking = True
+        connection.acked_ms = max(connection.acked_ms, ts_ms)
+        self._changed.set()
+
+    def _listen(self) -> None:
+        """Somebody came, went or wants something else."""
+        self.stage.wanted = {channel for one in self._connections for channel in one.channels}
+        self._changed.set()
+
+    def _application(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_get(f"{BASE}/ws", self._enter)
+        app.router.add_route("*", "/{path:.*}", self._rest)
+        return app
+
+    async def _enter(self, request: web.Request) -> web.StreamResponse:
+        """The upgrade: refused like any other request without a key."""
+        admitted = self._admit(request)
+        return _reply(denial(admitted)) if isinstance(admitted, Denied) else await self._socket(request, admitted)
+
+    async def _rest(self, request: web.Request) -> web.StreamResponse:
+        """Every other request; also what cannot be read is answered in JSON."""
+        admitted = self._admit(request)
+        if isinstance(admitted, Denied):
+            return _reply(denial(admitted))
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _reply(denial(Denied(413, "too_large", f"a body is at most {MAX_BODY} bytes")))
+        path = request.path.removeprefix(BASE).strip("/")
+        asked = Request(admitted, "", request.query, body, self.venue_ms())
+        match request.method, path:
+            case "GET", "health":
+                answered = 200, self._health()
+            case "POST", "faucet/claim":
+                answered = self._claim(body)
+            case _:
+                answered = answer(self.stage, request.method, path, asked)
+        self._publish()
+        return _reply(answered)
+
+    def _admit(self, request: web.Request) -> str | Denied:
+        """The account that asks, "" for nobody where nobody may ask."""
+        if (request.host or "").rsplit(":", 1)[0] not in LOCAL:  # a page in a browser, by a name that leads here
+            return Denied(403, "forbidden_host", "this exchange answers to 127.0.0.1 and localhost only")
+        account = self._accounts.get(_digest(request.headers.get("X-API-Key", "")))
+        wait_s = self._count(account or "")
+        if wait_s:
+            return Denied(429, "rate_limited", f"over {self.settings.requests_per_minute} requests a minute", wait_s)
+        if not request.path.startswith(f"{BASE}/"):
+            return Denied(404, "not_found", f"everything is below {BASE}")
+        if account is None and request.path not in OPEN_TO_ALL:
+            return Denied(401, "invalid_key", "X-API-Key is missing or unknown: POST faucet/claim hands out a key")
+        return account or ""
+
+    def _count(self, account_id: str) -> int:
+        """Counts a request; how many seconds one too many has to wait, 0 for none."""
+        now_s = int(asyncio.get_running_loop().time())
+        window, used = self._counts.get(account_id, (now_s, 0))
+        if now_s - window >= 60:
+            window, used = now_s, 0
+        self._counts[account_id] = window, used + 1
+        return 0 if used < self.settings.requests_per_minute else window + 60 - now_s
+
+    def _health(self) -> Json:
+        settings = self.settings
+        return {
+            "status": "ok",
+            "service": "purpleflea-sandbox",
+            "time": self.venue_ms(),
+            "clock": settings.clock,
+            "pace": settings.pace,
+            "matching": settings.matching,
+            "played": self._played,
+        }
+
+    def _claim(self, body: bytes) -> Answer:
+        claim = api.read_claim(body)
+        if isinstance(claim, Denied):
+            return denial(claim)
+        account_id = f"{claim.agent_id}-{len(self._accounts) + 1}"
+        amount = self.settings.faucet_usd if claim.amount_usd is None else claim.amount_usd
+        found = self.open_account(account_id, amount)
+        if isinstance(found, Denied):
+            return denial(found)
+        key, credit = found
+        return 201, {"api_key": key, "account_id": account_id, "credited": api.money(credit)}
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _control(event: str, ts_ms: int) -> bytes:
+    return orjson.dumps({"event": event, "ts": ts_ms})
+
+
+def _refusal(code: str, message: str) -> bytes:
+    return orjson.dumps({"event": "error", "code": code, "message": message})
+
+
+def _delta(frame: Frame, before: Json) -> bytes:
+    return frame._replace(data=api.delta_json(before, frame.data)).encode()
+
+
+def _reply(answered: Answer) -> web.Response:
+    status, body = answered
+    wait_s = body.get("retry_after_seconds")
+    headers = {"Retry-After": str(wait_s)} if wait_s else None
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", headers=headers)
