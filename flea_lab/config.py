@@ -27,10 +27,13 @@ from flea_lab.signal.ensemble import warmup
 from flea_lab.signal.kernel import Floats, Kernel
 from flea_lab.signal.registry import find_kernel
 from flea_lab.strategy.params import AlphaSettings, Combination, Sizing
+from flea_lab.venue.dialects import load_dialect
 from flea_lab.workspace import workspace
 
 Interval = Literal["1m", "5m", "15m", "1h", "4h", "1d"]
 Cash = Annotated[float, Meta(ge=1.0, le=1e9, description="USD")]
+Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0, description="seconds")]
+Pause = Annotated[float, Meta(ge=0.0, le=3_600.0, description="seconds")]
 Symbol = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")]
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,40}$")
 
@@ -82,6 +85,19 @@ class Deployment(Settings, frozen=True, kw_only=True):
     chunk: Annotated[int, Meta(ge=1, le=100_000, description="combinations in a chunk")] = 16
 
 
+class LiveSettings(Settings, frozen=True, kw_only=True):
+    """How the live runner behaves; decides nothing. `dialect` picks how the venue is spoken to, see `venue.dialects`."""
+
+    dialect: dict[str, Any] = field(default_factory=dict)
+    history_bars: Annotated[int, Meta(ge=1, le=100_000, description="bars")] = 200
+    reconcile_s: Seconds = 60.0
+    reconcile_pause_s: Pause = 0.25
+    stale_s: Seconds = 10.0
+    max_skew_s: Seconds = 2.0
+    unknown_wait_s: Seconds = 10.0
+    limit_ttl_s: Seconds = 60.0
+
+
 class RunConfig(Settings, frozen=True, kw_only=True):
     """Everything a run is. Load it (`load`, `from_dict`, `with_values`); a constructor checks nothing."""
 
@@ -98,6 +114,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
     instruments: dict[str, Instrument] = field(default_factory=dict)
     data: DataSettings = DataSettings()
     deployment: Deployment = Deployment()
+    live: LiveSettings = LiveSettings()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out; `from_dict` of them is this config again."""
@@ -107,7 +124,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
     def decision_dict(self) -> dict[str, Any]:
         """The part that decides, as plain values."""
         values = self.to_dict()
-        for name in ("name", "data", "deployment"):
+        for name in ("name", "data", "deployment", "live"):
             del values[name]
         return values
 
@@ -163,6 +180,7 @@ def from_dict(values: Mapping[str, Any], place: str = "config") -> RunConfig:
         load_settings(grid, Instrument, f"{place}, [instruments.{name}]")
     config = load_settings(values, RunConfig, place)
     _check(config, place)
+    load_dialect(config.live.dialect, f"{place}, [live.dialect]")
     signals = tuple(_complete(alpha, i, place) for i, alpha in enumerate(config.signals))
     instruments = {symbol: _instrument(config, symbol, place) for symbol in config.symbols}
     for symbol, grid in instruments.items():

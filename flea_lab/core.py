@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
-from flea_lab.ledger import Ledger, gross_uusd, position_uusd
+from flea_lab.ledger import LOTS, Ledger, gross_uusd, position_uusd
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import Candle, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
@@ -307,6 +307,10 @@ class TradingCore:
             return Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1])
         self.ledger.pend(symbol, order.lots if order.side == "buy" else -order.lots)
         return order
+
+    def qty(self, symbol: str) -> float:
+        """The position in `symbol`, signed, in base units."""
+        return self._instruments[symbol].qty(int(self.ledger.book[self.ledger.row[symbol], LOTS]))
 
     @property
     def decided_ns(self) -> int:

@@ -7,15 +7,17 @@ command before it is carried out.
 from typing import Protocol
 
 from flea_lab.core import Event, TradingCore
-from flea_lab.model.trading import Alert, CancelOrder, Command, NewOrder, Refused
+from flea_lab.model.market import Candle, Funding, Heartbeat, Trade
+from flea_lab.model.trading import Alert, CancelOrder, Command, Control, NewOrder, Refused, Report
 
-Entry = Event | Command
+Entry = Candle | Trade | Funding | Heartbeat | Report | Control | Command
+"""A row of a journal: what the core was given, or what it said."""
 
 
 class Journal(Protocol):
     """Where a driver writes down what happens."""
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: Event | Entry) -> None:
         """Takes an entry; once this returns, it is as durable as the journal promises."""
 
 
@@ -23,9 +25,9 @@ class MemoryJournal:
     """A journal that lasts as long as the process: for replays and tests."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[Event | Entry] = []
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: Event | Entry) -> None:
         self.entries.append(entry)
 
     def events(self) -> list[Event]:

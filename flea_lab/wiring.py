@@ -1,4 +1,4 @@
-"""The only place that builds: a market from the store, a core, an exchange, a backtest, a sweep."""
+"""The only place that builds: a market from the store, a core, an exchange, a backtest, a sweep, a live session."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,11 @@ from flea_lab.data.store import CandleStore
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
+from flea_lab.live.bot import About, run_bot
 from flea_lab.model.market import MS_NS
 from flea_lab.money import USD, rate_e8
 from flea_lab.risk.gate import Gate
+from flea_lab.runs import code_state
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.signal.kernel import Stream
 from flea_lab.strategy.desk import Desk
@@ -109,12 +111,14 @@ def build_core(
     *,
     prefix: str = "replay",
     limit_ttl_ns: int | None = None,
+    cash_uusd: int | None = None,
 ) -> TradingCore:
     """A core before its first event. Candles before `trade_from_ns` (their close) only warm the signals.
 
     A limit order still working `limit_ttl_ns` after it was given is taken back at the next bar; None leaves it.
+    `cash_uusd` is what the account begins with, by default the config's.
     """
-    cash = round(config.initial_cash_usd * USD)
+    cash = round(config.initial_cash_usd * USD) if cash_uusd is None else cash_uusd
     desk = Desk(config.symbols, found.kernels, found.params, found.weights, config.combination, config.sizing, cash)
     return TradingCore(
         symbols=config.symbols,
@@ -129,6 +133,30 @@ def build_core(
         bar_ns=config.interval_ms * MS_NS,
         limit_ttl_ns=limit_ttl_ns,
     )
+
+
+def live_session(config: RunConfig, promotion: str | None, *, venue: str, account: str, url: str | None = None) -> int:
+    """Runs the live bot of `config` on `account` until it is stopped; the exit status of its process.
+
+    `promotion` is the name it was promoted under, None where it was not. `url` overrides the REST base of the dialect;
+    the websocket is below it. `FleaError` says in one line why it cannot begin or go on.
+    """
+    found = alphas(config)
+
+    def core(prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
+        return build_core(config, found, 0, prefix=prefix, limit_ttl_ns=limit_ttl_ns, cash_uusd=cash_uusd)
+
+    about = About(
+        account=account,
+        venue=venue,
+        config=promotion or config.name,
+        config_id=config.id,
+        promoted=promotion is not None,
+        code=code_state(config).digest,
+    )
+    how = run_bot(config, core, found.warmup, about, url)
+    print(f"stopped  {how}")
+    return 0
 
 
 def build_exchange(config: RunConfig) -> NextOpenMatching:

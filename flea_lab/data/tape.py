@@ -59,10 +59,7 @@ def read_tape(path: Path) -> Iterator[MarketEvent]:
 
 
 def _whole_length(path: Path) -> int:
-    end = len(MAGIC)
-    for end, _ in _records(path):
-        pass
-    return end
+    return max((end for end, _ in _records(path)), default=len(MAGIC))
 
 
 def _records(path: Path) -> Iterator[tuple[int, bytes]]:

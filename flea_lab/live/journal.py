@@ -1,0 +1,319 @@
+"""The runner's journal: one SQLite file that says all that happened to an account, and from which it goes on.
+
+Rules. What the core was given and what it said are rows in their order; they become durable together, with the state
+after them, before any of it is carried out. So what is in the file is always whole: an event with its commands and the
+state they led to, or none of it. Rows carry a checksum. One writer; readers open it read-only and never lock it.
+
+::
+
+    entries      seq, kind (0 event, 1 command, 2 an event that was refused), ts_recv ns, body msgpack, crc
+    orders       id, symbol, status, body msgpack          every order as it stands
+    fills        seq, ts ns, symbol, side, lots, price_ticks, decision_ticks, fee_uusd, reference_ticks, fill_id, order
+    funding      seq, ts ns, symbol, rate, paid_uusd
+    curve        ts ns, equity, cash, gross (micro-USD), latches (bits of `LATCH_BITS`)
+    timings      order; when its bar was received, it was decided, the venue's answer was there: ns UTC, ours
+    reconciles   at ns UTC, ts ns (the venue's), equal, ours, theirs (JSON)
+    runs         n, started, ended ns UTC, how, pid, code digest, first_seq
+    state        the core's state after row `seq`, msgpack
+    meta         key, value
+"""
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+from msgspec import Struct
+
+from flea_lab.core import CoreState
+from flea_lab.errors import WorkspaceError
+from flea_lab.execution.order import Order
+from flea_lab.journal import Entry
+from flea_lab.model.instrument import Instrument
+from flea_lab.model.market import MS_NS, Funding
+from flea_lab.model.trading import Fill
+from flea_lab.money import USD, nearest
+from flea_lab.settings import load_settings
+
+FILE = "journal.sqlite"
+EVENT, COMMAND, FAULT = range(3)
+LATCH_BITS = ("kill_switch", "reducing", "daily_loss", "drawdown")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, kind INTEGER, ts_recv INTEGER, body BLOB, crc INTEGER);
+CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, symbol TEXT, status TEXT, body BLOB);
+CREATE TABLE IF NOT EXISTS fills (
+  seq INTEGER PRIMARY KEY, ts INTEGER, symbol TEXT, side TEXT, lots INTEGER, price_ticks INTEGER,
+  decision_ticks INTEGER, fee_uusd INTEGER, reference_ticks INTEGER, fill_id TEXT, client_order_id TEXT);
+CREATE TABLE IF NOT EXISTS funding (seq INTEGER, ts INTEGER, symbol TEXT, rate REAL, paid_uusd INTEGER);
+CREATE TABLE IF NOT EXISTS curve (
+  ts INTEGER PRIMARY KEY, equity INTEGER, cash INTEGER, gross INTEGER, latches INTEGER);
+CREATE TABLE IF NOT EXISTS timings (
+  client_order_id TEXT PRIMARY KEY, received INTEGER, decided INTEGER, answered INTEGER);
+CREATE TABLE IF NOT EXISTS reconciles (at INTEGER, ts INTEGER, equal INTEGER, ours TEXT, theirs TEXT);
+CREATE TABLE IF NOT EXISTS runs (
+  n INTEGER PRIMARY KEY, started INTEGER, ended INTEGER, how TEXT, pid INTEGER, code TEXT, first_seq INTEGER);
+CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 0), seq INTEGER, body BLOB);
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT);
+"""
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """What a journal goes on from: the state after row `seq`, and every order."""
+
+    seq: int
+    state: CoreState
+    orders: tuple[Order, ...]
+
+
+class SqliteJournal:
+    """The journal of one account, opened for writing. Nothing is durable before `commit` returns."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens or makes the journal in `folder`; `WorkspaceError` where it is damaged or cannot be made durable."""
+        self.path = folder / FILE
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._rows: list[tuple[str, tuple[Any, ...]]] = []
+        with _one_line(self.path):
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=10.0)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+                self._db.execute(f"PRAGMA {pragma}")
+            if self._db.execute("PRAGMA synchronous").fetchone() != (2,):
+                raise WorkspaceError(f"journal {self.path}: cannot be made durable")  # pragma: no cover
+            if self._db.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                raise WorkspaceError(f"journal {self.path}: damaged; move it away and reconcile by hand")
+            self._db.executescript(_SCHEMA)
+            last = self._db.execute("SELECT max(seq) FROM entries").fetchone()[0]
+        self._seq = -1 if last is None else int(last)
+
+    @property
+    def seq(self) -> int:
+        """Number of the last row given, -1 before the first."""
+        return self._seq
+
+    def append(self, entry: Entry, kind: int = EVENT, ts_recv: int = 0) -> None:
+        """Takes a row."""
+        self._seq += 1
+        body = self._encode(entry)
+        self._rows.append(
+            ("INSERT INTO entries VALUES (?,?,?,?,?)", (self._seq, kind, ts_recv, body, zlib.crc32(body)))
+        )
+
+    def retract(self, fault: bool) -> None:
+        """The last row was an event that the core refused: it is kept as a fault, or was nothing and is dropped."""
+        statement, values = self._rows.pop()
+        if fault:
+            self._rows.append((statement, (values[0], FAULT, *values[2:])))
+        else:
+            self._seq -= 1
+
+    def order(self, order: Order) -> None:
+        """Takes an order as it stands."""
+        command = order.command
+        values = (command.client_order_id, command.symbol, order.status.value, self._encode(order))
+        self._rows.append(("INSERT OR REPLACE INTO orders VALUES (?,?,?,?)", values))
+
+    def fill(self, fill: Fill, decision_ticks: int) -> None:
+        """Takes an execution that counted."""
+        values = (
+            self._seq, fill.ts_event, fill.symbol, fill.side, fill.lots, fill.price_ticks,
+            decision_ticks, fill.fee_uusd, fill.reference_ticks, fill.fill_id, fill.client_order_id,
+        )  # fmt: skip
+        self._rows.append((f"INSERT INTO fills VALUES ({','.join('?' * len(values))})", values))
+
+    def paid(self, funding: Funding, paid_uusd: int) -> None:
+        """Takes a settlement that the account felt."""
+        values = (self._seq, funding.ts_event, funding.symbol, funding.rate, paid_uusd)
+        self._rows.append(("INSERT INTO funding VALUES (?,?,?,?,?)", values))
+
+    def curve(self, ts: int, equity: int, cash: int, gross: int, closed: tuple[str, ...]) -> None:
+        """Takes the account at a decided bar; `closed` are the latches that are closed."""
+        latches = sum(1 << i for i, name in enumerate(LATCH_BITS) if name in closed)
+        self._rows.append(("INSERT OR REPLACE INTO curve VALUES (?,?,?,?,?)", (ts, equity, cash, gross, latches)))
+
+    def timing(self, client_order_id: str, received: int, decided: int, answered: int) -> None:
+        """Takes the times of one order's way out."""
+        values = (client_order_id, received, decided, answered)
+        self._rows.append(("INSERT OR REPLACE INTO timings VALUES (?,?,?,?)", values))
+
+    def reconcile(self, at: int, ts: int, equal: bool, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+        """Takes one comparison with the venue."""
+        sides = [msgspec.json.encode(side).decode() for side in (ours, theirs)]
+        self._rows.append(("INSERT INTO reconciles VALUES (?,?,?,?,?)", (at, ts, int(equal), *sides)))
+
+    def meta(self, key: str, value: str) -> None:
+        """Takes a fact about the whole journal."""
+        self._rows.append(("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value)))
+
+    def begin_run(self, at: int, pid: int, code: str) -> None:
+        """Takes the start of a process."""
+        self._rows.append(
+            (
+                "INSERT INTO runs (started, pid, code, first_seq) VALUES (?,?,?,?)",
+                (at, pid, code, self._seq + 1),
+            )
+        )
+
+    def end_run(self, at: int, how: str) -> None:
+        """Takes the end of the process, in words."""
+        self._rows.append(("UPDATE runs SET ended=?, how=? WHERE n=(SELECT max(n) FROM runs)", (at, how)))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether rows were taken that are not durable yet."""
+        return bool(self._rows)
+
+    def commit(self, state: CoreState | None = None) -> None:
+        """Makes all that was taken durable, with the core's state after it. `WorkspaceError` where the disk refuses;
+        the rows are then still waiting."""
+        rows = list(self._rows)
+        if state is not None:
+            rows.append(("INSERT OR REPLACE INTO state VALUES (0,?,?)", (self._seq, self._encode(state))))
+        with _one_line(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for statement, values in rows:
+                    self._db.execute(statement, values)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        self._rows.clear()
+
+    def saved(self) -> Saved | None:
+        """What to go on from; None in a new journal."""
+        with _one_line(self.path):
+            row = self._db.execute("SELECT seq, body FROM state").fetchone()
+            orders = self._db.execute("SELECT body FROM orders ORDER BY rowid").fetchall()
+        if row is None:
+            return None
+        decoder = msgspec.msgpack.Decoder(Order)
+        return Saved(
+            seq=row[0],
+            state=msgspec.msgpack.decode(row[1], type=CoreState),
+            orders=tuple(decoder.decode(body) for (body,) in orders),
+        )
+
+    def get(self, key: str) -> str | None:
+        """A fact about the whole journal, as it was last made durable."""
+        row = self._db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def last_latches(self) -> int:
+        """The latches at the last decided bar, bits of `LATCH_BITS`."""
+        row = self._db.execute("SELECT latches FROM curve ORDER BY ts DESC LIMIT 1").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def last_code(self) -> str | None:
+        """The code digest of the last run; None before the first."""
+        row = self._db.execute("SELECT code FROM runs ORDER BY n DESC LIMIT 1").fetchone()
+        return None if row is None else str(row[0])
+
+    def close(self) -> None:
+        """Closes; what was not committed is gone."""
+        self._db.close()
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """The journal at `path` for reading; it never holds the runner up. `WorkspaceError` where there is none."""
+    if not path.is_file():
+        raise WorkspaceError(f"journal {path}: no such file, so nothing has run there")
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+
+
+def entries(path: Path) -> Iterator[tuple[int, int, Entry]]:
+    """Every row of a journal as (seq, kind, entry), checksums checked. `WorkspaceError` names a damaged row."""
+    decoder = msgspec.msgpack.Decoder(Entry)
+    db = open_read_only(path)
+    try:
+        for seq, kind, body, crc in db.execute("SELECT seq, kind, body, crc FROM entries ORDER BY seq"):
+            if zlib.crc32(body) != crc:
+                raise WorkspaceError(f"journal {path}: row {seq} is damaged")
+            yield seq, kind, decoder.decode(body)
+    finally:
+        db.close()
+
+
+def read_curve(path: Path) -> pd.DataFrame:
+    """The account at every decided bar: `ts` ms UTC, `equity_usd`, `cash_usd`, `gross_usd`, `drawdown`, `latches`."""
+    frame = _frame(path, "SELECT ts, equity, cash, gross, latches FROM curve ORDER BY ts")
+    equity = frame["equity"] / USD
+    return pd.DataFrame(
+        {
+            "ts": frame["ts"] // MS_NS,
+            "equity_usd": equity,
+            "cash_usd": frame["cash"] / USD,
+            "gross_usd": frame["gross"] / USD,
+            "drawdown": equity / equity.cummax() - 1.0,
+            "latches": frame["latches"],
+        }
+    )
+
+
+def read_fills(path: Path) -> pd.DataFrame:
+    """The executions: `ts` ms UTC, `symbol`, `side`, `qty`, `price`, `decision_price`, `slippage_usd` (against the
+    decision's price, positive is worse), `fee_usd`, `client_order_id`."""
+    frame = _frame(path, "SELECT * FROM fills ORDER BY seq")
+    grids = _grids(path)
+    rows = []
+    for row in frame.itertuples():
+        grid = grids[row.symbol]
+        moved = (row.price_ticks - row.decision_ticks) * (1 if row.side == "buy" else -1)
+        rows.append(
+            (
+                row.ts // MS_NS,
+                row.symbol,
+                row.side,
+                grid.qty(row.lots),
+                grid.price(row.price_ticks),
+                grid.price(row.decision_ticks),
+                nearest(row.lots * moved * grid.unit_num, grid.unit_den) / USD,
+                row.fee_uusd / USD,
+                row.client_order_id,
+            )
+        )
+    names = ["ts", "symbol", "side", "qty", "price", "decision_price", "slippage_usd", "fee_usd", "client_order_id"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def read_meta(path: Path) -> dict[str, str]:
+    """The facts about the whole journal."""
+    db = open_read_only(path)
+    try:
+        return {str(key): str(value) for key, value in db.execute("SELECT key, value FROM meta")}
+    finally:
+        db.close()
+
+
+def _frame(path: Path, query: str) -> pd.DataFrame:
+    db = open_read_only(path)
+    try:
+        return pd.read_sql_query(query, db)
+    finally:
+        db.close()
+
+
+def _grids(path: Path) -> dict[str, Instrument]:
+    config = msgspec.json.decode(read_meta(path)["config"])
+    return {
+        symbol: load_settings(grid, Instrument, f"journal {path}") for symbol, grid in config["instruments"].items()
+    }
+
+
+class _one_line:
+    """An error of the database as one `WorkspaceError` that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (sqlite3.Error, OSError)):
+            raise WorkspaceError(f"journal {self._path}: {error}") from error

@@ -1,0 +1,397 @@
+"""The live bot: one loop that carries what the venue says into the core and what the core says to the venue.
+
+Rules. One inbox, in the order of arrival; one event at a time. Nothing trades before history has warmed the signals
+and the account here equals the account there. What cannot be explained halts: an event that the core refuses, an order
+that nobody here gave, a difference at a reconcile. A halt stops orders at once, takes every open order back at the
+venue, and is called verified only when the venue says that none is left and none is unknown. Stopping does the same
+without closing a latch. The loop never guesses and never sends an order twice.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flea_lab.clock import Clock
+from flea_lab.config import LiveSettings
+from flea_lab.core import Event
+from flea_lab.data.tape import TapeWriter
+from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
+from flea_lab.execution.order import UNKNOWN, Status
+from flea_lab.live.alerts import Severity
+from flea_lab.live.catch_up import missed
+from flea_lab.live.pump import Pump
+from flea_lab.live.reconcile import Reconciler
+from flea_lab.live.sender import ASK_S, Sender, told
+from flea_lab.live.status import status_of
+from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Heartbeat, Trade
+from flea_lab.model.trading import (
+    Accepted,
+    Alert,
+    CancelOrder,
+    Halt,
+    NewOrder,
+    NotFound,
+    Refused,
+    Rejected,
+    SendUnclear,
+    WarmUp,
+)
+from flea_lab.venue.protocol import Exchange, Feed, Link, OrderState, Played, Said
+
+TICK_S = 0.1
+"""How often the loop looks at its timers, at least."""
+
+PUBLISH_S = 0.05
+STOP_WAIT_S = 15.0
+KILL_FILE = "HALT"
+"""A file of this name in the account's folder halts."""
+
+Item = Said | Event | None
+AlertPut = Callable[[Severity, str], None]
+"""Takes severity and text; returns at once."""
+
+
+class Runner:
+    """One account's live bot over a feed and an exchange."""
+
+    def __init__(
+        self,
+        *,
+        pump: Pump,
+        feed: Feed,
+        exchange: Exchange,
+        settings: LiveSettings,
+        warmup_bars: int,
+        wall_clock: bool,
+        clock: Clock,
+        folder: Path,
+        alert: AlertPut,
+    ) -> None:
+        """`wall_clock` says that the venue's time is the time of day, so that a candle's age can be told."""
+        self.pump, self.core = pump, pump.core
+        self.feed, self.exchange, self.settings = feed, exchange, settings
+        self._bars, self._wall_clock = max(settings.history_bars, warmup_bars), wall_clock
+        self._clock, self._folder, self._alert = clock, folder, alert
+        self.status: dict[str, Any] = {"state": "starting"}
+        self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+        self.reconciler = Reconciler(pump, exchange, settings, clock)
+        self._sender = Sender(
+            exchange,
+            self.put,
+            clock.now_ns,
+            self._why_blocked,
+            lambda: self.reconciler.known_seq,
+            settings.unknown_wait_s,
+        )
+        self.state, self.error = "starting", ""
+        self.halt_asked = ""  # set by any thread, read before every order
+        self.link = self._caught_up = self.ready = self.verified = False
+        self._finish = ""
+        self.venue_ns = self.late = 0
+        self._ack_ns: int | None = None
+        self._stop_by_s: float | None = None
+        self._published_s = 0.0
+        self._tape = TapeWriter(folder / "market.tape")
+
+    def put(self, item: Item) -> None:
+        """Takes something into the inbox; from the loop's own thread."""
+        self._inbox.put_nowait(item)
+
+    def finish(self, reason: str) -> None:
+        """Stops in order: no new order, open ones taken back, then the end. From the loop's own thread."""
+        if not self._finish:
+            self._finish, self.state, self.verified = reason, "stopping", False
+            self.put(None)
+
+    async def run(self) -> str:
+        """Runs until stopped or the recorded market is over; how it ended. What cannot go on is raised, orders taken
+        back as far as the venue answers."""
+        one: object = self.feed  # often one object is both, and listens once
+        work = {
+            "loop": self._work(),
+            "feed": self.feed.run(self.put),
+            **({} if one is self.exchange else {"exchange": self.exchange.run(self.put)}),
+            "orders": self._sender.send_orders(),
+            "cancels": self._sender.send_cancels(),
+            "questions": self._ask(),
+        }
+        tasks = {asyncio.create_task(job, name=name): name for name, job in work.items()}
+        try:
+            await self._watch(tasks)
+        except Exception as error:  # whatever it is, it is the end of trading: latched, and raised again
+            await self._last_words(error)
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._tape.close()
+        self.pump.commit()
+        self.state = "stopped"
+        self._tell()
+        return self._finish
+
+    async def _watch(self, tasks: dict[asyncio.Task[Any], str]) -> None:
+        """Waits for the loop to end; what any task raises is raised."""
+        waiting = set(tasks)
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if any(tasks[task] == "loop" for task in done):
+                return
+
+    async def _last_words(self, error: Exception) -> None:
+        self.error = str(error) or type(error).__name__
+        self._alert("critical", f"the runner ends: {self.error}")
+        if self.state == "starting":
+            return
+        self.halt_asked = self.error
+        try:
+            self.pump.on(Halt(ts_event=self._clock.now_ns(), reason=self.error))
+        except FleaError as second:  # the journal does not take it: a file does
+            self._alert("critical", f"the halt is not in the journal: {second}")
+            (self._folder / KILL_FILE).touch(mode=0o600)
+        try:
+            async with asyncio.timeout(STOP_WAIT_S):
+                await self.exchange.cancel_all()
+        except (VenueError, TimeoutError) as second:
+            self._alert("critical", f"open orders could not be taken back: {second or 'no answer'}")
+
+    # ---- the loop
+
+    async def _work(self) -> None:
+        while not (self._finish and await self._finished()):
+            item = None
+            try:
+                async with asyncio.timeout(TICK_S):
+                    item = await self._inbox.get()
+            except TimeoutError:
+                pass  # time to look at the timers
+            if item is not None:
+                await self._take(item)
+            self._look_at_halts()
+            if self._inbox.empty():
+                await self._at_rest()
+            self._tell(often=False)
+
+    async def _take(self, item: Said | Event) -> None:
+        match item:
+            case Link():
+                await self._on_link(item)
+            case Played():
+                self.venue_ns = max(self.venue_ns, item.ts_event)
+                self.finish("the recorded market is over")
+            case Candle():
+                self._tape.append(item)
+                if item.complete:
+                    self._on_candle(item)
+            case Trade() | BookSnapshot() | BookDelta():
+                self._tape.append(item)
+                self.venue_ns = max(self.venue_ns, item.ts_event)
+            case Heartbeat():
+                self.venue_ns = max(self.venue_ns, item.ts_event)
+                self._give(item)
+                self._ack_ns = item.ts_event
+            case _:
+                self._give(item)
+
+    def _on_candle(self, candle: Candle) -> None:
+        ts = candle.ts_event
+        self.venue_ns = max(self.venue_ns, ts)
+        if ts <= self.core.decided_ns:
+            self.late += 1  # history had it already, or it came twice
+            return
+        age_s = ((self._clock.now_ns() if self._wall_clock else self.venue_ns) - ts) / 1e9
+        stale = not age_s <= self.settings.stale_s
+        if stale:
+            self._alert("warning", f"the candle of {candle.symbol} came {age_s:.0f} s late: it decides nothing")
+        if stale or not self.ready:
+            self._give(WarmUp(ts_event=ts, until_ns=ts))
+        self._give(candle)
+
+    def _give(self, event: Event, *, durable: bool = True) -> None:
+        """One event into the core; what it says is carried out. What the core refuses halts."""
+        try:
+            commands = self.pump.on(event, durable=durable)
+        except WorkspaceError:
+            raise
+        except FleaError as error:
+            what = f"{type(event).__name__}: {error}"
+            self._alert("critical", what)
+            if not isinstance(event, Halt):
+                self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
+            return
+        if isinstance(event, Accepted | Rejected | SendUnclear):
+            self.pump.answered(event.client_order_id)
+        for command in commands:
+            match command:
+                case NewOrder() | CancelOrder():
+                    self._sender.give(command)
+                case Alert():
+                    self._alert(command.severity, command.text)
+                case Refused():
+                    self._alert("info", f"{command.intent.symbol} refused: {command.reason}")
+
+    # ---- the connection
+
+    async def _on_link(self, link: Link) -> None:
+        self.link = link.up
+        self._caught_up = self.ready = False
+        if not link.up:
+            self._ack_ns = None
+            self._alert("warning", f"the connection is down: {link.reason}")
+            return
+        await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """History, settlements and fills that nobody heard, and every open order asked for."""
+        self.state = "stopping" if self._finish else "warming"
+        try:
+            past = await missed(
+                self.feed, self.exchange, self.core, bars=self._bars, fills_after=self.reconciler.known_seq
+            )
+            states = {
+                o.command.client_order_id: await self.exchange.order(o.command.client_order_id)
+                for o in self.core.router.blotter.open_orders()
+            }
+            open_there = await self.exchange.open_orders()
+        except VenueRefusal:
+            raise
+        except VenueError as error:
+            self._alert("warning", f"the venue does not say what was missed: {error}")
+            return  # asked again when next at rest
+        closes = [event.ts_event for event in past if isinstance(event, Candle)]
+        if closes:
+            self._give(WarmUp(ts_event=self._clock.now_ns(), until_ns=max(closes)))
+        for event in past:
+            if isinstance(event, Candle):
+                self._tape.append(event)
+                self.venue_ns = max(self.venue_ns, event.ts_event)
+            self._give(event, durable=False)
+        self._ask_about(states)
+        for order in open_there:
+            if order.client_order_id not in self.core.router.blotter:
+                self._stranger(order.client_order_id)
+        self.pump.commit()
+        self._caught_up = True
+
+    def _ask_about(self, states: dict[str, OrderState | None]) -> None:
+        """What the venue says of the orders that were open here; one that it has never seen is asked for again."""
+        now = self._clock.now_ns()
+        for name, state in states.items():
+            status = self.core.router.blotter.get(name).status
+            report = told(state) if state is not None else None
+            if report is not None:
+                self._give(report)
+            elif state is None and status in (Status.PENDING, Status.CANCELLING, UNKNOWN):
+                self._give(SendUnclear(client_order_id=name, ts_event=now, reason="the runner was away"))
+            elif state is None and status is Status.WORKING:
+                self._give(NotFound(client_order_id=name, ts_event=now))  # it had it: nobody can explain that
+
+    def _stranger(self, name: str) -> None:
+        what = f"order {name} is open on this account and was not given here"
+        self._alert("critical", what)
+        self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
+
+    # ---- at rest: everything heard, everything answered
+
+    async def _at_rest(self) -> None:
+        if not self.link:
+            return
+        if not self._caught_up:
+            await self._catch_up()
+            return
+        blotter = self.core.router.blotter
+        if not self._sender.idle or any(o.status in (Status.PENDING, UNKNOWN) for o in blotter.open_orders()):
+            return
+        if self.reconciler.due(self.venue_ns, self.ready):
+            await self._reconcile()
+        if self._ack_ns is not None and (self.ready or self.core.halted) and self._inbox.empty():
+            ack, self._ack_ns = self._ack_ns, None
+            self._tape.flush()
+            await self.feed.acknowledge(ack)
+
+    async def _reconcile(self) -> None:
+        try:
+            found = await self.reconciler.compare(self._inbox.empty)
+        except VenueRefusal:
+            raise
+        except VenueError as error:
+            self._alert("warning", f"the account could not be compared: {error}")
+            return
+        if found is None:
+            return
+        if found:
+            what = "the account differs from the venue's: " + "; ".join(found)
+            if not self.core.halted:
+                self._alert("critical", what)
+                self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
+            return
+        if not self.ready and not self._finish:
+            self.ready = True
+            self.state = "halted" if self.core.halted else "trading"
+            self._alert("info", f"ready: {self.pump.bars} bars of history, the account equals the venue's")
+
+    # ---- halts and the end
+
+    def _why_blocked(self) -> str:
+        """Why no order may be sent at this instant; "" when one may."""
+        if self.halt_asked or self.core.halted or (self._folder / KILL_FILE).exists():
+            return "halted"
+        if self._finish:
+            return "stopping"
+        return "" if self.link and self.ready else "the account is not reconciled with the venue"
+
+    def _look_at_halts(self) -> None:
+        killed = "kill_switch" in self.core.gate.closed()
+        why = self.halt_asked or ("the HALT file is there" if (self._folder / KILL_FILE).exists() else "")
+        if why and not killed:
+            self._give(Halt(ts_event=self._clock.now_ns(), reason=why))
+        if self.state in ("trading", "halted"):
+            state = "halted" if self.core.halted else "trading"
+            if state != self.state:
+                self.state, self.verified = state, False
+
+    async def _ask(self) -> None:
+        """Asks for what is unknown, and at a halt for what is open, until there is nothing left to ask."""
+        while True:
+            await asyncio.sleep(ASK_S)
+            if self.link and self._caught_up:
+                await self._sender.ask(self.core.router.blotter)
+            if (self.core.halted or self._finish) and not self.verified and self.state != "starting":
+                await self._verify()
+
+    async def _verify(self) -> None:
+        """Takes back every open order at the venue; verified when it says that none is open and none is unknown."""
+        try:
+            await self.exchange.cancel_all()
+            left = await self.exchange.open_orders()
+        except VenueError as error:
+            self._alert("critical", f"open orders cannot be taken back yet: {error}")
+            return
+        if not left and self._sender.idle and not self.core.router.blotter.unknown_orders():
+            self.verified = True
+            self._alert("info", "no open order at the exchange")
+
+    async def _finished(self) -> bool:
+        """Whether the end has come: verified and compared once more, or waited for long enough."""
+        loop = asyncio.get_running_loop()
+        if self._stop_by_s is None:
+            self._stop_by_s = loop.time() + STOP_WAIT_S
+        if loop.time() > self._stop_by_s:
+            self._alert("critical", "stopped without the venue's word that no order is open")
+            return True
+        if not (self.verified and self._inbox.empty() and self._sender.idle):
+            return False
+        if self.link and self._caught_up:
+            await self._reconcile()
+        return self._inbox.empty()
+
+    def _tell(self, *, often: bool = True) -> None:
+        """Puts the status where any thread may read it; at most twenty times a second where `often` is False."""
+        now = asyncio.get_running_loop().time()
+        if often or now - self._published_s >= PUBLISH_S:
+            self._published_s = now
+            self.status = status_of(self)

@@ -1,0 +1,35 @@
+"""What the runner says of itself: plain values that any thread may read."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flea_lab.live.runner import Runner
+
+
+def status_of(runner: "Runner") -> dict[str, Any]:
+    """The runner's status now. Money in USD, quantities in base units, times in ns UTC."""
+    core, pump = runner.core, runner.pump
+    blotter = core.router.blotter
+    reconciler = runner.reconciler
+    return {
+        "state": runner.state,
+        "link": "up" if runner.link else "down",
+        "venue_ns": runner.venue_ns,
+        "last_bar_ns": core.decided_ns,
+        "bars": pump.bars,
+        "equity_usd": core.ledger.equity_uusd() / 1e6,
+        "cash_usd": core.ledger.cash_uusd / 1e6,
+        "positions": {symbol: core.qty(symbol) for symbol in core.symbols},
+        "open_orders": len(blotter.open_orders()),
+        "unknown_orders": len(blotter.unknown_orders()),
+        "latches": list(core.gate.closed()),
+        "halt_verified": bool(core.halted and runner.verified),
+        "last_reconcile_ns": reconciler.venue_ns,
+        "reconciles": reconciler.count,
+        "reconciled": reconciler.equal,
+        "orders": pump.orders,
+        "fills": pump.fills,
+        "refused": pump.refused,
+        "late_candles": runner.late,
+        "error": runner.error,
+    }
