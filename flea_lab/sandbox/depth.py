@@ -128,7 +128,7 @@ def _path(candle: Candle, grid: Instrument, steps: int, high_first: bool) -> tup
     extremes = (high, low) if high_first else (low, high)
     corners = (float(candle.open), *extremes, float(candle.close))
     ticks = [grid.ticks(price) for price in corners]
-    one, two, three = (abs(b - a) + (low == high) for a, b in pairwise(ticks))
+    one, two, three = (abs(b - a) for a, b in pairwise(ticks))
     total, last = max(one + two + three, 1), steps - 1
     first = min(max(nearest(last * one, total), 1), last - 2)
     second = min(max(nearest(last * (one + two), total), first + 1), last - 1)

@@ -45,7 +45,7 @@ def ladder_of(snapshot: BookSnapshot, grid: Instrument) -> Ladder:
 
 def whole_lots(qty: float, grid: Instrument) -> int:
     """Whole lots in a positive `qty`, rounded down; the margin is what a float loses of a quantity on the grid."""
-    return math.floor(qty / float(grid.lot_size) * (1 + 1e-12) + 1e-9)
+    return math.floor(qty / float(grid.lot_size) * (1 + 1e-12))
 
 
 def _rungs(levels: tuple[tuple[float, float], ...], grid: Instrument) -> list[Rung]:

@@ -106,6 +106,35 @@ def test_a_taker_does_not_act_on_a_book_from_before_its_time() -> None:
     assert seen(market.book(plain(9))) == [("a", 1, 101, 101, "taker")]
 
 
+def test_an_ioc_that_does_not_cross_is_cancelled_by_a_book_of_its_time_only() -> None:
+    market = matching()
+    market.book(plain(5))
+    assert seen(send(market, 6, "buy", 1, 100, tif="ioc")) == [("a", "Accepted")]
+    assert market.trade(trade(7, 99, 9, "sell")) == ()
+    assert market.book(plain(8)) == (Cancelled(client_order_id="a", ts_event=8),)
+
+
+def test_a_resting_order_is_served_before_one_that_just_arrives() -> None:
+    market = matching(latency_ns=2)
+    market.book(plain(1))
+    send(market, 1, "buy", 3, 99, "rests")
+    market.book(plain(3))
+    send(market, 4, "buy", 3, None, "comes")
+    assert seen(market.book(book(6, [(96, 1)], [(98, 4), (105, 9)]))) == [
+        ("rests", 3, 99, 99, "maker"),
+        ("comes", 1, 98, 98, "taker"),
+        ("comes", 2, 105, 98, "taker"),
+    ]
+
+
+def test_a_print_that_comes_late_does_not_fill_an_order_that_came_after_it() -> None:
+    market = matching()
+    market.book(plain(5))
+    send(market, 9, "buy", 1, 99)
+    assert market.trade(trade(8, 90, 9, "sell")) == ()
+    assert seen(market.trade(trade(9, 90, 9, "sell"))) == [("a", 1, 99, 99, "maker")]
+
+
 def test_an_order_before_the_first_book_waits_for_it() -> None:
     market = matching()
     assert seen(send(market, 5, "buy", 1, 99)) == [("a", "Accepted")]

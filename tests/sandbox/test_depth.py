@@ -209,6 +209,12 @@ def test_the_spread_is_as_asked_and_a_tick_at_least() -> None:
         assert GRID.ticks(book.bids[0][0]) - GRID.ticks(book.bids[1][0]) == max(1, ticks // 2)
 
 
+def test_a_price_of_one_tick_has_its_bid_there() -> None:
+    """Nothing is below a tick: the ask gives way, also where a buyer moved the price."""
+    for book in books(inside(a_candle((0.1, 0.1, 0.1, 0.1)), 0.05)):
+        assert (book.bids, book.asks[0][0]) == (((0.1, book.bids[0][1]),), 0.2)
+
+
 def test_which_extreme_comes_first_is_a_matter_of_the_seed() -> None:
     def high_first(seed: int) -> bool:
         paid = [trade.price for trade in prints(inside(a_candle(), seed=seed))]
