@@ -32,7 +32,8 @@ CHECK_S = 5.0  # how often the server looks whether its socket is still there
 
 Handle = Callable[[dict[str, Any]], dict[str, Any]]
 """Answers one request: `verb`, its arguments, and `received_ns`. Called in the server's thread, so it must only read
-what may be read from there, set flags, and post to the loop with `call_soon_threadsafe`."""
+what may be read from there, set flags, and post to the loop with `call_soon_threadsafe`. Only a resume may wait for the
+loop: it is called in a thread of its own, perhaps while another request is answered."""
 
 
 class _Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True):
@@ -206,18 +207,38 @@ class ControlServer:
         while (end := peer.buffer.find(b"\n")) >= 0 and peer in self._peers:
             line = bytes(peer.buffer[:end])
             del peer.buffer[: end + 1]
-            self._answer(peer, self._reply(line, received_ns) if len(line) <= CAP else _TOO_LONG)
+            if len(line) > CAP:
+                self._answer(peer, _TOO_LONG)
+                continue
+            try:
+                request = _DECODER.decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                self._answer(peer, {"ok": False, "error": f"not a request: {str(error)[:300]}"})
+                continue
+            if isinstance(request, _Resume):
+                self._answer_aside(peer, request, received_ns)
+            else:
+                self._answer(peer, self._reply(request, received_ns))
         if len(peer.buffer) > CAP and peer in self._peers:
             self._answer(peer, _TOO_LONG)
             self._drop(peer)  # where its line would end is not known
 
-    def _reply(self, line: bytes, received_ns: int) -> dict[str, Any]:
+    def _answer_aside(self, peer: _Peer, request: _Request, received_ns: int) -> None:
+        """Answers in a thread of its own, and hangs up: what may wait for the loop must not keep a halt waiting."""
+        self._peers.remove(peer)
+        self._selector.unregister(peer.sock)
+
+        def answer() -> None:
+            with peer.sock, suppress(OSError):  # the asker may have gone
+                peer.sock.settimeout(1.0)
+                peer.sock.sendall(_encoded(self._reply(request, received_ns)))
+
+        threading.Thread(target=answer, name="resume", daemon=True).start()
+
+    def _reply(self, request: _Request, received_ns: int) -> dict[str, Any]:
         try:
-            request: dict[str, Any] = msgspec.to_builtins(_DECODER.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return {"ok": False, "error": f"not a request: {str(error)[:300]}"}
-        try:
-            return {"ok": True, "answer": self._handle({**request, "received_ns": received_ns})}
+            asked = {**msgspec.to_builtins(request), "received_ns": received_ns}
+            return {"ok": True, "answer": self._handle(asked)}
         except FleaError as error:
             return {"ok": False, "error": str(error)}
         except Exception as error:  # the asker must hear that nothing was done, and the next halt must be taken
@@ -225,15 +246,12 @@ class ControlServer:
             return {"ok": False, "error": f"the runner failed to answer: {type(error).__name__}: {error}"}
 
     def _answer(self, peer: _Peer, answer: dict[str, Any]) -> None:
+        line = _encoded(answer)
         try:
-            line = msgspec.json.encode(answer)
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            line = msgspec.json.encode({"ok": False, "error": f"the runner's answer is no JSON: {error}"})
-        try:
-            sent = peer.sock.send(line + b"\n")
+            sent = peer.sock.send(line)
         except OSError:
             sent = 0
-        if sent <= len(line):  # it does not read: waiting for it would keep others waiting
+        if sent < len(line):  # it does not read: waiting for it would keep others waiting
             self._drop(peer)
 
     def _drop(self, peer: _Peer) -> None:
@@ -241,3 +259,10 @@ class ControlServer:
             self._peers.remove(peer)
             self._selector.unregister(peer.sock)
             peer.sock.close()
+
+
+def _encoded(answer: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(answer) + b"\n"
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        return msgspec.json.encode({"ok": False, "error": f"the runner's answer is no JSON: {error}"}) + b"\n"

@@ -32,6 +32,7 @@ SAME_ROW = {
     ("runs", "config"),
     ("promotion", "runs"),
     ("promotion", "config"),
+    ("__main__", "cli"),
 }
 
 # Down, and still not allowed: a signal knows numbers only, neither messages nor money.

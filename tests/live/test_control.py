@@ -99,6 +99,29 @@ def test_a_halt_is_answered_within_50_ms_while_the_main_thread_spins(folder: Pat
     assert len(took) == 20 and sorted(took)[10] < 0.05, took
 
 
+def test_a_halt_does_not_wait_behind_a_resume_that_waits_for_the_loop(
+    folder: Path, server: ControlServer, runner: Runner
+) -> None:
+    loop_is_free = threading.Event()
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        if request["verb"] == "resume":
+            loop_is_free.wait(5)
+        return runner(request)
+
+    server._handle = handle
+    answers: list[dict[str, Any]] = []
+    resuming = threading.Thread(target=lambda: answers.append(ControlClient(folder).resume(["drawdown"], "ann")))
+    resuming.start()
+    time.sleep(0.05)
+    watch = Stopwatch()
+    assert ControlClient(folder).halt()["verb"] == "halt"
+    assert watch.elapsed_s() < 1.0 and not answers
+    loop_is_free.set()
+    resuming.join()
+    assert answers[0]["verb"] == "resume" and [asked["verb"] for asked in runner.asked] == ["halt", "resume"]
+
+
 def test_only_the_owner_can_reach_the_socket(folder: Path, server: ControlServer) -> None:
     assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(server.path.parent.stat().st_mode) == 0o700
