@@ -42,8 +42,9 @@ PAGE = 5_000
 class PaperVenue:
     """Feed and exchange in one, for one account that begins with `cash_uusd` and nothing else.
 
-    `fee_e8` and `slippage_e8` in 1e-8; with "book" the fee is the taker's, and `maker_fee_e8`, `latency_ns` and
-    `queue_ahead` (a share of 1) are `BookMatching`'s. Without `funding` settlements are neither paid nor passed on.
+    `fee_e8` and `slippage_e8` in 1e-8; with "book" the fee is the taker's, and `maker_fee_e8` (the same unless given),
+    `latency_ns` and `queue_ahead` (a share of 1) are `BookMatching`'s. Without `funding` settlements are neither paid
+    nor passed on.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class PaperVenue:
         cash_uusd: int,
         funding: bool = True,
         matching: Literal["next_open", "book"] = "next_open",
-        maker_fee_e8: int = 0,
+        maker_fee_e8: int | None = None,
         latency_ns: int = 0,
         queue_ahead: float = 1.0,
     ) -> None:
@@ -67,8 +68,9 @@ class PaperVenue:
         self._matching = matching
         self._opens = NextOpenMatching(self._grids, fee_e8, slippage_e8)
         self._book: BookMatching | None = None
+        maker_e8 = fee_e8 if maker_fee_e8 is None else maker_fee_e8
         if matching == "book":
-            self._book = BookMatching(self._grids, maker_fee_e8, fee_e8, latency_ns, queue_ahead)
+            self._book = BookMatching(self._grids, maker_e8, fee_e8, latency_ns, queue_ahead)
         self._books_ns = dict.fromkeys(self._grids, -1)
         self._account = PaperAccount(self._grids, cash_uusd)
         self._deliver: Deliver | None = None
@@ -77,7 +79,7 @@ class PaperVenue:
 
     @property
     def private_seq(self) -> int | None:
-        """Number of the last report delivered by this venue object, 0 before the first."""
+        """Number of the last report that was delivered, or told by `fills`; 0 before the first."""
         return self._delivered
 
     @property
@@ -148,7 +150,9 @@ class PaperVenue:
     async def fills(self, after: int) -> list[tuple[int, Fill]]:
         """Every fill numbered beyond `after`; `VenueError` where they are too long ago to be remembered."""
         await self._catch_up()
-        return self._account.fills(after)
+        found = self._account.fills(after)
+        self._delivered = self._account.seq
+        return found
 
     async def account(self) -> VenueAccount:
         """The account."""

@@ -9,14 +9,11 @@ from typer.testing import CliRunner, Result
 from flea_lab import runs
 from flea_lab.cli import app
 from flea_lab.config import load
-from flea_lab.data.dataset import Dataset, Origin
-from flea_lab.data.sources.demo import synthetic_market
-from flea_lab.data.store import CandleStore
 from flea_lab.errors import PromotionError
 from flea_lab.promotion import read_promoted
-from flea_lab.runs import CodeState, Manifest
-from flea_lab.wiring import load_market, run_backtest
+from flea_lab.runs import CodeState
 from flea_lab.workspace import workspace
+from tests.stored import finished_backtest, store_market
 
 CODE = CodeState(digest="c0de" * 16, commit="ab" * 20, dirty=False)
 CONFIG = 'symbols = ["BTCUSDT"]\ninterval = "1m"\n[[signals]]\nkernel = "ema_momentum"\n'
@@ -24,14 +21,6 @@ CONFIG = 'symbols = ["BTCUSDT"]\ninterval = "1m"\n[[signals]]\nkernel = "ema_mom
 
 def flea(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def store_market(n_bars: int, *, replace: bool = False) -> None:
-    candles, funding, label = synthetic_market("BTCUSDT", n_bars=n_bars)
-    store = CandleStore(workspace().ready().store)
-    origin = Origin(source=label, synthetic=True)
-    store.write(Dataset("synthetic", "BTCUSDT", "1m"), candles, origin, replace=replace)
-    store.write_funding("synthetic", "BTCUSDT", funding, replace=replace)
 
 
 @pytest.fixture(scope="module")
@@ -48,29 +37,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def run(desk: Path) -> Path:
-    """The folder of a finished backtest; what makes it differs from a report only in the page that is not there."""
-    config = load(desk / "small.toml")
-    loaded = load_market(config)
-    result = run_backtest(config, loaded)
-    done = Manifest(
-        kind="backtest",
-        name=config.name,
-        config=config.to_dict(),
-        config_id=config.id,
-        source=loaded.source,
-        synthetic=loaded.synthetic,
-        data=loaded.data,
-        code=CODE,
-        versions=runs.versions(),
-        started="2025-01-01T00:00:00Z",
-        finished="2025-01-01T00:01:00Z",
-        metrics=runs.defined(result.metrics),
-        result_digest="beef" * 16,
-        decisions_digest=result.digest,
-    )
-    partial = runs.begin(workspace(), config.name, config.id)
-    runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
-    return runs.finish(partial, done)
+    """The folder of a finished backtest."""
+    return finished_backtest(load(desk / "small.toml"), CODE)
 
 
 def test_a_run_is_promoted_by_its_folder_and_says_what_it_is_bound_to(run: Path) -> None:

@@ -350,10 +350,11 @@ def test_a_saved_account_goes_on_as_if_it_had_never_stopped() -> None:
     whole = asyncio.run(venue.account())
     assert whole.lots == {"X": 993} and whole.funding_uusd == 1_030_000
     assert asyncio.run(again.account()) == replace(whole, ts_event=T0 + 2 * STEP)
-    assert asyncio.run(again.fills(1)) == asyncio.run(venue.fills(1))
-    assert asyncio.run(again.fills(0)) == asyncio.run(venue.fills(0))
     assert venue.private_seq == 2, "the first heard both"
     assert again.private_seq == 0, "nobody listened to the second: it is asked"
+    assert asyncio.run(again.fills(1)) == asyncio.run(venue.fills(1))
+    assert asyncio.run(again.fills(0)) == asyncio.run(venue.fills(0))
+    assert again.private_seq == 2, "what was told is heard"
     assert again.state()["orders"] == venue.state()["orders"]
 
 
