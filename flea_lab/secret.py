@@ -61,5 +61,8 @@ class Secret:
     def __getstate__(self) -> NoReturn:
         raise TypeError("a secret is not stored")
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not stored")
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("a secret is not stored")

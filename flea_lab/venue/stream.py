@@ -158,31 +158,30 @@ class Stream:
             limit_s = self._silence_s
 
     async def _receive(self, ws: WebSocket, state: _Connection, deliver: Deliver, limit: asyncio.Timeout) -> _Ended:
-        loop, moved_s, was_up = asyncio.get_running_loop(), 0.0, state.up
+        loop, moved_s = asyncio.get_running_loop(), -1.0
         while True:
             message = await ws.receive()
             now_s = loop.time()
             if message.type is not TEXT and message.type is not BINARY:
                 return _Ended(_farewell(ws, getattr(message, "extra", None)))
-            if state.up and (not was_up or now_s >= moved_s + 1.0):  # a timer moves once a second, not at every frame
-                was_up, moved_s = True, now_s
-                limit.reschedule(None if self._ack or state.played else now_s + self._silence_s)
-            try:
-                push = self._wire.push(message.data, self._clock.now_ns())
-            except FrameError as error:
-                text = self._rest.unkeyed(message.data, str(error))
-                self._fault(text)
-                if error.critical:
-                    return _Ended(text)
-                continue
-            if isinstance(push, Push):
-                ended = self._pushed(push, state, deliver, now_s)
-                if ended is BEHIND:
-                    ended = await self._catch_up(push, deliver)
-            else:
-                ended = self._told(push, state, deliver)
+            ended = await self._on_frame(message.data, state, deliver, now_s)
             if ended is not None:
                 return ended
+            if state.up and now_s >= moved_s + 1.0:  # a timer moves once a second, not at every frame
+                moved_s = now_s
+                limit.reschedule(None if self._ack or state.played else now_s + self._silence_s)
+
+    async def _on_frame(self, raw: bytes, state: _Connection, deliver: Deliver, now_s: float) -> _Ended | None:
+        try:
+            push = self._wire.push(raw, self._clock.now_ns())
+        except FrameError as error:
+            text = self._rest.unkeyed(raw, str(error))
+            self._fault(text)
+            return _Ended(text) if error.critical else None
+        if not isinstance(push, Push):
+            return self._told(push, state, deliver)
+        ended = self._pushed(push, state, deliver, now_s)
+        return await self._catch_up(push, deliver) if ended is BEHIND else ended
 
     def _pushed(self, push: Push, state: _Connection, deliver: Deliver, now_s: float) -> _Ended | None:
         """Delivers `push`; `BEHIND` where private frames before it are missing."""

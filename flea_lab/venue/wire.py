@@ -122,6 +122,7 @@ class _Settlement(Struct):
 class _Health(Struct):
     time: Number | None = None
     clock: Literal["market", "wall"] = "wall"
+    matching: Literal["book", "next_open"] = "book"
 
 
 class _Grid(Struct):
@@ -357,7 +358,7 @@ class Wire:
             fault = explained(error, raw, "health")
         else:
             ns = now_ns if data.time is None else self.ns(data.time, "health: time")
-            return VenueClock(now_ns=ns, kind=data.clock)
+            return VenueClock(now_ns=ns, kind=data.clock, matching=data.matching)
         raise FrameError(fault)
 
     def grids(self, raw: bytes) -> dict[str, Instrument]:
