@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from flea_lab.backtest.cell import build_cell, vpin_kernel, vpin_params
 from flea_lab.backtest.fold import Folded, fold
 from flea_lab.backtest.market import Market, build_market, require_inputs, require_market
+from flea_lab.backtest.playlist import playlist_of
 from flea_lab.backtest.replay import Replayed, replay
 from flea_lab.backtest.result import BacktestResult, build_result
 from flea_lab.config import Alphas, RunConfig, alphas, from_dict
@@ -23,11 +26,13 @@ from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
 from flea_lab.live.bot import About, run_bot
+from flea_lab.live.rehearsal import Progress, rehearse
 from flea_lab.model.market import MS_NS
 from flea_lab.money import USD, rate_e8
 from flea_lab.risk.gate import Gate
 from flea_lab.runs import code_state
 from flea_lab.sandbox.matching import NextOpenMatching
+from flea_lab.sandbox.settings import SandboxSettings, with_costs
 from flea_lab.signal.kernel import Stream
 from flea_lab.strategy.desk import Desk
 from flea_lab.workspace import workspace
@@ -157,6 +162,35 @@ def live_session(config: RunConfig, promotion: str | None, *, venue: str, accoun
     how = run_bot(config, core, found.warmup, about, url)
     print(f"stopped  {how}")
     return 0
+
+
+def run_rehearsal(
+    config: RunConfig, market: Market, start: int, folder: Path, *, console: TextIO, progress: Progress | None = None
+) -> Path:
+    """The journal, in `folder`, of a live session of `config` on a sandbox that plays `market` from bar `start`.
+
+    What lies before `start` is the history that the session warms up on, all of it, as sweep and replay have it.
+    """
+    found, _ = prepare(config, market)
+    first = str(np.datetime64(int(market.open_ms[start]), "ms"))
+    days = (int(market.open_ms[-1]) + market.interval_ms - int(market.open_ms[start])) / 86_400_000
+    settings = SandboxSettings(start=first, days=days, leverage=100.0, faucet_usd=config.initial_cash_usd)
+    live = msgspec.structs.replace(config.live, history_bars=max(start, 1), reconcile_pause_s=1.0)
+
+    def core(prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
+        return build_core(config, found, 0, prefix=prefix, limit_ttl_ns=limit_ttl_ns, cash_uusd=cash_uusd)
+
+    return rehearse(
+        msgspec.structs.replace(config, live=live),
+        core,
+        found.warmup,
+        playlist_of(market),
+        with_costs(settings, config.costs.fee_bps, config.costs.slippage_bps),
+        folder,
+        console=console,
+        code=code_state(config).digest,
+        progress=progress,
+    )
 
 
 def build_exchange(config: RunConfig) -> NextOpenMatching:

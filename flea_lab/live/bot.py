@@ -117,8 +117,11 @@ async def _paper(config: RunConfig, feed: PurpleFlea) -> PaperVenue:
     )
 
 
-async def trade(bot: Bot) -> str:
-    """How the session ended. `FleaError` where it could not begin or could not go on."""
+async def trade(bot: Bot, *, signals: bool = True) -> str:
+    """How the session ended. `FleaError` where it could not begin or could not go on.
+
+    With `signals` SIGTERM and SIGINT stop it in order; only the main thread can have them.
+    """
     time = await _checked(bot)
     account, journal = await _account_and_journal(bot)
     try:
@@ -139,7 +142,7 @@ async def trade(bot: Bot) -> str:
         how = "died"
         try:
             with ControlServer(bot.folder, _Desk(bot, runner), bot.clock):
-                how = await _until_the_end(runner)
+                how = await (_until_the_end(runner) if signals else runner.run())
         except Exception as error:
             how = f"ended: {error}"
             raise

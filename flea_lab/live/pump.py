@@ -1,8 +1,9 @@
 """One event into the core, written down before anything is carried out.
 
 Rules. The event is a row of the journal before the core sees it. What the core says, the orders as they stand and the
-core's state become durable in one piece before a command leaves this module. An event that the core refuses changed
-nothing; it is kept as a fault and raised.
+core's state become durable in one piece before an order, a cancel or a halt leaves this module. What sends nothing and
+can be asked for again at the venue (bars, fills, funding) waits for the next such moment, or for `flush`. An event that
+the core refuses changed nothing; it is kept as a fault and raised.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,9 @@ from flea_lab.ledger import held_uusd
 from flea_lab.live.journal import COMMAND, SqliteJournal
 from flea_lab.model.market import Funding, Heartbeat
 from flea_lab.model.trading import Command, Control, Fill, NewOrder, OrderReport, Refused
+
+LAZY_NS = 50_000_000
+"""How long what is not urgent waits to become durable."""
 
 
 class Pump:
@@ -29,15 +33,12 @@ class Pump:
         """`beside` gives facts that become durable with every state."""
         self.core, self.journal = core, journal
         self._clock, self._beside = clock, beside
+        self._committed_ns = 0
         self._times: dict[str, tuple[int, int]] = {}
         self.orders = self.fills = self.refused = self.bars = 0
 
-    def on(self, event: Event, *, durable: bool = True) -> tuple[Command, ...]:
-        """The commands to carry out, durable by now.
-
-        With `durable` False (history) what decides nothing may wait for the next commit. What the core raises is
-        raised, the event kept as a fault.
-        """
+    def on(self, event: Event) -> tuple[Command, ...]:
+        """The commands to carry out, durable by now. What the core raises is raised, the event kept as a fault."""
         core, journal = self.core, self.journal
         decided, received = core.decided_ns, self._clock.now_ns()
         journal.append(event, ts_recv=received)  # type: ignore[arg-type]  # every kind of report is in the union
@@ -61,10 +62,15 @@ class Pump:
         if barred:
             self._note_bar()
         self._note_commands(commands)
-        if durable or commands:
+        if isinstance(event, Control) or any(not isinstance(command, Refused) for command in commands):
             self._timed(commands, received, self._clock.now_ns())
             self.commit()
         return commands
+
+    def flush(self) -> None:
+        """Makes durable what waits, where it waited for long enough."""
+        if self.journal.waiting and self._clock.now_ns() - self._committed_ns >= LAZY_NS:
+            self.commit()
 
     def answered(self, client_order_id: str) -> None:
         """The venue answered an order: its times are noted, durable with whatever comes next."""
@@ -77,6 +83,7 @@ class Pump:
         for key, value in self._beside().items() if self._beside is not None else ():
             self.journal.meta(key, value)
         self.journal.commit(self.core.dump())
+        self._committed_ns = self._clock.now_ns()
 
     def _filled(self, event: Event) -> int:
         """Lots of the event's order that were filled before it."""

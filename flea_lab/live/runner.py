@@ -174,6 +174,7 @@ class Runner:
             self._look_at_halts()
             if self._inbox.empty():
                 await self._at_rest()
+            self.pump.flush()
             self._tell(often=False)
 
     async def _take(self, item: Said | Event) -> None:
@@ -211,10 +212,10 @@ class Runner:
             self._give(WarmUp(ts_event=ts, until_ns=ts))
         self._give(candle)
 
-    def _give(self, event: Event, *, durable: bool = True) -> None:
+    def _give(self, event: Event) -> None:
         """One event into the core; what it says is carried out. What the core refuses halts."""
         try:
-            commands = self.pump.on(event, durable=durable)
+            commands = self.pump.on(event)
         except WorkspaceError:
             raise
         except FleaError as error:
@@ -269,7 +270,7 @@ class Runner:
             if isinstance(event, Candle):
                 self._tape.append(event)
                 self.venue_ns = max(self.venue_ns, event.ts_event)
-            self._give(event, durable=False)
+            self._give(event)
         self._ask_about(states)
         for order in open_there:
             if order.client_order_id not in self.core.router.blotter:
