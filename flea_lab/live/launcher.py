@@ -1,5 +1,6 @@
 """Starting the runner of an account as a process of its own, and finding it again: all that a notebook holds of it."""
 
+import os
 import subprocess
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import HALT, JOURNAL, LOG, account_folder, ready_folder
 from flea_lab.live.control_client import ControlClient, Latch, NoRunner, Unanswered
 from flea_lab.live.halt import Halted, halt_account
+from flea_lab.live.keys import VARIABLE
 from flea_lab.live.lock import holder
 from flea_lab.live.process import config_file, end, last_line, open_log, start_detached
 
@@ -169,6 +171,8 @@ def _until_it_answers(session: Session, process: "subprocess.Popen[bytes]", star
         ended = process.poll()
         if ended is not None:
             said = last_line(log, start).removeprefix("flea: ")
+            if said.startswith("no key") and VARIABLE in os.environ:
+                said += f"; {VARIABLE} is not handed on to a launched runner"
             raise WorkspaceError(f"the runner of account {session.account!r} ended ({ended}): {said} (log {log})")
         try:
             if session.pid == process.pid and session.status():

@@ -106,9 +106,13 @@ def test_a_launch_on_a_running_account_attaches_or_says_what_runs(
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_runner_that_ends_at_once_is_quoted(config: RunConfig) -> None:
+def test_a_runner_that_ends_at_once_is_quoted(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FLEA_API_KEY", raising=False)
     said = r"the runner of account 'main' ended \(2\): no key for account 'main': flea faucet \(log .*runner\.log\)"
     with pytest.raises(WorkspaceError, match=said):
+        launch(config, unpromoted=True, url="fail")
+    monkeypatch.setenv("FLEA_API_KEY", "canary-key")
+    with pytest.raises(WorkspaceError, match="flea faucet; FLEA_API_KEY is not handed on to a launched runner"):
         launch(config, unpromoted=True, url="fail")
 
 
