@@ -52,12 +52,26 @@ def describe(kind: Any) -> str:
 
 
 @app.command()
-def parity(path: ConfigFile) -> None:
-    """Sweep against replay, decision by decision; explains the first difference. Exit status 1 if there is one."""
+def parity(
+    path: ConfigFile,
+    days: Annotated[
+        float | None, typer.Option("--days", min=0.01, help="The last days of the stored market; default: all of it.")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live/--no-live", help="Run the third leg: a session on the sandbox, about 1 ms a bar.")
+    ] = True,
+) -> None:
+    """Sweep, replay and a live session, decision by decision; explains the first difference. Exit status 1 if any."""
     from flea_lab.config import load
-    from flea_lab.research.parity import check_parity
+    from flea_lab.research.live_parity import check_live_parity
+    from flea_lab.research.parity import check_parity, last_days
+    from flea_lab.wiring import load_market
 
-    found = check_parity(load(path), progress=True)
+    config = load(path)
+    market = last_days(config, load_market(config).market, days)
+    found: Any = (
+        check_live_parity(config, market, progress=True) if live else check_parity(config, market, progress=True)
+    )
     print(found.text())
     if not found.equal:
         raise typer.Exit(1)

@@ -313,5 +313,13 @@ def _beside(exchange: Exchange) -> Callable[[], Mapping[str, str]] | None:
     """What becomes durable beside the core's state: the account of a paper venue, which nobody else keeps."""
     if not isinstance(exchange, PaperVenue):
         return None
-    paper = exchange
-    return lambda: {"paper": json.dumps(paper.state())}
+    paper, kept = exchange, -1
+
+    def changed() -> Mapping[str, str]:
+        nonlocal kept
+        if paper.changes == kept:
+            return {}
+        kept = paper.changes
+        return {"paper": json.dumps(paper.state())}
+
+    return changed

@@ -6,9 +6,9 @@ and `flea run`, in an event loop of a thread of its own, so that it also runs wh
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from flea_lab.clock import Clock, WallClock
 from flea_lab.config import RunConfig
@@ -16,6 +16,7 @@ from flea_lab.errors import VenueError
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.bot import About, Bot, BuildCore, trade
 from flea_lab.live.journal import FILE
+from flea_lab.live.runner import OVER
 from flea_lab.sandbox.play import Playlist
 from flea_lab.sandbox.server import SandboxServer
 from flea_lab.sandbox.settings import SandboxSettings
@@ -23,6 +24,10 @@ from flea_lab.sandbox.stage import Stage
 from flea_lab.secret import Secret
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import load_dialect
+
+ACCOUNT = "rehearsal"
+LOOK_S = 0.2
+STOP_S = 5.0
 
 Progress = Callable[[int, int], None]
 """Hears how many bars are done, and of how many."""
@@ -46,22 +51,20 @@ def rehearse(
     Alerts go to `console` and the folder. `VenueError` where the session ended before the market did.
     """
     clock = clock or WallClock()
-    ended: list[str] = []
-    failed: list[BaseException] = []
     stop = threading.Event()
 
     async def session() -> str:
         stage = Stage(playlist, settings, clock.now_ns() // 1_000_000)
         server = SandboxServer(stage, clock)
         async with server.running() as url:
-            opened = server.open_account("rehearsal", config.initial_cash_usd)
+            opened = server.open_account(ACCOUNT, config.initial_cash_usd)
             if not isinstance(opened, tuple):
                 raise VenueError(f"the sandbox opens no account: {opened}")
             dialect = load_dialect({"rest_url": url, "ws_url": f"ws{url.removeprefix('http')}/ws"}, "the rehearsal")
             key = Secret(opened[0])
             client = PurpleFlea(dialect, key, config.symbols, config.interval, config.instruments, clock, ack=True)
             about = About(
-                account="rehearsal",
+                account=ACCOUNT,
                 venue="sandbox",
                 config=config.name,
                 config_id=config.id,
@@ -71,12 +74,18 @@ def rehearse(
             with Alerts(folder, clock, console=console) as alerts:
                 async with client:
                     bot = Bot(config, build_core, warmup_bars, client, client, folder, clock, alerts, about)
-                    async with asyncio.TaskGroup() as group:
-                        watch = group.create_task(_watch(stage, progress, stop))
-                        try:
-                            return await trade(bot, signals=False)
-                        finally:
-                            watch.cancel()
+                    return await _watched(trade(bot, signals=False), stage, progress, stop)
+
+    how = _in_a_thread(session, stop)
+    if how != OVER:
+        raise VenueError(f"the rehearsal ended early: {how}")
+    return folder / FILE
+
+
+def _in_a_thread(session: Callable[[], Coroutine[Any, Any, str]], stop: threading.Event) -> str:
+    """What `session` returns or raises, run in a thread; an interrupt of this one sets `stop` and ends it."""
+    ended: list[str] = []
+    failed: list[BaseException] = []
 
     def work() -> None:
         try:
@@ -91,24 +100,25 @@ def rehearse(
             thread.join(0.2)
     except KeyboardInterrupt:
         stop.set()
-        thread.join(5.0)
+        thread.join(STOP_S)
         raise
     if failed:
         raise _plain(failed[0])
-    if ended != ["the recorded market is over"]:
-        raise VenueError(f"the rehearsal ended early: {ended[0]}")
-    return folder / FILE
+    return ended[0]
 
 
-async def _watch(stage: Stage, progress: Progress | None, stop: threading.Event) -> None:
-    """Says how far the stage has come; an interrupt of the waiting thread ends the session."""
-    begun_ms = stage.now_ms
-    while not stop.is_set():
+async def _watched(
+    session: Coroutine[Any, Any, str], stage: Stage, progress: Progress | None, stop: threading.Event
+) -> str:
+    """What `session` returns, `progress` hearing meanwhile how far the stage has come; `stop` cancels it."""
+    begun_ms, bars = stage.now_ms, stage.stop - stage.start
+    running = asyncio.create_task(session, name="session")
+    while not (await asyncio.wait({running}, timeout=LOOK_S))[0]:
+        if stop.is_set():
+            running.cancel()
         if progress is not None:
-            bars = stage.stop - stage.start
             progress(min(bars, (stage.now_ms - begun_ms) // stage.playlist.interval_ms), bars)
-        await asyncio.sleep(0.2)
-    raise KeyboardInterrupt
+    return running.result()
 
 
 def _plain(error: BaseException) -> BaseException:

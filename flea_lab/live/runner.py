@@ -39,6 +39,7 @@ from flea_lab.model.trading import (
 )
 from flea_lab.venue.protocol import Exchange, Feed, Link, OrderState, Played, Said
 
+OVER = "the recorded market is over"
 TICK_S = 0.1
 """How often the loop looks at its timers, at least."""
 
@@ -183,7 +184,7 @@ class Runner:
                 await self._on_link(item)
             case Played():
                 self.venue_ns = max(self.venue_ns, item.ts_event)
-                self.finish("the recorded market is over")
+                self.finish(OVER)
             case Candle():
                 self._tape.append(item)
                 if item.complete:

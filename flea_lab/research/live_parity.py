@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from flea_lab.backtest.market import Market, window
+from flea_lab.backtest.market import Market
 from flea_lab.config import RunConfig
 from flea_lab.decision import Decisions, Recorder, digest, first_difference, line
 from flea_lab.live.journal import COMMAND, entries, read_curve
 from flea_lab.money import USD
 from flea_lab.research.parity import ParityReport, check_parity
 from flea_lab.wiring import load_market, prepare, run_rehearsal, run_replay
-
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,9 @@ class LiveReport:
         return "\n".join(filter(None, [*head, live, last]))
 
 
-def check_live_parity(
-    config: RunConfig, market: Market | None = None, *, days: float | None = None, progress: bool = False
-) -> LiveReport:
-    """All three legs of `config` on the stored market unless one is given; with `days`, on its last days."""
+def check_live_parity(config: RunConfig, market: Market | None = None, *, progress: bool = False) -> LiveReport:
+    """All three legs of `config` on the stored market unless one is given."""
     market = load_market(config).market if market is None else market
-    if days is not None:
-        _, first = prepare(config, market)
-        begin = int(np.searchsorted(market.open_ms, int(market.open_ms[-1]) + market.interval_ms - days * DAY_MS))
-        market = window(market, max(0, begin - first), market.n)
     _, start = prepare(config, market)
     legs = check_parity(config, market, progress=progress)
     stream, equity = _live(config, market, start, progress)

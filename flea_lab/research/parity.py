@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from flea_lab.backtest.fold import Folded
-from flea_lab.backtest.market import Market
+from flea_lab.backtest.market import Market, window
 from flea_lab.backtest.replay import Replayed
 from flea_lab.config import Alphas, RunConfig, alphas
 from flea_lab.decision import Decisions, digest, first_difference, line
@@ -81,6 +81,15 @@ def check_parity(config: RunConfig, market: Market | None = None, *, progress: b
     folded = run_fold(config, market, start, curves=True)
     seen, _ = run_replay(config, market, start, progress=progress)
     return compare(config, market, start, folded, seen)
+
+
+def last_days(config: RunConfig, market: Market, days: float | None) -> Market:
+    """The last `days` of `market` with the warm-up of `config` before them; all of it for None or where it is less."""
+    if days is None:
+        return market
+    _, warmup = prepare(config, market)
+    begin = int(np.searchsorted(market.open_ms, int(market.open_ms[-1]) + market.interval_ms - days * 86_400_000))
+    return window(market, max(0, begin - warmup), market.n)
 
 
 def compare(config: RunConfig, market: Market, start: int, folded: Folded, seen: Replayed) -> ParityReport:
