@@ -58,9 +58,10 @@ def explained(error: Exception, raw: bytes, where: str, below: str = "") -> str:
     except UNREADABLE:
         at = f"{path} " if path else ""
         return f"{where}: {at}cannot be read ({shown(reason)}): {shown(bytes(raw).decode('utf-8', 'replace'))}"
-    for step in re.split(r"[.\[\]]+", f"{below}.{path}"):
+    path = f"{below}{path}" if path.startswith("[") or not path or not below else f"{below}.{path}"
+    for step in re.split(r"[.\[\]]+", path):
         if isinstance(found, dict) and step in found:
             found = found[step]
         elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
             found = found[int(step)]
-    return f"{where}: {path or below or 'data'} = {shown(found)}: {reason[:1].lower()}{reason[1:]}"
+    return f"{where}: {path or 'data'} = {shown(found)}: {reason[:1].lower()}{reason[1:]}"
