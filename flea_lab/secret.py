@@ -1,5 +1,6 @@
 """A value that must never be shown: a key that only the code which sends it can read."""
 
+import hashlib
 import hmac
 from typing import Any, NoReturn
 
@@ -26,6 +27,10 @@ class Secret:
         """The value itself, for the one place that sends it."""
         value: str = object.__getattribute__(self, "_value")
         return value
+
+    def fingerprint(self) -> str:
+        """The first 12 hex digits of its SHA-256: tells one key from another, and nothing else."""
+        return hashlib.sha256(self.reveal().encode()).hexdigest()[:12]
 
     def masked_in(self, text: str) -> str:
         """`text` with every occurrence of the value masked: a venue may send a key back in its complaint."""

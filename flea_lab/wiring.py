@@ -25,7 +25,8 @@ from flea_lab.data.store import CandleStore
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
-from flea_lab.live.bot import About, run_bot
+from flea_lab.live.bot import run_bot
+from flea_lab.live.opening import About
 from flea_lab.live.rehearsal import Progress, rehearse
 from flea_lab.model.market import MS_NS
 from flea_lab.money import USD, rate_e8
@@ -158,6 +159,7 @@ def live_session(config: RunConfig, promotion: str | None, *, venue: str, accoun
         config_id=config.id,
         promoted=promotion is not None,
         code=code_state(config).digest,
+        key="",
     )
     how = run_bot(config, core, found.warmup, about, url)
     print(f"stopped  {how}")

@@ -1,8 +1,8 @@
 """The runner's journal: one SQLite file that says all that happened to an account, and from which it goes on.
 
 Rules. What the core was given and what it said are rows in their order; they become durable together, with the state
-after them, and before any of it is carried out. So what is in the file is always whole: an event with its commands and the
-state they led to, or none of it. Rows carry a checksum. One writer; readers open it read-only and never lock it.
+after them, and before any of it is carried out. So what is in the file is always whole: an event with its commands and
+the state they led to, or none of it. Rows carry a checksum. One writer; readers open it read-only and never lock it.
 
 ::
 

@@ -14,8 +14,9 @@ from flea_lab.clock import Clock, WallClock
 from flea_lab.config import RunConfig
 from flea_lab.errors import VenueError
 from flea_lab.live.alerts import Alerts
-from flea_lab.live.bot import About, Bot, BuildCore, trade
+from flea_lab.live.bot import trade
 from flea_lab.live.journal import FILE
+from flea_lab.live.opening import About, Bot, BuildCore
 from flea_lab.live.runner import OVER
 from flea_lab.sandbox.play import Playlist
 from flea_lab.sandbox.server import SandboxServer
@@ -70,6 +71,7 @@ def rehearse(
                 config_id=config.id,
                 promoted=False,
                 code=code,
+                key=key.fingerprint(),
             )
             with Alerts(folder, clock, console=console) as alerts:
                 async with client:

@@ -1,0 +1,161 @@
+"""What a live session begins with: the venue checked, the account and its journal taken up, the core as it was left.
+
+Rules. What cannot be right is refused before the first subscription: other grids than the config's, a clock that is
+off, an account that holds what no journal explains. A journal belongs to one account at the venue and one config; with
+another config it is put aside only where the account is flat and no latch is closed, with another key only where no
+latch is closed.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from flea_lab.clock import Clock
+from flea_lab.config import RunConfig
+from flea_lab.core import TradingCore
+from flea_lab.errors import ConfigError, VenueRefusal
+from flea_lab.live.alerts import Alerts
+from flea_lab.live.journal import FILE, LATCH_BITS, SqliteJournal
+from flea_lab.live.paper import PaperVenue
+from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock
+
+BuildCore = Callable[[str, int, int | None], TradingCore]
+"""A fresh core of the config, from the prefix of its client order ids, the micro-dollars that its account begins with,
+and how long a limit order rests (ns)."""
+
+
+class About(Struct, frozen=True, kw_only=True):
+    """Who and what trades: in the journal, and in every status. `config` is the promotion's name, or the config's;
+    `key` the beginning of the digest of the key that trades, "paper" for an account of our own."""
+
+    account: str
+    venue: str
+    config: str
+    config_id: str
+    promoted: bool
+    code: str
+    key: str
+
+
+class Bot(NamedTuple):
+    """What a session is made of."""
+
+    config: RunConfig
+    build_core: BuildCore
+    warmup_bars: int
+    feed: Feed
+    exchange: Exchange
+    folder: Path
+    clock: Clock
+    alerts: Alerts
+    about: About
+
+
+async def checked(bot: Bot) -> VenueClock:
+    """The venue's clock, once grids and clock are what they must be."""
+    stated = await bot.feed.instruments()
+    for symbol, grid in bot.config.instruments.items() if stated else ():
+        theirs = stated.get(symbol)
+        if theirs is None:
+            raise VenueRefusal(f"the venue has no symbol {symbol}, it has {', '.join(sorted(stated))}")
+        for name in ("tick_size", "lot_size"):
+            if getattr(theirs, name) != getattr(grid, name):
+                raise VenueRefusal(
+                    f"{symbol}: {name} is {getattr(theirs, name)} at the venue, {getattr(grid, name)} in the config"
+                )
+    time = await bot.feed.clock()
+    skew_s = (time.now_ns - bot.clock.now_ns()) / 1e9
+    if time.kind == "wall" and not abs(skew_s) <= bot.config.live.max_skew_s:
+        limit = bot.config.live.max_skew_s
+        raise VenueRefusal(f"the venue's clock is {skew_s:+.1f} s off this machine's, at most {limit:g} s may be")
+    return time
+
+
+async def account_and_journal(bot: Bot) -> tuple[VenueAccount, SqliteJournal]:
+    """The venue's account, and the journal to go on with: one of another config is put aside where that is safe."""
+    journal = SqliteJournal(bot.folder)
+    try:
+        saved = journal.get("paper")
+        if isinstance(bot.exchange, PaperVenue) and saved and journal.get("config_id") == bot.about.config_id:
+            bot.exchange.restore(json.loads(saved))
+        account = await bot.exchange.account()
+        before = journal.get("config_id")
+        if before in (None, bot.about.config_id):
+            if journal.get("venue") not in (None, bot.about.venue):
+                raise ConfigError(
+                    f"account {bot.about.account!r} traded on venue {journal.get('venue')!r}, "
+                    f"not {bot.about.venue!r}: take another account name"
+                )
+            if journal.get("key") in (None, bot.about.key):
+                return account, journal
+            _require_unlatched(bot, journal)
+            bot.alerts.put("warning", "the key is of another account than the journal's, which is put aside")
+        else:
+            _require_put_aside(bot, journal, account, await bot.exchange.open_orders(), str(before))
+    except BaseException:
+        journal.close()
+        raise
+    journal.close()
+    _put_aside(bot.folder)
+    return account, SqliteJournal(bot.folder)
+
+
+def _require_unlatched(bot: Bot, journal: SqliteJournal) -> None:
+    closed = [name for i, name in enumerate(LATCH_BITS) if journal.last_latches() >> i & 1]
+    if closed:
+        raise ConfigError(
+            f"account {bot.about.account!r} is halted ({', '.join(closed)}) and its key was replaced since: "
+            "resume it with the key it had, or take another account name"
+        )
+
+
+def _require_put_aside(bot: Bot, journal: SqliteJournal, account: VenueAccount, orders: Any, before: str) -> None:
+    held = [symbol for symbol, lots in account.lots.items() if lots]
+    closed = [name for i, name in enumerate(LATCH_BITS) if journal.last_latches() >> i & 1]
+    reasons = [f"it holds {', '.join(held)}"] * bool(held) + [f"{len(orders)} orders are open"] * bool(orders)
+    reasons += [f"the latch {name} is closed" for name in closed]
+    if reasons:
+        raise ConfigError(
+            f"account {bot.about.account!r} traded config {before[:10]}, not {bot.about.config_id[:10]}, and "
+            f"{' and '.join(reasons)}: run that config, or take another account"
+        )
+
+
+def _put_aside(folder: Path) -> None:
+    """Renames the journal and what belongs to it, under the first free number."""
+    n = next(n for n in range(1, 10_000) if not (folder / f"{n}-{FILE}").exists())
+    for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", "market.tape"):
+        if (folder / name).exists():
+            (folder / name).rename(folder / f"{n}-{name}")
+
+
+async def core_of(bot: Bot, journal: SqliteJournal, account: VenueAccount, time: VenueClock) -> TradingCore:
+    """The core as it was left, or a fresh one for a flat account."""
+    ttl_ns = None if time.matching == "next_open" else round(bot.config.live.limit_ttl_s * 1e9)
+    saved = journal.saved()
+    prefix = journal.get("prefix") or f"{bot.about.config_id[:6]}-{bot.clock.new_id()}"
+    if saved is not None:
+        core = bot.build_core(prefix, account.cash_uusd, ttl_ns)
+        core.load(saved.state)
+        for order in saved.orders:
+            core.router.blotter.restore(order)
+        return core
+    held = [symbol for symbol, lots in account.lots.items() if lots]
+    orders = await bot.exchange.open_orders()
+    if held or orders:
+        what = ", ".join(held) or f"{len(orders)} open orders"
+        raise VenueRefusal(
+            f"the account already has {what}, and no journal says why: close them, or take another account"
+        )
+    if account.cash_uusd <= 0:
+        raise VenueRefusal(f"the account holds {account.cash_uusd / 1e6:,.2f} USD: nothing to trade with")
+    base = {"fees_uusd": account.fees_uusd, "funding_uusd": account.funding_uusd}
+    journal.meta("base", json.dumps(base))
+    journal.meta("cash_uusd", str(account.cash_uusd))
+    journal.meta("known_seq", str(account.seq or 0))
+    journal.meta("limit_ttl_ns", str(ttl_ns or 0))
+    journal.meta("prefix", prefix)
+    return bot.build_core(prefix, account.cash_uusd, ttl_ns)
