@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flea_lab.live.faucet import claim_key as claim_key
     from flea_lab.live.feed import MarketFeed as MarketFeed
     from flea_lab.live.halt import Halted as Halted
     from flea_lab.live.launcher import Session as Session
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # Loaded when first asked for: a runner imports its parts without those of a notebook.
 _HOMES = {
+    "claim_key": "faucet",
     "MarketFeed": "feed",
     "Halted": "halt",
     "Session": "launcher",
