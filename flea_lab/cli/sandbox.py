@@ -1,0 +1,161 @@
+"""`flea sandbox | faucet`: an exchange on this machine, and a key with play money on it."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flea_lab.errors import ConfigError, VenueError
+
+app = typer.Typer()
+
+URL = "http://127.0.0.1:8712/trading-api"
+TIMEOUT_S = 10.0
+MAX_ANSWER = 65_536
+
+Pace = Annotated[
+    str, typer.Option("--pace", help="acked: as fast as clients acknowledge. A number: that many times recorded speed.")
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start", help="ISO time from which bars are played, all before is history. Default: DAYS to the end."
+    ),
+]
+
+
+@app.command()
+def sandbox(
+    path: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML configuration: docs/configuration.md.")],
+    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1; 0 takes any free one.")] = 8712,
+    pace: Pace = "acked",
+    matching: Annotated[
+        str, typer.Option("--matching", help="How orders fill: next_open, as in research, or book, against depth.")
+    ] = "next_open",
+    start: Start = None,
+    days: Annotated[float, typer.Option("--days", help="How many days are played.")] = 1.0,
+    latency_ms: Annotated[int, typer.Option("--latency-ms", help="Until an order works (book).")] = 0,
+    queue_ahead: Annotated[
+        float, typer.Option("--queue-ahead", help="Share of a level that is ahead of a resting order (book).")
+    ] = 1.0,
+    steps: Annotated[int, typer.Option("--steps", help="Books a bar and symbol (book).")] = 12,
+    maker_fee_bps: Annotated[
+        float | None, typer.Option("--maker-fee-bps", help="Negative for a rebate. Default: the configuration's fee.")
+    ] = None,
+    taker_fee_bps: Annotated[
+        float | None, typer.Option("--taker-fee-bps", help="Default: the configuration's fee.")
+    ] = None,
+    leverage: Annotated[float, typer.Option("--leverage", help="Largest exposure over equity.")] = 10.0,
+    faucet_usd: Annotated[float, typer.Option("--faucet-usd", help="Play money of a claimed account.")] = 100_000.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the books and prints around the candles.")] = 1,
+) -> None:
+    """Play the stored market of a configuration as an exchange on 127.0.0.1, until Ctrl-C: docs/sandbox.md."""
+    from flea_lab.sandbox.settings import SandboxSettings
+    from flea_lab.settings import load_settings
+
+    values = {
+        "port": port,
+        "pace": _pace(pace),
+        "matching": matching,
+        "start": start,
+        "days": days,
+        "latency_ms": latency_ms,
+        "queue_ahead": queue_ahead,
+        "steps": steps,
+        "maker_fee_bps": maker_fee_bps,
+        "taker_fee_bps": taker_fee_bps,
+        "leverage": leverage,
+        "faucet_usd": faucet_usd,
+        "seed": seed,
+    }
+    _play(path, load_settings(values, SandboxSettings, "flea sandbox"))
+
+
+def _pace(text: str) -> str | float:
+    try:
+        return text if text == "acked" else float(text)
+    except ValueError:
+        raise ConfigError(f"pace = {text!r}: must be acked or a number from 1 to 1000 (in flea sandbox)") from None
+
+
+def _play(path: Path, settings: Any) -> None:
+    from flea_lab.backtest.playlist import playlist_of
+    from flea_lab.clock import WallClock
+    from flea_lab.config import load
+    from flea_lab.sandbox.server import SandboxServer
+    from flea_lab.sandbox.settings import with_costs
+    from flea_lab.sandbox.stage import Stage
+    from flea_lab.wiring import load_market
+
+    config = load(path)
+    full = with_costs(settings, config.costs.fee_bps, config.costs.slippage_bps)
+    clock = WallClock()
+    stage = Stage(playlist_of(load_market(config).market), full, clock.now_ns() // 1_000_000)
+    try:
+        asyncio.run(_serve(SandboxServer(stage, clock), stage))
+    except KeyboardInterrupt:
+        print("sandbox  stopped, its accounts are gone")
+
+
+async def _serve(server: Any, stage: Any) -> None:
+    async with server.listening() as url:
+        print(f"sandbox  {url}  {played_text(stage)}", flush=True)
+        await server.play()
+        print("sandbox  the recorded market is over, still answering", flush=True)
+        await asyncio.Event().wait()
+
+
+def played_text(stage: Any) -> str:
+    """What a stage plays, for a person."""
+    from flea_lab.data.frames import iso
+
+    tape = stage.playlist
+    first, last = int(tape.open_ms[stage.start]), int(tape.open_ms[stage.stop - 1])
+    bars, symbols = stage.stop - stage.start, ", ".join(tape.symbols)
+    return f"plays {bars} bars of {symbols} {tape.interval} from {iso(first)} to {iso(last)}"
+
+
+@app.command()
+def faucet(
+    url: Annotated[str, typer.Option("--url", help="The sandbox, as it printed it.")] = URL,
+    account: Annotated[str, typer.Option("--account", help="The name to keep the key under.")] = "main",
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a key that is there.")] = False,
+) -> None:
+    """Claim play money from a sandbox: the key is kept for the runner, readable by you only, and never shown."""
+    from flea_lab.live.keys import key_file, store_key
+    from flea_lab.secret import Secret
+
+    file = key_file(account)
+    if file.exists() and not replace:
+        raise ConfigError(f"key {file} is there already: --replace claims a new account in its place")
+    claimed = asyncio.run(_claim(url, account))
+    held = store_key(account, Secret(str(claimed["api_key"])), replace=replace)
+    print(f"account  {claimed['account_id']}")
+    print(f"credit   {claimed['credited']} USD of play money")
+    print(f"key      {held}")
+
+
+async def _claim(url: str, account: str) -> dict[str, str | int]:
+    """The faucet's answer; `VenueError` where there is none or it is no answer. It holds a key: never printed."""
+    import aiohttp
+    import msgspec
+
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(f"{url.rstrip('/')}/faucet/claim", json={"agent_id": account}) as answer,
+        ):
+            status, body = answer.status, await answer.content.read(MAX_ANSWER)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise VenueError(f"no faucet at {url}: {why} (is `flea sandbox CONFIG` running?)") from None
+    try:
+        claimed = msgspec.json.decode(body, type=dict[str, str | int])
+    except msgspec.DecodeError:
+        claimed = {}
+    if status != 201 or not {"api_key", "account_id", "credited"} <= set(claimed):
+        said = claimed.get("message", f"status {status} and no key")
+        raise VenueError(f"the faucet at {url} refused: {said}")
+    return claimed
