@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from flea_lab.clock import WallClock
 from flea_lab.config import RunConfig
-from flea_lab.errors import ConfigError
+from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
@@ -150,7 +150,10 @@ class _Desk:
             case "stop":
                 self._loop.call_soon_threadsafe(self._runner.finish, "stopped by a person")
             case "resume":
-                asyncio.run_coroutine_threadsafe(self._resume(request), self._loop).result(REPLY_S)
+                try:
+                    asyncio.run_coroutine_threadsafe(self._resume(request), self._loop).result(REPLY_S)
+                except TimeoutError:
+                    raise WorkspaceError(f"the runner's loop did not take it within {REPLY_S:g} s") from None
         return self.status()
 
     def status(self) -> dict[str, Any]:
