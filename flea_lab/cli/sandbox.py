@@ -48,6 +48,15 @@ def sandbox(
     ] = None,
     leverage: Annotated[float, typer.Option("--leverage", help="Largest exposure over equity.")] = 10.0,
     faucet_usd: Annotated[float, typer.Option("--faucet-usd", help="Play money of a claimed account.")] = 100_000.0,
+    requests_per_minute: Annotated[
+        int, typer.Option("--requests-per-minute", help="An account's requests beyond it are answered with 429.")
+    ] = 1_000_000,
+    clock: Annotated[
+        str, typer.Option("--clock", help="market: the recorded time. wall: the market as if it were recorded now.")
+    ] = "market",
+    clock_skew_s: Annotated[
+        float, typer.Option("--clock-skew-s", help="By how much the venue's clock is ahead (wall).")
+    ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the books and prints around the candles.")] = 1,
 ) -> None:
     """Play the stored market of a configuration as an exchange on 127.0.0.1, until Ctrl-C: docs/sandbox.md."""
@@ -67,6 +76,9 @@ def sandbox(
         "taker_fee_bps": taker_fee_bps,
         "leverage": leverage,
         "faucet_usd": faucet_usd,
+        "requests_per_minute": requests_per_minute,
+        "clock": clock,
+        "clock_skew_s": clock_skew_s,
         "seed": seed,
     }
     _play(path, load_settings(values, SandboxSettings, "flea sandbox"))

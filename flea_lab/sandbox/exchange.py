@@ -77,7 +77,9 @@ class SandboxExchange:
         _warm(self.symbols, self.instruments)
 
     def open_account(self, account_id: str, credit_uusd: int) -> Customer:
-        """A new account with `credit_uusd` of cash."""
+        """A new account with `credit_uusd` of cash; `ValueError` where the name is taken."""
+        if account_id in self.customers:
+            raise ValueError(f"account {account_id!r} is there already")
         ledger = Ledger(self.symbols, self.instruments, credit_uusd)
         for symbol, ticks in self.marks.items():
             ledger.mark(symbol, ticks)

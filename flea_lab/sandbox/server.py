@@ -8,6 +8,7 @@ A connection that is gone is not waited for, one that does not read is closed. A
 import asyncio
 import errno
 import hashlib
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,8 @@ from flea_lab.sandbox.order import Denied
 from flea_lab.sandbox.rest import Answer, Request, answer, denial
 from flea_lab.sandbox.stage import Stage
 
+log = logging.getLogger(__name__)
+
 HOST = "127.0.0.1"
 BASE = "/trading-api"
 MAX_BODY = 65_536
@@ -33,16 +36,19 @@ LOCAL = (HOST, "localhost")
 
 
 class Connection:
-    """One socket: who it is, what it wants, how far it has worked, what is still to be sent."""
+    """One socket: who it is, what it wants, how far it has worked, what is still to be sent.
 
-    def __init__(self, socket: web.WebSocketResponse, account_id: str) -> None:
-        self.socket, self.account_id = socket, account_id
+    `asked_ms` is the last heartbeat it was sent, `acked_ms` the last it has acknowledged.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None, account_id: str) -> None:
+        self.socket, self.account_id, self._transport = socket, account_id, transport
         self.wants: set[tuple[str, str]] = set()
         self.channels: set[str] = set()
-        self.acking, self.acked_ms = False, -1
+        self.acking, self.asked_ms, self.acked_ms = False, -1, -1
         self.deltas, self.synced = False, set[str]()
-        self.unread: deque[bytes] = deque()
-        self.wake = asyncio.Event()
+        self._unread: deque[bytes] = deque()
+        self._wake = asyncio.Event()
 
     def hears(self, frame: Frame) -> bool:
         """Whether `frame` is for this one; of its own account it hears every symbol, so that the count has no hole."""
@@ -51,21 +57,28 @@ class Connection:
         return (frame.channel, frame.symbol) in self.wants
 
     def send(self, frame: bytes) -> None:
-        """Queues a frame."""
-        self.unread.append(frame)
-        self.wake.set()
+        """Queues a frame; who leaves too many unread is cut off."""
+        self._unread.append(frame)
+        self._wake.set()
+        if len(self._unread) > MAX_UNREAD and self._transport is not None:
+            self._unread.clear()
+            self._transport.abort()
+
+    def beat(self, ts_ms: int) -> None:
+        """Queues a heartbeat."""
+        self.asked_ms = ts_ms
+        self.send(_control("heartbeat", ts_ms))
 
     async def drain(self) -> None:
-        """Sends what is queued, until the socket is gone or too much of it is unread."""
+        """Sends what is queued, until the socket is gone."""
         try:
-            while len(self.unread) <= MAX_UNREAD:
-                while self.unread and len(self.unread) <= MAX_UNREAD:
-                    await self.socket.send_frame(self.unread.popleft(), WSMsgType.TEXT)
-                await self.wake.wait()
-                self.wake.clear()
-            await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too slow")
+            while True:
+                while self._unread:
+                    await self.socket.send_frame(self._unread.popleft(), WSMsgType.TEXT)
+                await self._wake.wait()
+                self._wake.clear()
         except ConnectionError:
-            self.unread.clear()  # the reading side ends as well, and says so
+            self._unread.clear()  # the reading side ends as well, and says so
 
 
 class SandboxServer:
@@ -117,13 +130,17 @@ class SandboxServer:
         await self._worked_off()
         for scene in self.stage.scenes():
             await self._due(scene.ts_ms)
+            await self._worked_off()  # somebody may have come meanwhile, who first wants to know the past
             scene.play()
             self._publish()
             if scene.ends_bar:
-                self._tell_all(_control("heartbeat", self.stage.now_ms))
+                for one in self._subscribed():
+                    one.beat(self.stage.now_ms)
+                await asyncio.sleep(0)
                 await self._worked_off()
         self._played = True
-        self._tell_all(_control("played", self.stage.now_ms))
+        for one in self._subscribed():
+            one.send(_control("played", self.stage.now_ms))
 
     def open_account(self, account_id: str, amount_usd: float) -> tuple[str, int] | Denied:
         """A new account's key, which is kept nowhere here, and its credit in micro-dollars."""
@@ -152,17 +169,19 @@ class SandboxServer:
         self._at = max(due_s, now_s), ts_ms
 
     async def _worked_off(self) -> None:
-        """Returns when everybody who acknowledges has acknowledged this instant."""
-        await asyncio.sleep(0)
+        """Returns when everybody who acknowledges has acknowledged the last heartbeat."""
         while not self._is_worked_off():
             self._changed.clear()
             await self._changed.wait()
 
+    def _subscribed(self) -> list[Connection]:
+        return [one for one in self._connections if one.channels]
+
     def _is_worked_off(self) -> bool:
-        acking = [one for one in self._connections if one.acking and one.channels]
+        acking = [one for one in self._subscribed() if one.acking]
         if not acking and self.settings.pace == "acked":
             return False
-        return all(one.acked_ms >= self.stage.now_ms for one in acking)
+        return all(one.acked_ms >= one.asked_ms for one in acking)
 
     def _publish(self) -> None:
         """Queues what happened on the stage, each frame encoded once, for everybody who hears it."""
@@ -179,19 +198,15 @@ class SandboxServer:
                     continue
                 whole = whole or frame.encode()
                 one.send(whole)
-                one.synced.add(frame.symbol)
+                if book:
+                    one.synced.add(frame.symbol)
             if book:
                 self._books[frame.symbol] = frame.data
-
-    def _tell_all(self, frame: bytes) -> None:
-        for one in self._connections:
-            if one.channels:
-                one.send(frame)
 
     async def _socket(self, request: web.Request, account_id: str) -> web.StreamResponse:
         socket = web.WebSocketResponse(max_msg_size=MAX_BODY, compress=False, timeout=1.0)
         await socket.prepare(request)
-        connection = Connection(socket, account_id)
+        connection = Connection(socket, request.transport, account_id)
         self._connections.append(connection)
         try:
             async with asyncio.TaskGroup() as group:
@@ -238,7 +253,7 @@ class SandboxServer:
         if said.ack:
             connection.acking = True
             connection.acked_ms = -1
-            connection.send(_control("heartbeat", self.stage.now_ms))
+            connection.beat(self.stage.now_ms)
         if self._played:
             connection.send(_control("played", self.stage.now_ms))
         self._listen()
@@ -285,9 +300,16 @@ class SandboxServer:
             case "POST", "faucet/claim":
                 answered = self._claim(body)
             case _:
-                answered = answer(self.stage, request.method, path, asked)
+                answered = self._answer(request.method, path, asked)
         self._publish()
         return _reply(answered)
+
+    def _answer(self, method: str, path: str, asked: Request) -> Answer:
+        try:
+            return answer(self.stage, method, path, asked)
+        except Exception:  # ours; whoever asked is owed an answer in JSON, the log gets the rest
+            log.exception("sandbox: %s %s failed", method, path)
+            return denial(Denied(500, "internal_error", "the sandbox failed, its log says why"))
 
     def _admit(self, request: web.Request) -> str | Denied:
         """The account that asks, "" for nobody where nobody may ask."""
