@@ -4,7 +4,7 @@ At one instant things happen in this order: the candles that close are decided o
 orders fill at the open. The core cannot tell this driver from the live one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from flea_lab.decision import Decisions, Recorder
 from flea_lab.journal import Journal
 from flea_lab.ledger import LOTS, Book, equity_uusd, held_uusd
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
-from flea_lab.model.trading import Command, Fill, Refused
+from flea_lab.model.trading import Command, Control, Fill, Refused
 from flea_lab.risk.checks import DAILY_LATCH, DAY_OPEN, DRAWDOWN_LATCH, PEAK, GateState
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.signal.kernel import Floats
@@ -102,9 +102,13 @@ def replay(
     exchange: NextOpenMatching,
     *,
     journal: Journal | None = None,
+    controls: Mapping[int, Sequence[Control]] | None = None,
     progress: bool = False,
 ) -> Replayed:
-    """Plays `market` through `core`; a heartbeat stands for the candles that a bar does not have."""
+    """Plays `market` through `core`; a heartbeat stands for the candles that a bar does not have.
+
+    `controls` are given right before the candles of their bar.
+    """
     driver = _Driver(market, core, exchange, journal)
     close_ns = market.close_ns.tolist()
     for played in tqdm(bars(market), total=market.n, desc="replay", unit="bar", disable=not progress, leave=False):
@@ -112,6 +116,8 @@ def replay(
             driver.feed(settlement)
         for symbol, ticks in played.opens:
             driver.open(symbol, ticks, played.bar)
+        for control in controls.get(played.bar, ()) if controls else ():
+            driver.feed(control)
         for candle in played.candles:
             driver.feed(candle)
         if played.hole:

@@ -85,11 +85,11 @@ def compare_live(
         decisions=len(stream),
         digest=digest(stream, config.symbols),
         bars=market.n - start,
-        first=_first(config, market, start, seen.decisions, stream, seen.equity, equity),
+        first=first_parting(config, market, start, seen.decisions, stream, seen.equity, equity),
     )
 
 
-def _first(
+def first_parting(
     config: RunConfig,
     market: Market,
     start: int,
@@ -98,7 +98,11 @@ def _first(
     curve: np.ndarray,
     equity: dict[int, int],
 ) -> str:
-    """Where the session left the replay: the first bar with another equity, or the first other decision."""
+    """Where a session left the replay: the first bar from `start` with another equity, or the first other decision.
+
+    `curve` is the replay's equity in micro-dollars at every close, `equity` the session's by close in ms. "" where they
+    are the same.
+    """
     closes = market.open_ms + market.interval_ms
     parted = next((i for i in range(start, market.n) if equity.get(int(closes[i])) != int(curve[i])), None)
     at = first_difference(replayed, lived)
