@@ -52,6 +52,7 @@ class PurpleFlea:
         self._wire = Wire(dialect, symbols, interval, instruments)
         self._orders = OrderWire(self._wire)
         self._given = dict(instruments)
+        self._ahead_ns = 0
         self._rest = Rest(dialect, key, clock)
         self._stream = Stream(self._wire, self._rest, clock, wanted, self.fills, ack=ack, on_fault=on_fault)
 
@@ -73,7 +74,7 @@ class PurpleFlea:
         try:
             answer = await self._rest.get(self._path("candles", symbol), {"interval": self._wire.interval, "limit": 1})
             if answer.status in OK:
-                self._wire.candles(answer.body, symbol, self._clock.now_ns())
+                self._wire.candles(answer.body, symbol, self._clock.now_ns(), self._clock.now_ns())
                 return
             reason = self._rest.masked(answer.said)
         except (VenueRefusal, FrameError) as error:
@@ -110,11 +111,14 @@ class PurpleFlea:
         return {symbol: stated[symbol] for symbol in self._wire.symbols if symbol in stated}
 
     async def clock(self) -> VenueClock:
-        """As `Feed.clock`; ours where the venue does not tell its own."""
+        """As `Feed.clock`; ours where the venue does not tell its own. Whether a bar is over is told by it as well."""
         if self.dialect.paths.health:
             answer = await self._rest.get(self.dialect.paths.health)
             if answer.status != 404:
-                return self._wire.clock(self._good(answer).body, self._clock.now_ns())
+                ours_ns = self._clock.now_ns()
+                time = self._wire.clock(self._good(answer).body, ours_ns)
+                self._ahead_ns = time.now_ns - ours_ns if time.kind == "wall" else 0
+                return time
         return VenueClock(now_ns=self._clock.now_ns())
 
     async def history(self, symbol: str, start_ns: int | None, count: int) -> list[Candle]:
@@ -146,7 +150,8 @@ class PurpleFlea:
 
     async def _candles(self, symbol: str, query: Query) -> list[Candle]:
         asked: Query = {"interval": self._wire.interval, **query}
-        return self._wire.candles((await self._ask("candles", asked, symbol)).body, symbol, self._clock.now_ns())
+        body, now_ns = (await self._ask("candles", asked, symbol)).body, self._clock.now_ns()
+        return self._wire.candles(body, symbol, now_ns, now_ns + self._ahead_ns)
 
     async def settlements(self, symbol: str, start_ns: int) -> list[Funding]:
         """As `Feed.settlements`; none where the venue has no such answer."""

@@ -57,7 +57,11 @@ class Rest:
         timeout = aiohttp.ClientTimeout(
             total=self._dialect.request_timeout_s, connect=min(5.0, self._dialect.request_timeout_s)
         )
-        self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+        stay = aiohttp.TraceConfig()
+        stay.on_request_redirect.append(_stay)
+        self._session = aiohttp.ClientSession(
+            timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[stay]
+        )
 
     async def close(self) -> None:
         """Ends the session."""
@@ -145,6 +149,11 @@ class Rest:
             chunks.append(chunk)
         content = b"".join(chunks)
         return content if self._key is None else content.replace(self._key.reveal().encode(), b"***")
+
+
+async def _stay(session: aiohttp.ClientSession, about: object, redirect: object) -> None:  # noqa: ARG001
+    """Stops a websocket's upgrade, which aiohttp would lead elsewhere, header and all."""
+    raise aiohttp.ClientConnectionError("the venue redirects, and a request that carries a key does not follow")
 
 
 def reason_of(error: Exception) -> str:

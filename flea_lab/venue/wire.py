@@ -324,14 +324,14 @@ class Wire:
             raise FrameError(f"rate = {rate}: must be a share between -1 and 1")
         return Funding(symbol=symbol, ts_event=ts_event, ts_recv=ts_recv, rate=rate)
 
-    def candles(self, raw: bytes, symbol: str, ts_recv: int) -> list[Candle]:
-        """The complete candles of a REST answer, oldest first and each later than the one before."""
+    def candles(self, raw: bytes, symbol: str, ts_recv: int, now_ns: int) -> list[Candle]:
+        """The candles of a REST answer that are over at `now_ns` (the venue's time), each later than the one before."""
         where = f"candles {symbol}"
         rows = read_body(raw, "candles", list[_Candle], where)
         found: list[Candle] = []
         for place, row in enumerate(rows):
             with _at_row(where, place):
-                candle = self._candle_of(row, symbol, ts_recv, ts_recv)
+                candle = self._candle_of(row, symbol, now_ns, ts_recv)
             if found and not candle.ts_event > found[-1].ts_event:
                 raise FrameError(f"{where}: row {place}: t = {row.t}: not after the row before it")
             if candle.complete:

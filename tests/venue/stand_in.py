@@ -82,7 +82,7 @@ class StandIn:
         self.connects += 1
         self.headers.append(dict(request.headers))
         if self.upgrade_status:
-            return web.Response(status=self.upgrade_status)
+            return web.Response(status=self.upgrade_status, headers={"Location": "/elsewhere"})
         socket = web.WebSocketResponse(timeout=0.5)
         await socket.prepare(request)
         talk = Talk(socket, self.connects)

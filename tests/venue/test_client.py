@@ -202,6 +202,14 @@ def test_a_forming_bar_of_history_is_left_out() -> None:
     found, _ = ask(lambda c: c.history("BTCUSDT", None, 2), **{"GET /candles/BTCUSDT": (200, {"candles": rows})})
     assert [candle.ts_event for candle in found] == [now_ms * 1_000_000]
 
+    async def ahead(client: PurpleFlea) -> list[Candle]:
+        await client.clock()
+        return await client.history("BTCUSDT", None, 2)
+
+    health = (200, {"time": now_ms + 120_000, "clock": "wall"})  # there, the bar is over
+    found, _ = ask(ahead, **{"GET /candles/BTCUSDT": (200, {"candles": rows}), "GET /health": health})
+    assert len(found) == 2
+
 
 def test_the_account_is_read_to_the_micro_dollar_and_the_lot() -> None:
     row = {

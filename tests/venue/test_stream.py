@@ -168,6 +168,15 @@ def test_an_upgrade_that_is_not_there_is_a_dialect_mismatch_but_a_busy_one_is_tr
     assert downs(heard) == ["websocket upgrade answered 503"] * 3
 
 
+def test_an_upgrade_that_is_led_elsewhere_does_not_take_the_key_along() -> None:
+    venue = StandIn()
+    venue.upgrade_status = 302
+    heard, _ = asyncio.run(talking(venue, lambda heard: len(heard) == 2))
+    text = "connect: ClientConnectionError: the venue redirects, and a request that carries a key does not follow"
+    assert downs(heard) == [text, text]
+    assert not any("elsewhere" in what for what in venue.asked)
+
+
 def test_garbage_is_counted_and_told_and_the_connection_lives_on() -> None:
     garbage = ["", "{", "[1,2]", "nonsense", '{"channel":"orderbook_l2","symbol":"BTCUSDT","data":{"bids":"x"}}']
     garbage += ['{"channel":"trades","symbol":"BTCUSDT","data":{"price":-1,"size":1,"side":"buy"}}', "[" * 5000]

@@ -78,7 +78,7 @@ def test_the_shapes_that_the_article_prints_are_read() -> None:
     )
     read = [wire().push(raw, NOW) for raw in (CANDLE, BOOK, TRADE)]
     assert repr(read[0]) == repr(Push("candle", "BTCUSDT", None, candle))  # NaN differs from itself
-    assert repr(wire().candles(HISTORY, "BTCUSDT", NOW)) == repr([candle])
+    assert repr(wire().candles(HISTORY, "BTCUSDT", NOW, NOW)) == repr([candle])
     at = {"symbol": "BTCUSDT", "ts_event": NOW, "ts_recv": NOW}
     bids, asks = ((97_000.0, 1.5), (96_999.9, 2.0)), ((97_000.1, 0.5),)
     assert read[1] == Push("book", "BTCUSDT", None, BookSnapshot(**at, seq=None, bids=bids, asks=asks))
@@ -233,7 +233,7 @@ def test_a_private_frame_that_cannot_be_is_named_and_critical(channel: str, chan
 )
 def test_a_history_that_cannot_be_is_named(rows: Any, text: str) -> None:
     with pytest.raises(VenueError) as raised:
-        wire().candles(json.dumps({"candles": rows}).encode(), "BTCUSDT", NOW)
+        wire().candles(json.dumps({"candles": rows}).encode(), "BTCUSDT", NOW, NOW)
     assert str(raised.value).startswith(text)
 
 

@@ -1,4 +1,4 @@
-"""The client against the sandbox: a market in lockstep, orders and their fills, and an account equal to the last lot."""
+"""The client against the sandbox: a market in lockstep, orders and their fills, an account equal to the last lot."""
 
 import asyncio
 import math
