@@ -103,12 +103,12 @@ class SandboxExchange:
             customer.ledger.fund(symbol, rate)
 
     def open(self, symbol: str, open_ticks: int, ts_ns: int) -> None:
-        """The symbol's bar opens; `next_open` fills."""
-        if not isinstance(self._matching, OpenMatching):
-            return
-        for customer in self.customers.values():
-            self._uncover(customer, symbol, True, ts_ns)
-        self._hear(self._matching.open(symbol, open_ticks, ts_ns))
+        """The symbol's bar opens; `next_open` fills.
+
+        What was covered as it came is covered now: every order of the symbol fills here, in the order of coming.
+        """
+        if isinstance(self._matching, OpenMatching):
+            self._hear(self._matching.open(symbol, open_ticks, ts_ns))
 
     def depth(self, what: BookSnapshot | Trade) -> None:
         """The book changed, or somebody traded; `book` matching fills."""
@@ -117,7 +117,7 @@ class SandboxExchange:
             return
         self._hear(book.book(what) if isinstance(what, BookSnapshot) else book.trade(what))
         for customer in self.customers.values():
-            self._uncover(customer, what.symbol, False, what.ts_event)
+            self._uncover(customer, what.symbol, what.ts_event)
 
     def advance(self, ts_ns: int) -> None:
         """Nothing stamped at or before `ts_ns` will come any more."""
@@ -254,18 +254,18 @@ class SandboxExchange:
             intent=intent,
         )
 
-    def _uncover(self, customer: Customer, symbol: str, all_fill: bool, ts_ns: int) -> None:
-        """Takes off the reduce-only orders that would open a position, were they (or all orders) filled in turn."""
+    def _uncover(self, customer: Customer, symbol: str, ts_ns: int) -> None:
+        """Takes off the reduce-only orders that would open a position, were they filled in turn."""
         mine = [order for order in customer.open.values() if order.request.symbol == symbol]
-        if not any(order.request.reduce_only for order in mine):
-            return
         held = customer.lots(symbol)
         for order in mine:
-            lots, reducing = order.open_lots, order.request.reduce_only
-            if reducing and not (held * lots < 0 and abs(lots) <= abs(held)):
-                self._hear(self._matching.cancel(_name(order), ts_ns), "the position does not cover it any more")
-            elif reducing or all_fill:
+            lots = order.open_lots
+            if not order.request.reduce_only:
+                continue
+            if held * lots < 0 and abs(lots) <= abs(held):
                 held += lots
+            else:
+                self._hear(self._matching.cancel(_name(order), ts_ns), "the position does not cover it any more")
 
     def _hear(self, reports: Sequence[OrderReport], reason: str = "") -> None:
         """Takes in what matching says."""
