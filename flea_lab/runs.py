@@ -43,7 +43,7 @@ from flea_lab.workspace import Workspace, workspace, write_whole
 MANIFEST = "manifest.json"
 ERROR = "error.txt"
 LOCK = ".lock"
-WORDS = {"backtest": "report", "sweep": "sweep"}
+WORDS = {"backtest": "report", "sweep": "sweep", "session": "session"}
 """The command that makes a run of each kind."""
 PARTIAL = ".partial-"
 FAILED = "failed-"
@@ -51,6 +51,8 @@ ROOT = Path(flea_lab.__file__).resolve().parents[1]
 """The checkout, or the folder that the package is installed in."""
 REPORT_NOTEBOOK = ROOT / "notebooks" / "reports" / "backtest.ipynb"
 """What a report executes: part of the code of a run, not of what trades."""
+SESSION_NOTEBOOK = ROOT / "notebooks" / "reports" / "session.ipynb"
+"""What a report on a live session executes."""
 
 PACKAGES = ("numpy", "pandas", "numba", "msgspec", "pyarrow", "plotly", "papermill", "vectorbt")
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
@@ -68,11 +70,11 @@ class CodeState(Struct, frozen=True, kw_only=True):
 class Manifest(Struct, frozen=True, kw_only=True):
     """What a finished run is made of and what came out.
 
-    `metrics` are None where they are undefined (NaN is not JSON). `outputs` and `reproduce` are filled in by `finish`.
-    Times are ISO 8601 UTC. `decisions_digest` is None where nothing decided.
+    `metrics` are None where they are undefined (NaN is not JSON). `outputs` are filled in by `finish`, and `reproduce`
+    where it is not given. Times are ISO 8601 UTC. `decisions_digest` is None where nothing decided.
     """
 
-    kind: Literal["backtest", "sweep"]
+    kind: Literal["backtest", "sweep", "session"]
     name: str
     config: dict[str, Any]
     config_id: str
@@ -129,7 +131,7 @@ def finish(partial: Path, manifest: Manifest) -> Path:
         for final in _free_names(partial.parent, stem):
             command = f"flea {WORDS[manifest.kind]} {final / 'config.toml'}"
             command += f" --grid {final / 'grid.toml'}" if manifest.kind == "sweep" else ""
-            text = msgspec.json.encode(replace(manifest, outputs=outputs, reproduce=command))
+            text = msgspec.json.encode(replace(manifest, outputs=outputs, reproduce=manifest.reproduce or command))
             write_whole(partial / MANIFEST, msgspec.json.format(text, indent=2))
             if _renamed(partial, final):
                 return final

@@ -2,10 +2,12 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 from IPython.display import HTML
 from msgspec import Struct
 
@@ -57,18 +59,26 @@ def record_of(result: BacktestResult, code: runs.CodeState) -> Record:
 
 def keep(result: BacktestResult, code: runs.CodeState) -> HTML:
     """Stores `result` in the folder of the run that executes this notebook, if one does; what was done, in words."""
-    record = record_of(result, code)
-    said = f"Decisions {result.digest[:16]}, result {record.result_digest[:16]}"
+    frames = {name: getattr(result, name) for name in ("equity", "decisions", "fills", "trades")}
+    return store(record_of(result, code), frames, "flea report CONFIG")
+
+
+def store(
+    record: Record, frames: Mapping[str, pd.DataFrame], command: str, texts: Mapping[str, str] | None = None
+) -> HTML:
+    """Stores `record`, `frames` and `texts` (by file name) in the folder of the run that executes this notebook, if one
+    does; what was done, in words. `command` is the one that stores."""
+    said = f"Decisions {record.decisions_digest[:16]}, result {record.result_digest[:16]}"
     named = os.environ.get(FOLDER_VARIABLE)
     if not named:
-        return HTML(tag("p", f"{text(said)}. Not stored: <code>flea report CONFIG</code> stores a run.", "flea-note"))
+        return HTML(tag("p", f"{text(said)}. Not stored: <code>{text(command)}</code> stores a run.", "flea-note"))
     folder = Path(named)
-    frames = {name: getattr(result, name) for name in ("equity", "decisions", "fills", "trades")}
     runs.save_frames(folder, frames)
+    for name, content in (texts or {}).items():
+        runs.save_text(folder, name, content)
     runs.save_text(folder, RECORD, msgspec.json.encode(record).decode())
-    return HTML(
-        tag("p", f"{text(said)}. Stored beside this page, with equity, decisions, fills and trades.", "flea-note")
-    )
+    *most, last = frames
+    return HTML(tag("p", f"{text(said)}. Stored beside this page, with {', '.join(most)} and {last}.", "flea-note"))
 
 
 def take_record(folder: Path) -> Record:

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import nbformat
 import papermill
@@ -35,9 +35,21 @@ from flea_lab.workspace import workspace
 PAGE = "report.html"
 KERNEL = "python3"
 ENGINE = "flea"
-PARAMETERS = {"config"}
 START_S = 120.0
 STOP_S = 15.0
+
+
+class Job(NamedTuple):
+    """A notebook to execute into a run folder: the run's kind and config, the notebook's one parameter and its value,
+    the page's title. `reproduce` is the command that makes the run again, where it is not the usual one of its kind."""
+
+    kind: Literal["backtest", "session"]
+    config: RunConfig
+    notebook: Path
+    parameter: str
+    value: dict[str, Any]
+    title: str
+    reproduce: str = ""
 
 
 def run_report(
@@ -53,19 +65,26 @@ def run_report(
     `standalone` puts plotly.js into the page, `progress` None shows a bar where stderr is a terminal. What fails in the
     notebook with an error of `errors` is raised as that; the line names the folder that keeps what there is.
     """
-    clock = clock or WallClock()
     check_notebook(notebook)
     load_market(config)  # what is not there is said before there is a folder
+    job = Job("backtest", config, notebook, "config", config.to_dict(), f"{config.name}: backtest report")
+    return run_job(job, standalone=standalone, progress=progress, clock=clock)
+
+
+def run_job(job: Job, *, standalone: bool = False, progress: bool | None = None, clock: Clock | None = None) -> Path:
+    """The finished run folder of `job`; see `run_report`."""
+    clock = clock or WallClock()
+    config, notebook = job.config, job.notebook
     started = clock.now_ns()
     partial = runs.begin(workspace(), config.name, config.id)
     try:
         runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
-        executed = execute(notebook, partial, {"config": config.to_dict()}, progress=progress)
+        executed = execute(notebook, partial, {job.parameter: job.value}, progress=progress)
         record = take_record(partial)
         if record.config_id != config.id:
             raise WorkspaceError(f"{notebook.name} ran config {record.config_id[:10]}, not {config.id[:10]}")
-        write_html(executed, partial / PAGE, f"{config.name}: backtest report", standalone=standalone)
-        return runs.finish(partial, _manifest(config, record, started, clock.now_ns()))
+        write_html(executed, partial / PAGE, job.title, standalone=standalone)
+        return runs.finish(partial, _manifest(job, record, started, clock.now_ns()))
     except KeyboardInterrupt:
         runs.fail(partial, "interrupted")
         raise
@@ -81,8 +100,9 @@ def run_report(
         raise
 
 
-def check_notebook(notebook: Path) -> None:
-    """Refuses a notebook that is not there, or whose parameters are not the one dict `config`: papermill would not."""
+def check_notebook(notebook: Path, parameter: str = "config") -> None:
+    """Refuses a notebook that is not there, or whose parameters are not the one dict `parameter`: papermill would
+    not."""
     try:
         found = set(papermill.inspect_notebook(str(notebook)))
     except FileNotFoundError:
@@ -91,9 +111,9 @@ def check_notebook(notebook: Path) -> None:
         ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"report notebook {notebook}: cannot be read ({str(error).splitlines()[0]})") from None
-    if found != PARAMETERS:
+    if found != {parameter}:
         names = ", ".join(sorted(found)) or "none"
-        raise ConfigError(f"report notebook {notebook.name}: its parameters are {names}, must be config")
+        raise ConfigError(f"report notebook {notebook.name}: its parameters are {names}, must be {parameter}")
 
 
 def execute(
@@ -230,12 +250,12 @@ def _without_paths(out: Path) -> nbformat.NotebookNode:
     return done
 
 
-def _manifest(config: RunConfig, record: Record, started: int, finished: int) -> runs.Manifest:
+def _manifest(job: Job, record: Record, started: int, finished: int) -> runs.Manifest:
     return runs.Manifest(
-        kind="backtest",
-        name=config.name,
-        config=config.to_dict(),
-        config_id=config.id,
+        kind=job.kind,
+        name=job.config.name,
+        config=job.config.to_dict(),
+        config_id=job.config.id,
         source=record.source,
         synthetic=record.synthetic,
         data=record.data,
@@ -247,4 +267,5 @@ def _manifest(config: RunConfig, record: Record, started: int, finished: int) ->
         result_digest=record.result_digest,
         decisions_digest=record.decisions_digest,
         seed=record.seed,
+        reproduce=job.reproduce,
     )

@@ -8,9 +8,10 @@ from IPython.display import HTML
 from flea_lab import runs
 from flea_lab.backtest.metrics import BASIC, UNITS
 from flea_lab.backtest.result import BacktestResult
-from flea_lab.report import facts
+from flea_lab.report import facts, pieces
 from flea_lab.report.look import section_css
-from flea_lab.report.wording import UNDEFINED, day, minute, number, percent, plural, size, table, tag, text, usd
+from flea_lab.report.pieces import badge, code_badge, commit_of, digests, length, made, note, spaced, tile, unbroken
+from flea_lab.report.wording import day, minute, number, percent, plural, size, table, tag, text, usd
 from flea_lab.view import figures
 
 COUNTS = ("fills", "round_trips")
@@ -25,7 +26,7 @@ def verdict(result: BacktestResult, code: runs.CodeState) -> HTML:
     config = result.config
     ts = result.equity["ts"]
     span = f"{day(int(ts.iloc[0]))} to {day(int(ts.iloc[-1]))}"
-    line = f"{', '.join(config.symbols)} · {config.interval} bars · {span} · {_length(facts.days(result))}"
+    line = f"{', '.join(config.symbols)} · {config.interval} bars · {span} · {length(facts.days(result))}"
     title = tag("div", tag("span", text(config.name), "flea-name") + tag("span", text(line), "flea-span"), "flea-title")
     said = tag("p", _headline_sentence(result), "flea-verdict") + tag("p", " ".join(_sentences(result)), "flea-more")
     return HTML(f"<style>{section_css()}</style>" + tag("section", title + said + _badges(result, code), "flea-top"))
@@ -37,12 +38,12 @@ def headline(result: BacktestResult) -> HTML:
     first = result.config.initial_cash_usd
     trips = own["round_trips"]
     tiles = [
-        _tile("Return", percent(own["total_return"]), f"buy and hold {percent(held['total_return'])}"),
-        _tile("Deepest drawdown", percent(own["max_drawdown"]), f"buy and hold {percent(held['max_drawdown'])}"),
-        _tile("Sharpe, annual", number(own["sharpe"]), f"buy and hold {number(held['sharpe'])}"),
-        _tile("Costs", usd(paid.paid_usd), f"{size(paid.paid_usd / first)} of the initial {usd(first)}"),
-        _tile("Round trips", number(trips, 0), f"{size(own['win_rate'], 0)} gained" if trips else "none closed"),
-        _tile("Mean exposure", size(own["exposure"]), f"traded {number(own['turnover'], 1)} × the initial cash"),
+        tile("Return", percent(own["total_return"]), f"buy and hold {percent(held['total_return'])}"),
+        tile("Deepest drawdown", percent(own["max_drawdown"]), f"buy and hold {percent(held['max_drawdown'])}"),
+        tile("Sharpe, annual", number(own["sharpe"]), f"buy and hold {number(held['sharpe'])}"),
+        tile("Costs", usd(paid.paid_usd), f"{size(paid.paid_usd / first)} of the initial {usd(first)}"),
+        tile("Round trips", number(trips, 0), f"{size(own['win_rate'], 0)} gained" if trips else "none closed"),
+        tile("Mean exposure", size(own["exposure"]), f"traded {number(own['turnover'], 1)} × the initial cash"),
     ]
     return HTML(tag("div", "".join(tiles), "flea-tiles"))
 
@@ -57,17 +58,17 @@ def metrics(result: BacktestResult) -> HTML:
     held = facts.benchmark_metrics(result)
     rows = [
         (
-            _spaced(name.removesuffix("_usd")),
+            spaced(name.removesuffix("_usd")),
             *(_metric(name, of.get(name)) for of in (result.metrics, held)),
             _unit(name),
         )
         for name in BASIC
     ]
     shown = table(("", "strategy", "buy and hold", "unit"), rows, css="flea-units")
-    length = facts.days(result)
-    if length >= SHORT_DAYS:
+    days = facts.days(result)
+    if days >= SHORT_DAYS:
         return HTML(shown)
-    return HTML(shown + _note(f"Annual figures extrapolate {_length(length)}: read them as a scale, not as a promise."))
+    return HTML(shown + note(f"Annual figures extrapolate {length(days)}: read them as a scale, not as a promise."))
 
 
 def calendar(result: BacktestResult) -> HTML:
@@ -80,7 +81,7 @@ def calendar(result: BacktestResult) -> HTML:
         together = float((1.0 + row.dropna()).prod() - 1.0)
         rows.append([text(name), *(_heat(float(value), reach) for value in row), percent(together)])
     shown = table(("week of" if by_day else "year", *cells.columns, "together"), rows, css="flea-calendar")
-    return HTML(shown + _note(f"Equity by UTC {'day' if by_day else 'month'}, after costs."))
+    return HTML(shown + note(f"Equity by UTC {'day' if by_day else 'month'}, after costs."))
 
 
 def trades(result: BacktestResult, symbol: str) -> go.Figure:
@@ -113,7 +114,7 @@ def contributions(result: BacktestResult) -> HTML:
     least = number(result.config.combination.min_confidence)
     return HTML(
         table(head, rows)
-        + _note(
+        + note(
             f"Counted: bars on which its confidence was at least {least}. Followed alone: the sum of direction × "
             "confidence × next bar's return, without costs; it says whether a signal was right, not what it earns."
         )
@@ -133,29 +134,8 @@ def vetoes(result: BacktestResult) -> go.Figure:
 def guards(result: BacktestResult) -> HTML:
     """Each guard: its limit, its input, whether it was applied, what it refused and when first."""
     counts = facts.refused(result)
-    rows = []
-    for guard in result.guards:
-        name = guard["guard"]
-        first = facts.first_refusal_ms(result, name)
-        state = "applied" if guard["applied"] else f"<strong>not applied</strong>: {text(guard['reason'])}"
-        limit = usd(guard["limit"]) if name == "order_size" else number(guard["limit"]) if name == "vpin" else None
-        when = minute(first) if first is not None else UNDEFINED
-        rows.append(
-            (
-                _spaced(name),
-                limit or size(guard["limit"]),
-                f"{counts.get(name, 0):,}",
-                when,
-                state,
-                text(guard["input"]),
-            )
-        )
-    refused, asked = sum(counts.values()), len(result.decisions)
-    shown = table(("guard", "limit", "refused", "first at", "", "input"), rows, css="flea-guards")
-    guarded = {guard["guard"] for guard in result.guards}
-    others = ", ".join(f"{_spaced(name)} {n:,}" for name, n in counts.items() if name not in guarded)
-    more = f" Other checks: {others}." if others else ""
-    return HTML(shown + _note(f"{refused:,} of {plural(asked, 'intent')} refused.{more}"))
+    first = {name: when for name in counts if (when := facts.first_refusal_ms(result, name)) is not None}
+    return HTML(pieces.guards(result.guards, counts, first, len(result.decisions)))
 
 
 def costs(result: BacktestResult) -> go.Figure:
@@ -172,7 +152,7 @@ def cost_note(result: BacktestResult) -> HTML:
     each = f", {number(1e4 * paid / traded, 1)} basis points of it" if traded > 0 else ""
     funding = "funding as settled" if asked.funding else "no funding charged"
     return HTML(
-        _note(
+        note(
             f"{usd(traded)} traded in {plural(own['fills'], 'fill')}; costs of {usd(paid)}{each}. Charged: "
             f"{number(asked.fee_bps, 1)} bp fee, {number(asked.slippage_bps, 1)} bp slippage against the "
             f"open, {funding}."
@@ -186,27 +166,19 @@ def data_quality(result: BacktestResult) -> HTML:
     rows = [_quality_row(symbol, found) for symbol, found in result.quality.items()]
     spent = [int((frame["ts"] + result.config.interval_ms < result.equity["ts"].iloc[0]).sum()) for frame in
              result.candles.values()]  # fmt: skip
-    note = f"Source: {text(result.source)}. The first {max(spent, default=0):,} bars only warm the signals up."
-    return HTML(table(head, rows, left=3) + _note(note + " Holes stay holes: nothing is filled in."))
+    source = f"Source: {text(result.source)}. The first {max(spent, default=0):,} bars only warm the signals up."
+    return HTML(table(head, rows, left=3) + note(source + " Holes stay holes: nothing is filled in."))
 
 
 def parameters(result: BacktestResult) -> HTML:
     """Every setting of the config, defaults written out, in groups."""
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for path, value in flattened(result.config.to_dict()):
-        group, _, name = path.rpartition(".")
-        groups.setdefault(group.removesuffix(".params"), []).append((tag("code", text(name)), text(value)))
-    shown = [
-        tag("div", tag("h3", text(_group(group, result))) + table(("setting", "value"), rows, left=2), "flea-group")
-        for group, rows in groups.items()
-    ]
-    return HTML(tag("div", "".join(shown), "flea-groups"))
+    return HTML(pieces.settings(result.config))
 
 
 def reproduce(result: BacktestResult, code: runs.CodeState) -> HTML:
     """The command that gives this result again, and every digest it depends on."""
     rows = [("configuration id", result.config.id), ("decisions", result.digest), ("code", code.digest)]
-    rows += [("commit", _commit(code))] if code.commit else []
+    rows += [("commit", commit_of(code))] if code.commit else []
     parts = [
         (f"{one['venue']} {one['symbol']} {one['interval']} {month}", digest)
         for one in result.data
@@ -218,25 +190,10 @@ def reproduce(result: BacktestResult, code: runs.CodeState) -> HTML:
         "<p>In the run folder, with the same <code>FLEA_HOME</code> and the same data. A re-run gives the same "
         "decisions and the same result digest, which <code>manifest.json</code> beside this page holds.</p>"
     )
-    shown = _digests(rows)
+    shown = digests(rows)
     if parts:
-        shown += tag("details", tag("summary", f"Data: {plural(len(parts), 'partition')}") + _digests(parts))
-    return HTML(command + how + shown + _note(f"Made with {text(versions)}."))
-
-
-def _digests(rows: list[tuple[str, str]]) -> str:
-    return table(("of", "SHA-256"), [(text(a), tag("code", text(b))) for a, b in rows], left=2, css="flea-keys")
-
-
-def flattened(values: Any, path: str = "") -> list[tuple[str, str]]:
-    """Nested plain values as (dotted path, value); a list of scalars is one value, None is "not set"."""
-    if isinstance(values, dict):
-        return [row for key, value in values.items() for row in flattened(value, f"{path}.{key}" if path else str(key))]
-    if isinstance(values, list) and any(isinstance(one, dict) for one in values):
-        return [row for n, one in enumerate(values) for row in flattened(one, f"{path}.{n}")]
-    if isinstance(values, list):
-        return [(path, ", ".join(str(one) for one in values))]
-    return [(path, "not set" if values is None else str(values))]
+        shown += tag("details", tag("summary", f"Data: {plural(len(parts), 'partition')}") + digests(parts))
+    return HTML(command + how + shown + note(f"Made with {text(versions)}."))
 
 
 def _headline_sentence(result: BacktestResult) -> str:
@@ -245,8 +202,8 @@ def _headline_sentence(result: BacktestResult) -> str:
     names = ", ".join(symbols[:-1]) + (" and " if len(symbols) > 1 else "") + symbols[-1]
     holding = f"buying {text(names)}{' in equal parts' if len(symbols) > 1 else ''} and holding"
     if own["fills"] == 0:
-        return f"<strong>It never traded</strong>; {holding} {_made(other)}."
-    return f"<strong>{_made(own['total_return']).capitalize()}</strong>; {holding} {_made(other)}."
+        return f"<strong>It never traded</strong>; {holding} {made(other)}."
+    return f"<strong>{made(own['total_return']).capitalize()}</strong>; {holding} {made(other)}."
 
 
 def _sentences(result: BacktestResult) -> list[str]:
@@ -256,7 +213,7 @@ def _sentences(result: BacktestResult) -> list[str]:
         trips = plural(own["round_trips"], "round trip")
         said.append(
             f"{plural(own['fills'], 'fill')} in {trips} cost {usd(paid.paid_usd)}, {size(paid.paid_usd / first)} of "
-            f"the initial {usd(first)}; before costs it {_made(paid.gross_usd / first)}."
+            f"the initial {usd(first)}; before costs it {made(paid.gross_usd / first)}."
         )
     held = result.positions[result.positions["ts"] == result.positions["ts"].iloc[-1]]
     open_usd = float(held["notional_usd"].abs().sum())
@@ -266,16 +223,16 @@ def _sentences(result: BacktestResult) -> list[str]:
         first_ms = facts.first_refusal_ms(result, check)
         if first_ms is not None:
             name = check.replace("_", "-")
-            said.append(f"The {name} guard halted it (first refusal {_unbroken(minute(first_ms))}), {rest}.")
+            said.append(f"The {name} guard halted it (first refusal {unbroken(minute(first_ms))}), {rest}.")
     return said
 
 
 def _badges(result: BacktestResult, code: runs.CodeState) -> str:
     costs_, absent = result.config.costs, [g for g in result.guards if not g["applied"]]
     label = f"synthetic data: {result.source}" if result.synthetic else f"recorded data: {result.source}"
-    badges = [_badge(label, "warn" if result.synthetic else "good", "which market this ran on")]
+    badges = [badge(label, "warn" if result.synthetic else "good", "which market this ran on")]
     badges.append(
-        _badge(
+        badge(
             f"fills at the {result.config.fill_rule.replace('_', ' ')}, {number(costs_.fee_bps, 1)} bp fee, "
             f"{number(costs_.slippage_bps, 1)} bp slippage",
             "plain",
@@ -284,36 +241,12 @@ def _badges(result: BacktestResult, code: runs.CodeState) -> str:
     )
     applied = len(result.guards) - len(absent)
     badges.append(
-        _badge(f"{applied} of {len(result.guards)} guards applied", "plain" if absent else "good", "see the guards")
+        badge(f"{applied} of {len(result.guards)} guards applied", "plain" if absent else "good", "see the guards")
     )
-    badges += [_badge(f"{_spaced(g['guard'])} guard not applied", "warn", g["reason"]) for g in absent]
-    badges.append(_badge(*_code_badge(code)))
-    badges.append(_badge(f"config {result.config.id[:10]}", "plain", result.config.id))
+    badges += [badge(f"{spaced(g['guard'])} guard not applied", "warn", g["reason"]) for g in absent]
+    badges.append(badge(*code_badge(code)))
+    badges.append(badge(f"config {result.config.id[:10]}", "plain", result.config.id))
     return tag("div", "".join(badges), "flea-badges")
-
-
-def _code_badge(code: runs.CodeState) -> tuple[str, str, str]:
-    if code.dirty is None:
-        return "code unversioned", "warn", "git does not know the code that ran"
-    commit = _commit(code)[:10]
-    if code.dirty:
-        return f"code changed since {commit}", "warn", "flea_lab or notebooks differ from the last commit"
-    return f"code {commit}", "good", "the commit that ran, unchanged"
-
-
-def _badge(label: str, kind: str, title: str) -> str:
-    sign = {"good": "✓", "warn": "!", "plain": ""}[kind]
-    mark = tag("span", sign, "flea-mark", **{"aria-hidden": "true"}) if sign else ""
-    return tag("span", mark + text(label), f"flea-badge flea-{kind}", title=title)
-
-
-def _commit(code: runs.CodeState) -> str:
-    return code.commit or "no commit"
-
-
-def _tile(label: str, value: str, below: str) -> str:
-    parts = (("flea-label", label), ("flea-value", value), ("flea-below", below))
-    return tag("div", "".join(tag("div", part, css) for css, part in parts), "flea-tile")
 
 
 def _metric(name: str, value: float | None) -> str:
@@ -339,37 +272,6 @@ def _quality_row(symbol: str, found: dict[str, Any]) -> tuple[str, ...]:
     return (text(symbol), minute(found["first_ms"]), minute(found["last_ms"]), *(f"{n:,}" for n in counts))
 
 
-def _unbroken(words: str) -> str:
-    return tag("span", text(words), "flea-unbroken")
-
-
-def _spaced(name: str) -> str:
-    """A name of ours as words: ``order size``, ``VPIN``."""
-    return text("VPIN" if name == "vpin" else name.replace("_", " "))
-
-
 def _unit(name: str) -> str:
     """The unit of a metric as it is shown: what is a fraction is shown in percent."""
     return text(UNITS[name].removeprefix("fraction").lstrip(", "))
-
-
-def _group(path: str, result: BacktestResult) -> str:
-    """What a group of settings is called: the run itself, a section, or a signal by its kernel."""
-    steps = path.split(".")
-    if steps[0] == "signals" and len(steps) > 1:
-        return f"signal {result.config.signals[int(steps[1])].kernel}"
-    return path.replace(".", " ") or "run"
-
-
-def _made(share: float) -> str:
-    if not abs(share) >= 0.0005:
-        return "broke even" if share == share else "has no result"
-    return f"{'made' if share > 0 else 'lost'} {size(share)}"
-
-
-def _length(days: float) -> str:
-    return f"{days:.0f} days" if days >= 3 else f"{24 * days:.0f} hours"
-
-
-def _note(content: str) -> str:
-    return tag("p", content, "flea-note")

@@ -8,7 +8,7 @@ import pytest
 
 from flea_lab.backtest.result import BacktestResult
 from flea_lab.config import with_values
-from flea_lab.report import facts, sections
+from flea_lab.report import facts, pieces, sections
 from flea_lab.report.wording import day, minute, number, percent, plural, size, table, text, usd
 from flea_lab.runs import CodeState
 from flea_lab.wiring import market_from_frames, run_backtest
@@ -190,7 +190,7 @@ def test_what_comes_from_outside_is_escaped(result: BacktestResult) -> None:
 
 def test_settings_are_flattened_in_order() -> None:
     values = {"a": 1, "b": {"c": None, "d": [1, 2]}, "e": [{"f": "x"}, {"f": "y"}], "g": {}}
-    assert sections.flattened(values) == [
+    assert pieces.flattened(values) == [
         ("a", "1"),
         ("b.c", "not set"),
         ("b.d", "1, 2"),
