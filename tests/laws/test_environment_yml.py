@@ -13,7 +13,8 @@ from packaging.utils import canonicalize_name
 
 from tests.laws.source import ROOT, plant
 
-BY_PIP = {"vectorbt"}  # conda-forge has no vectorbt-rust, and its vectorbt is too old for pandas 3
+# conda-forge has no vectorbt-rust, and its vectorbt is too old for pandas 3; its playwright goes by another name
+BY_PIP = {"vectorbt", "playwright"}
 CONDA_ONLY = {"python", "pip"}
 
 

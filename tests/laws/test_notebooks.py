@@ -16,6 +16,7 @@ NOTEBOOKS = [
     "explore/02_signals",
     "explore/03_sweep",
     "explore/04_new_signal",
+    "live/runner",
     "reports/backtest",
 ]
 KERNEL = "python3"  # every environment with ipykernel has it; a kernel of another name is not there on the next machine
@@ -80,7 +81,7 @@ def test_the_notebooks_are_the_expected_ones() -> None:
 
 def test_the_readme_lists_every_notebook() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    listed = re.findall(r"\(notebooks/((?:explore|reports)/\w+)\.ipynb\)", readme)
+    listed = re.findall(r"\(notebooks/((?:explore|live|reports)/\w+)\.ipynb\)", readme)
     assert sorted(set(listed)) == NOTEBOOKS
 
 
