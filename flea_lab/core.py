@@ -187,6 +187,8 @@ class TradingCore:
         return commands
 
     def _on_funding(self, funding: Funding) -> tuple[Command, ...]:
+        if funding.state != "settled":
+            return ()
         symbol, ts = funding.symbol, funding.ts_event
         if symbol not in self._instruments:
             return (Alert(ts_event=ts, severity="warning", text=f"funding of {symbol}, which is not traded here"),)
