@@ -10,58 +10,92 @@ from flea_lab.clock import Clock
 from flea_lab.config import LiveSettings
 from flea_lab.core import TradingCore
 from flea_lab.errors import VenueError
+from flea_lab.execution.order import Status
 from flea_lab.ledger import FEES, FUNDING, LOTS
 from flea_lab.live.pump import Pump
 from flea_lab.venue.protocol import Exchange, VenueAccount
 
+AGAIN_S = 1.0
+"""How long to wait after a comparison that was not equal, at least."""
+
+
+class Missed(VenueError):
+    """The venue has told something that never came here: it has to be asked for."""
+
 
 class Reconciler:
-    """Compares the two accounts when it is time to, and knows up to where every private frame was heard."""
+    """Compares the two accounts when it is time to, and knows up to where every private frame was heard.
+
+    `asked_seq` is the private frame up to which the venue was asked for all that it could have told.
+    """
 
     def __init__(self, pump: Pump, exchange: Exchange, settings: LiveSettings, clock: Clock) -> None:
         self._pump, self._exchange, self._settings, self._clock = pump, exchange, settings, clock
         self.known_seq = int(pump.journal.get("known_seq") or 0)
         base = pump.journal.get("base")
         self._base: dict[str, int] = msgspec.json.decode(base) if base else {"fees_uusd": 0, "funding_uusd": 0}
+        self.asked_seq = 0
         self.count = 0
         self.equal = False
         self.venue_ns = 0
         self._at_s = self._behind_s = -1e9
+        self._again_s = 0.0
 
     def due(self, venue_ns: int, ready: bool) -> bool:
         """Whether it is time: always until the first was equal, then by the venue's clock, and never too often."""
         now = asyncio.get_running_loop().time()
-        if now - self._at_s < (self._settings.reconcile_pause_s if ready else 0.0):
+        if now - self._at_s < (self._settings.reconcile_pause_s if ready else self._again_s):
             return False
         return not ready or venue_ns - self.venue_ns >= self._settings.reconcile_s * 1e9
 
     async def compare(self, quiet: Callable[[], bool]) -> list[str] | None:
         """What differs, none if nothing does; None where it cannot be told yet.
 
-        `quiet` says that everything heard has been worked off. A private stream that stays behind the account for
-        longer than an unknown order may take is a `VenueError`.
+        `quiet` says that everything heard has been worked off. A private stream that is not where the account is for
+        longer than an unknown order may take, and other orders open here than there, are a `Missed`.
         """
         core, loop = self._pump.core, asyncio.get_running_loop()
+        self._again_s = 0.0
+        before = self._heard()
+        there = {order.client_order_id for order in await self._exchange.open_orders()}
         account = await self._exchange.account()
-        self._at_s = loop.time()
-        heard = self._exchange.private_seq
-        if account.seq is not None and heard is not None and heard < account.seq:
-            if self._behind_s < 0:
-                self._behind_s = loop.time()
-            if loop.time() - self._behind_s > self._settings.unknown_wait_s:
-                raise VenueError(f"the private stream is at {heard}, the account at {account.seq}: frames are missing")
+        self._at_s, heard = loop.time(), self._heard()
+        if account.seq is not None and heard is not None and heard != account.seq:
+            self._require_soon(heard, account.seq)
             return None
         self._behind_s = -1e9
-        if not quiet() or core.settling or (account.seq is not None and heard is not None and heard > account.seq):
+        if before != heard or not quiet() or core.settling:
             return None
+        self._require_same_orders(there)
         mine, venue = ours(core, self._base), theirs(account, core)
         found = differences(mine, venue)
         self.count, self.equal, self.venue_ns = self.count + 1, not found, account.ts_event
         self._pump.journal.reconcile(self._clock.now_ns(), account.ts_event, not found, mine, venue)
-        if not found and account.seq is not None:
+        if found:
+            self._again_s = AGAIN_S
+        elif account.seq is not None:
             self.known_seq = account.seq
             self._pump.journal.meta("known_seq", str(account.seq))
         return found
+
+    def _heard(self) -> int | None:
+        heard = self._exchange.private_seq
+        return None if heard is None else max(heard, self.asked_seq)
+
+    def _require_soon(self, heard: int, seq: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._behind_s < 0:
+            self._behind_s = now
+        if now - self._behind_s > self._settings.unknown_wait_s:
+            self._behind_s, self._again_s = -1e9, AGAIN_S
+            raise Missed(f"the private stream is at {heard}, the account at {seq}: frames are missing")
+
+    def _require_same_orders(self, there: set[str]) -> None:
+        orders = self._pump.core.router.blotter.open_orders()
+        here = {o.command.client_order_id for o in orders if o.status in (Status.WORKING, Status.CANCELLING)}
+        if here != there:
+            self._again_s = AGAIN_S
+            raise Missed(f"{len(here - there)} orders are open here only, {len(there - here)} there only")
 
 
 def ours(core: TradingCore, base: dict[str, int]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.alerts import Severity
 from flea_lab.live.catch_up import missed
+from flea_lab.live.halt import remove_halt_file
 from flea_lab.live.pump import Pump
-from flea_lab.live.reconcile import Reconciler
+from flea_lab.live.reconcile import Missed, Reconciler
 from flea_lab.live.sender import ASK_S, Sender, told
 from flea_lab.live.status import status_of
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Heartbeat, Trade
@@ -87,11 +88,13 @@ class Runner:
         )
         self.state, self.error = "starting", ""
         self.halt_asked = ""  # set by any thread, read before every order
+        self.halt_filed = False  # the HALT file stands for it until it is in the journal
         self.link = self._caught_up = self.ready = self.verified = False
         self._finish = ""
         self.venue_ns = self.late = 0
         self._ack_ns: int | None = None
-        self._stop_by_s: float | None = None
+        self._warm_ns = self._fresh_ns = -1
+        self._stopping = asyncio.Event()
         self._published_s = 0.0
         self._tape = TapeWriter(folder / "market.tape")
 
@@ -103,6 +106,7 @@ class Runner:
         """Stops in order: no new order, open ones taken back, then the end. From the loop's own thread."""
         if not self._finish:
             self._finish, self.state, self.verified = reason, "stopping", False
+            self._stopping.set()
             self.put(None)
 
     async def run(self) -> str:
@@ -116,6 +120,7 @@ class Runner:
             "orders": self._sender.send_orders(),
             "cancels": self._sender.send_cancels(),
             "questions": self._ask(),
+            "deadline": self._deadline(),
         }
         tasks = {asyncio.create_task(job, name=name): name for name, job in work.items()}
         try:
@@ -134,14 +139,21 @@ class Runner:
         return self._finish
 
     async def _watch(self, tasks: dict[asyncio.Task[Any], str]) -> None:
-        """Waits for the loop to end; what any task raises is raised."""
+        """Waits for the loop to end, or the time it has for that; what any task raises is raised."""
         waiting = set(tasks)
         while True:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            if any(tasks[task] == "loop" for task in done):
+            if any(tasks[task] in ("loop", "deadline") for task in done):
                 return
+
+    async def _deadline(self) -> None:
+        """Returns when an end that was asked for takes too long: the loop may be waiting for a venue that is silent."""
+        await self._stopping.wait()
+        await asyncio.sleep(STOP_WAIT_S)
+        what = "the account equals the venue's" if self.verified else "no order is open"
+        self._alert("critical", f"stopped without the venue's word that {what}")
 
     async def _last_words(self, error: Exception) -> None:
         self.error = str(error) or type(error).__name__
@@ -151,14 +163,20 @@ class Runner:
         self.halt_asked = self.error
         try:
             self.pump.on(Halt(ts_event=self._clock.now_ns(), reason=self.error))
-        except FleaError as second:  # the journal does not take it: a file does
+        except Exception as second:  # the journal does not take it, whatever the reason: a file does
             self._alert("critical", f"the halt is not in the journal: {second}")
-            (self._folder / KILL_FILE).touch(mode=0o600)
+            self._leave_halt_file()
         try:
             async with asyncio.timeout(STOP_WAIT_S):
                 await self.exchange.cancel_all()
         except (VenueError, TimeoutError) as second:
             self._alert("critical", f"open orders could not be taken back: {second or 'no answer'}")
+
+    def _leave_halt_file(self) -> None:
+        try:
+            (self._folder / KILL_FILE).touch(mode=0o600)
+        except OSError as error:
+            self._alert("critical", f"{self._folder / KILL_FILE}: cannot be written ({error.strerror})")
 
     # ---- the loop
 
@@ -209,8 +227,15 @@ class Runner:
         stale = not age_s <= self.settings.stale_s
         if stale:
             self._alert("warning", f"the candle of {candle.symbol} came {age_s:.0f} s late: it decides nothing")
+        if stale and self._fresh_ns == ts:  # others of its bar wait to be decided on: history brings the bar whole
+            self._caught_up = self.ready = False
+            return
         if stale or not self.ready:
-            self._give(WarmUp(ts_event=ts, until_ns=ts))
+            if self._warm_ns != ts:  # once a bar: it drops what waits
+                self._give(WarmUp(ts_event=ts, until_ns=ts))
+                self._warm_ns = ts
+        else:
+            self._fresh_ns = ts
         self._give(candle)
 
     def _give(self, event: Event) -> None:
@@ -251,6 +276,7 @@ class Runner:
         """History, settlements and fills that nobody heard, and every open order asked for."""
         self.state = "stopping" if self._finish else "warming"
         try:
+            seq = (await self.exchange.account()).seq  # before the questions: their answers hold all up to it
             past = await missed(
                 self.feed, self.exchange, self.core, bars=self._bars, fills_after=self.reconciler.known_seq
             )
@@ -277,6 +303,7 @@ class Runner:
             if order.client_order_id not in self.core.router.blotter:
                 self._stranger(order.client_order_id)
         self.pump.commit()
+        self.reconciler.asked_seq = seq or 0
         self._caught_up = True
 
     def _ask_about(self, states: dict[str, OrderState | None]) -> None:
@@ -285,6 +312,8 @@ class Runner:
         for name, state in states.items():
             status = self.core.router.blotter.get(name).status
             report = told(state) if state is not None else None
+            if isinstance(report, Accepted) and status is Status.CANCELLING:  # the cancel may never have left
+                self._give(SendUnclear(client_order_id=name, ts_event=now, reason="the runner was away"))
             if report is not None:
                 self._give(report)
             elif state is None and status in (Status.PENDING, Status.CANCELLING, UNKNOWN):
@@ -315,26 +344,32 @@ class Runner:
             self._tape.flush()
             await self.feed.acknowledge(ack)
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self) -> bool:
+        """Whether the two accounts could be compared."""
         try:
             found = await self.reconciler.compare(self._inbox.empty)
         except VenueRefusal:
             raise
+        except Missed as error:
+            self._alert("warning", f"{error}: the venue is asked for what was missed")
+            self._caught_up = self.ready = False
+            return False
         except VenueError as error:
             self._alert("warning", f"the account could not be compared: {error}")
-            return
+            return False
         if found is None:
-            return
+            return False
         if found:
             what = "the account differs from the venue's: " + "; ".join(found)
-            if not self.core.halted:
-                self._alert("critical", what)
+            self._alert("critical", what)
+            if "kill_switch" not in self.core.gate.closed():  # what the clock would open again is no halt for this
                 self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
-            return
+            return True
         if not self.ready and not self._finish:
             self.ready = True
             self.state = "halted" if self.core.halted else "trading"
             self._alert("info", f"ready: {self.pump.bars} bars of history, the account equals the venue's")
+        return True
 
     # ---- halts and the end
 
@@ -351,6 +386,9 @@ class Runner:
         why = self.halt_asked or ("the HALT file is there" if (self._folder / KILL_FILE).exists() else "")
         if why and not killed:
             self._give(Halt(ts_event=self._clock.now_ns(), reason=why))
+        elif killed and self.halt_filed:
+            self.halt_filed = False
+            remove_halt_file(self._folder)
         if self.state in ("trading", "halted"):
             state = "halted" if self.core.halted else "trading"
             if state != self.state:
@@ -362,7 +400,7 @@ class Runner:
             await asyncio.sleep(ASK_S)
             if self.link and self._caught_up:
                 await self._sender.ask(self.core.router.blotter)
-            if (self.core.halted or self._finish) and not self.verified and self.state != "starting":
+            if (self.halt_asked or self.core.halted or self._finish) and not self.verified and self.state != "starting":
                 await self._verify()
 
     async def _verify(self) -> None:
@@ -373,23 +411,18 @@ class Runner:
         except VenueError as error:
             self._alert("critical", f"open orders cannot be taken back yet: {error}")
             return
-        if not left and self._sender.idle and not self.core.router.blotter.unknown_orders():
+        unsure = [o for o in self.core.router.blotter.open_orders() if o.status in (Status.PENDING, UNKNOWN)]
+        if not left and self._sender.idle and not unsure:
             self.verified = True
             self._alert("info", "no open order at the exchange")
 
     async def _finished(self) -> bool:
-        """Whether the end has come: verified and compared once more, or waited for long enough."""
-        loop = asyncio.get_running_loop()
-        if self._stop_by_s is None:
-            self._stop_by_s = loop.time() + STOP_WAIT_S
-        if loop.time() > self._stop_by_s:
-            self._alert("critical", "stopped without the venue's word that no order is open")
-            return True
+        """Whether the end has come: verified, and compared once more where the venue can be heard."""
         if not (self.verified and self._inbox.empty() and self._sender.idle):
             return False
-        if self.link and self._caught_up:
-            await self._reconcile()
-        return self._inbox.empty()
+        if not self.link:
+            return True
+        return self._caught_up and await self._reconcile() and self._inbox.empty()
 
     def _tell(self, *, often: bool = True) -> None:
         """Puts the status where any thread may read it; at most twenty times a second where `often` is False."""

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Gate:
     channels = frozenset({"gate"})
 
     def __init__(self, server: SandboxServer, until_ms: int) -> None:
-        self._server, self.acked_ms = server, until_ms
+        self._server, self.acked_ms, self.asked_ms, self.socket = server, until_ms, -1, self
         server._connections.append(self)  # type: ignore[arg-type]
 
     def open(self, until_ms: int = 2**62) -> None:
@@ -62,6 +62,13 @@ class Gate:
     def send(self, frame: bytes) -> None:
         """Hears nothing."""
 
+    def beat(self, ts_ms: int) -> None:
+        """A bar has closed."""
+        self.asked_ms = ts_ms
+
+    async def close(self, **_: object) -> None:
+        """The sandbox ends."""
+
 
 @dataclass
 class World:
@@ -73,7 +80,7 @@ class World:
     url: str
     key: str
     warmup: int
-    console: io.StringIO = field(default_factory=io.StringIO)
+    console: io.StringIO
 
     @property
     def stage(self) -> Stage:
@@ -110,10 +117,17 @@ async def world(config: RunConfig, market: Market, start: int = 1, **settings: A
     full = with_costs(SandboxSettings(start=iso, **values), config.costs.fee_bps, config.costs.slippage_bps)
     server = SandboxServer(Stage(playlist_of(market), full, CLOCK.now_ns() // 1_000_000), CLOCK)
     found, _ = prepare(config, market)
-    async with server.running() as url:
-        opened = server.open_account("test", config.initial_cash_usd)
-        assert isinstance(opened, tuple)
-        yield World(config, market, server, url, opened[0], found.warmup)
+    console = io.StringIO()
+    try:
+        async with server.running() as url:
+            opened = server.open_account("test", config.initial_cash_usd)
+            assert isinstance(opened, tuple)
+            yield World(config, market, server, url, opened[0], found.warmup, console)
+    except BaseException as error:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        error.add_note(console.getvalue())
+        raise error from None
 
 
 def with_live(config: RunConfig, **live: Any) -> RunConfig:
@@ -212,7 +226,7 @@ def last_reconcile(folder: Path) -> dict[str, Any]:
 
 def assert_whole(here: World, folder: Path) -> None:
     """Every order at the exchange was in the journal before, once; the accounts are equal to the micro-dollar."""
-    journalled = {name: status for name, status in rows(folder, "SELECT id, status FROM orders")}
+    journalled = dict(rows(folder, "SELECT id, status FROM orders"))
     there = here.customer.orders
     assert set(there) <= set(journalled), "an order without a journal row"
     assert len({order.order_id for order in there.values()}) == len(there)
@@ -231,7 +245,7 @@ answer, "drop" hangs up without passing it on."""
 
 
 class Proxy:
-    """What stands between a session and its exchange. `rest` may answer in its place, `frames` change what it pushes."""
+    """Stands between a session and its exchange. `rest` may answer in its place, `frames` change what it pushes."""
 
     def __init__(self, target: str) -> None:
         self.target = target
