@@ -16,7 +16,7 @@ from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
-from flea_lab.live.halt import remove_halt_file
+from flea_lab.live.halt import remove_halt_file, write_halt_file
 from flea_lab.live.journal import SqliteJournal
 from flea_lab.live.keys import load_key
 from flea_lab.live.lock import lock_account
@@ -116,6 +116,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
             how = f"ended: {error}"
             raise
         finally:
+            journal.drop_waiting()
             journal.end_run(bot.clock.now_ns(), how)
             journal.commit()
         return how
@@ -141,12 +142,12 @@ class _Desk:
         self._bot, self._runner = bot, runner
         self._loop = asyncio.get_running_loop()
         self._since_ns = bot.clock.now_ns()
+        self._halted_ns = -1
 
     def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
         match request["verb"]:
             case "halt":
-                self._runner.halt_asked = request.get("reason") or "halted by a person"
-                self._loop.call_soon_threadsafe(self._runner.put, None)
+                self._halt(request)
             case "stop":
                 self._loop.call_soon_threadsafe(self._runner.finish, "stopped by a person")
             case "resume":
@@ -155,6 +156,18 @@ class _Desk:
                 except TimeoutError:
                     raise WorkspaceError(f"the runner's loop did not take it within {REPLY_S:g} s") from None
         return self.status()
+
+    def _halt(self, request: dict[str, Any]) -> None:
+        """Stops orders at once; a file keeps the halt until the journal has it, which waits for the loop."""
+        reason = request.get("reason") or "halted by a person"
+        self._halted_ns = int(request["received_ns"])
+        self._runner.halt_asked = reason
+        try:
+            write_halt_file(self._bot.folder, reason, self._bot.clock)
+            self._runner.halt_filed = True
+        except WorkspaceError as error:
+            self._bot.alerts.put("critical", f"the halt is not on disk yet: {error}")
+        self._loop.call_soon_threadsafe(self._runner.put, None)
 
     def status(self) -> dict[str, Any]:
         """The last published status, with who and what trades."""
@@ -170,7 +183,9 @@ class _Desk:
             raise ConfigError(f"cannot resume: {status['unknown_orders']} orders are of unknown fate")
         clears = tuple(request["clear"])
         if "kill_switch" in clears:
-            runner.halt_asked = ""
+            if self._halted_ns > int(request["received_ns"]):
+                raise ConfigError("cannot resume: halted again since")
+            runner.halt_asked, runner.halt_filed = "", False
             remove_halt_file(self._bot.folder)
         runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=request["by"]))
 

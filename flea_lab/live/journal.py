@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 from msgspec import Struct
 
@@ -37,6 +38,7 @@ from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import MS_NS, Funding
 from flea_lab.model.trading import Fill
 from flea_lab.money import USD, nearest
+from flea_lab.risk.gate import LATCHES
 from flea_lab.settings import load_settings
 
 FILE = "journal.sqlite"
@@ -80,15 +82,24 @@ class SqliteJournal:
         with _one_line(self.path):
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=10.0)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
-                self._db.execute(f"PRAGMA {pragma}")
-            if self._db.execute("PRAGMA synchronous").fetchone() != (2,):
-                raise WorkspaceError(f"journal {self.path}: cannot be made durable")  # pragma: no cover
-            if self._db.execute("PRAGMA quick_check").fetchone() != ("ok",):
-                raise WorkspaceError(f"journal {self.path}: damaged; move it away and reconcile by hand")
-            self._db.executescript(_SCHEMA)
-            last = self._db.execute("SELECT max(seq) FROM entries").fetchone()[0]
+            try:
+                last = self._opened()
+            except BaseException:
+                self._db.close()
+                raise
         self._seq = -1 if last is None else int(last)
+
+    def _opened(self) -> int | None:
+        """The last row of the database, which is sound and durable."""
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+            self._db.execute(f"PRAGMA {pragma}")
+        if self._db.execute("PRAGMA synchronous").fetchone() != (2,):
+            raise WorkspaceError(f"journal {self.path}: cannot be made durable")  # pragma: no cover
+        if self._db.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise WorkspaceError(f"journal {self.path}: damaged; move it away and reconcile by hand")
+        self._db.executescript(_SCHEMA)
+        last: int | None = self._db.execute("SELECT max(seq) FROM entries").fetchone()[0]
+        return last
 
     @property
     def seq(self) -> int:
@@ -162,6 +173,10 @@ class SqliteJournal:
         """Takes the end of the process, in words."""
         self._rows.append(("UPDATE runs SET ended=?, how=? WHERE n=(SELECT max(n) FROM runs)", (at, how)))
 
+    def drop_waiting(self) -> None:
+        """Forgets what was taken and is not durable: it never went with a state, and none of it was carried out."""
+        self._rows.clear()
+
     @property
     def waiting(self) -> bool:
         """Whether rows were taken that are not durable yet."""
@@ -193,21 +208,29 @@ class SqliteJournal:
         if row is None:
             return None
         decoder = msgspec.msgpack.Decoder(Order)
-        return Saved(
-            seq=row[0],
-            state=msgspec.msgpack.decode(row[1], type=CoreState),
-            orders=tuple(decoder.decode(body) for (body,) in orders),
-        )
+        try:
+            return Saved(
+                seq=row[0],
+                state=msgspec.msgpack.decode(row[1], type=CoreState),
+                orders=tuple(decoder.decode(body) for (body,) in orders),
+            )
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+            raise WorkspaceError(
+                f"journal {self.path}: its state cannot be read ({error}); move it away and reconcile by hand"
+            ) from None
 
     def get(self, key: str) -> str | None:
         """A fact about the whole journal, as it was last made durable."""
         row = self._db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
-    def last_latches(self) -> int:
-        """The latches at the last decided bar, bits of `LATCH_BITS`."""
-        row = self._db.execute("SELECT latches FROM curve ORDER BY ts DESC LIMIT 1").fetchone()
-        return 0 if row is None else int(row[0])
+    def last_latches(self) -> tuple[str, ...]:
+        """The latches that are closed in the last state, by name; a halt may be later than the last decided bar."""
+        saved = self.saved()
+        if saved is None:
+            return ()
+        gate = np.frombuffer(saved.state.arrays["gate"], dtype=np.int64)
+        return tuple(name for name, index in LATCHES.items() if gate[index])
 
     def last_code(self) -> str | None:
         """The code digest of the last run; None before the first."""

@@ -18,7 +18,7 @@ from flea_lab.config import RunConfig
 from flea_lab.core import TradingCore
 from flea_lab.errors import ConfigError, VenueRefusal
 from flea_lab.live.alerts import Alerts
-from flea_lab.live.journal import FILE, LATCH_BITS, SqliteJournal
+from flea_lab.live.journal import FILE, SqliteJournal
 from flea_lab.live.paper import PaperVenue
 from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock
 
@@ -104,7 +104,7 @@ async def account_and_journal(bot: Bot) -> tuple[VenueAccount, SqliteJournal]:
 
 
 def _require_unlatched(bot: Bot, journal: SqliteJournal) -> None:
-    closed = [name for i, name in enumerate(LATCH_BITS) if journal.last_latches() >> i & 1]
+    closed = journal.last_latches()
     if closed:
         raise ConfigError(
             f"account {bot.about.account!r} is halted ({', '.join(closed)}) and its key was replaced since: "
@@ -114,7 +114,7 @@ def _require_unlatched(bot: Bot, journal: SqliteJournal) -> None:
 
 def _require_put_aside(bot: Bot, journal: SqliteJournal, account: VenueAccount, orders: Any, before: str) -> None:
     held = [symbol for symbol, lots in account.lots.items() if lots]
-    closed = [name for i, name in enumerate(LATCH_BITS) if journal.last_latches() >> i & 1]
+    closed = journal.last_latches()
     reasons = [f"it holds {', '.join(held)}"] * bool(held) + [f"{len(orders)} orders are open"] * bool(orders)
     reasons += [f"the latch {name} is closed" for name in closed]
     if reasons:
@@ -138,7 +138,8 @@ async def core_of(bot: Bot, journal: SqliteJournal, account: VenueAccount, time:
     saved = journal.saved()
     prefix = journal.get("prefix") or f"{bot.about.config_id[:6]}-{bot.clock.new_id()}"
     if saved is not None:
-        core = bot.build_core(prefix, account.cash_uusd, ttl_ns)
+        began_uusd = int(journal.get("cash_uusd") or account.cash_uusd)  # what a fixed stake is a share of
+        core = bot.build_core(prefix, began_uusd, ttl_ns)
         core.load(saved.state)
         for order in saved.orders:
             core.router.blotter.restore(order)
