@@ -108,13 +108,13 @@ def limit_ticks_of(request: OrderRequest, grid: Instrument) -> int | Denied | No
 def lots_of(request: OrderRequest, grid: Instrument, mark: int) -> int | Denied:
     """The size in whole lots; `size_usd` is counted at `mark` (ticks) and rounded down."""
     size, usd = request.size, request.size_usd
+    if not mark:
+        return Denied(400, "no_price", f"{request.symbol} has no price yet: wait for its first bar")
     if (size is None) == (usd is None):
         return Denied(400, "invalid_size", "exactly one of size and size_usd is needed")
     if usd is not None:
         if not (usd.is_finite() and 0 < usd <= 1_000_000_000):
             return Denied(400, "invalid_size", f"size_usd {usd} must be above 0 and at most 1000000000")
-        if not mark:
-            return Denied(400, "invalid_size", f"size_usd cannot be counted: {request.symbol} has no price yet")
         return lots_for(int(usd * MICRO), mark, grid.unit_num, grid.unit_den)
     if size is None or not (size.is_finite() and 0 < size <= MAX_TICKS * grid.lot_size):
         return Denied(400, "invalid_size", f"size {size} must be above 0 and at most {MAX_TICKS} lots")

@@ -116,13 +116,16 @@ class SandboxServer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
-        """The base URL while the market plays in the background."""
-        async with self.listening() as url, asyncio.TaskGroup() as group:
-            playing = group.create_task(self.play())
-            try:
-                yield url
-            finally:
-                playing.cancel()
+        """The base URL while the market plays in the background; a market that fails ends what happens inside."""
+        try:
+            async with self.listening() as url, asyncio.TaskGroup() as group:
+                playing = group.create_task(self.play())
+                try:
+                    yield url
+                finally:
+                    playing.cancel()
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def play(self) -> None:
         """Plays the market to its end at the settings' pace; returns when it is over and worked off."""

@@ -142,7 +142,7 @@ def test_a_size_in_dollars_is_counted_at_the_mark_and_rounded_down() -> None:
     assert placed(an_exchange(), size_usd="99.99").lots == 999
     fresh = SandboxExchange(("X", "Y"), GRIDS, OpenMatching(GRIDS, 0, 0), 10.0)
     fresh.open_account("me", USD)
-    assert denied(fresh, asked(size_usd="10")).message == "size_usd cannot be counted: X has no price yet"
+    assert denied(fresh, asked()).message == "X has no price yet: wait for its first bar"
 
 
 def test_a_cancelled_order_does_not_fill() -> None:

@@ -102,7 +102,7 @@ def test_a_stage_without_history_knows_nothing_yet() -> None:
     stage.claim("me", 1_000.0)
     denied = stage.submit("me", asked(size_usd="10"), stage.now_ms)
     assert isinstance(denied, Denied)
-    assert denied.code == "invalid_size"
+    assert denied.code == "no_price"
 
 
 def test_inside_a_bar_books_and_prints_come_in_time_and_the_bar_last() -> None:
