@@ -102,14 +102,23 @@ class Stage:
     def cancel(self, account_id: str, client_order_id: str, now_ms: int) -> Order | Denied:
         """See `SandboxExchange.cancel`."""
         answer = self.exchange.cancel(account_id, client_order_id, now_ms * MS_NS)
+        if isinstance(answer, Order) and self.over:
+            self._let_pass(now_ms)
+            answer = self.exchange.customers[account_id].orders[client_order_id]
         self._hear()
         return answer
 
     def cancel_all(self, account_id: str, now_ms: int) -> list[str]:
         """See `SandboxExchange.cancel_all`."""
         gone = self.exchange.cancel_all(account_id, now_ms * MS_NS)
+        if self.over:
+            self._let_pass(now_ms)
         self._hear()
         return gone
+
+    def _let_pass(self, now_ms: int) -> None:
+        """The latency goes by: once the market is over no time does, and a cancel would never arrive."""
+        self.exchange.advance((now_ms + self.settings.latency_ms) * MS_NS)
 
     def candles(self, symbol: str, interval: str, limit: int, start_ms: int | None) -> list[Json]:
         """Closed candles, oldest first: the last `limit`, or the first that close after `start_ms`."""
