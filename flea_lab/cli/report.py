@@ -1,4 +1,5 @@
-"""`flea report` and `flea runs`: a stored report of one configuration, and the list of what is stored."""
+"""`flea report`, `flea session` and `flea runs`: stored reports of a configuration and of a live session, and their
+list."""
 
 import webbrowser
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flea_lab.config import load
+from flea_lab.errors import ConfigError
 from flea_lab.runs import Run, list_runs, read_manifest
 from flea_lab.workspace import workspace
 
@@ -38,6 +40,32 @@ def report(
         webbrowser.open((folder / PAGE).as_uri())
 
 
+@app.command("session")
+def session(
+    account: Annotated[
+        str | None, typer.Argument(metavar="ACCOUNT", help="An account, or the folder of a journal (a path).")
+    ] = None,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="Put plotly.js into the page: 5 MB, one file.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Report on what the live session of ACCOUNT did so far: played back, replayed, stored like a backtest's report.
+
+    The session may be running: its journal is only read. Without ACCOUNT, the only one that runs or has run.
+    """
+    from flea_lab.report.run import PAGE
+    from flea_lab.report.session import SUMMARY
+    from flea_lab.report.session_run import run_session_report
+
+    named = account or _only_account()
+    folder = run_session_report(Path(named) if "/" in named else named, standalone=standalone)
+    typer.echo((folder / SUMMARY).read_text(encoding="utf-8").rstrip())
+    typer.echo(f"{'page':<11}{folder / PAGE}")
+    if show:
+        webbrowser.open((folder / PAGE).as_uri())
+
+
 @app.command("runs")
 def runs() -> None:
     """List the stored runs, newest first; of a failed one, why."""
@@ -47,6 +75,19 @@ def runs() -> None:
     for run in found:
         if run.why:
             typer.echo(f"{run.folder.name}: {run.why}")
+
+
+def _only_account() -> str:
+    """The only account that runs, or the only one that has a folder; `ConfigError` where that names none or several."""
+    from flea_lab.live.account import known_accounts
+    from flea_lab.live.lock import running_accounts
+
+    running, known = running_accounts(), known_accounts()
+    for found in (running, known):
+        if len(found) == 1:
+            return found[0]
+    said = f"which account: {', '.join(running or known)}" if known else "no account has traded in this workspace"
+    raise ConfigError(f"{said}; flea session ACCOUNT")
 
 
 def _row(run: Run) -> tuple[str, ...]:

@@ -78,7 +78,9 @@ def length(days: float) -> str:
     """A time in days as words."""
     if days >= 3:
         return f"{days:.0f} days"
-    return f"{24 * days:.0f} hours" if 24 * days >= 3 else plural(1440 * days, "minute")
+    if 24 * days >= 3:
+        return f"{24 * days:.0f} hours"
+    return plural(1_440 * days, "minute") if 1_440 * days >= 3 else plural(86_400 * days, "second")
 
 
 def settings(config: RunConfig) -> str:

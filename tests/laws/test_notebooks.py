@@ -18,6 +18,7 @@ NOTEBOOKS = [
     "explore/04_new_signal",
     "live/runner",
     "reports/backtest",
+    "reports/session",
 ]
 KERNEL = "python3"  # every environment with ipykernel has it; a kernel of another name is not there on the next machine
 
