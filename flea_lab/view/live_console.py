@@ -61,6 +61,7 @@ class LiveConsole:
         self._market: dict[str, Any] = dict(pace=pace, days=days, options=options)
         self._lock, self._working, self._closed = threading.Lock(), threading.Lock(), threading.Event()
         self._painted: tuple[Any, ...] = ()
+        self._reported = ""
         self._was_alive = False
         self._end_left_over()
         self._watch = Watch(Session(current(account)))
@@ -171,7 +172,7 @@ class LiveConsole:
     # ---- widgets
 
     def _build(self, config: RunConfig | Path | str | None, venue: str) -> None:
-        wide, row = widgets.Layout(width="330px"), widgets.Layout(flex_flow="row wrap", align_items="center")
+        wide, row = widgets.Layout(width="300px"), widgets.Layout(flex_flow="row wrap", align_items="center")
         given = [] if config is None else [choice_of(config)]
         self._choices = {one.label: one for one in [*promoted_choices(), *given]}
         chosen = given[0].label if given else None
@@ -191,8 +192,8 @@ class LiveConsole:
         self.figure = live_figure()
         buttons = [self.buttons[name] for name in ("halt", "stop", "resume")]
         self._rows = [
-            widgets.HBox([self.config, self.file, self.venue, self.buttons["launch"]], layout=row),
-            widgets.HBox([*buttons[:2], self.by, buttons[2]], layout=row),
+            widgets.HBox([self.config, self.file, self.venue], layout=row),
+            widgets.HBox([self.buttons["launch"], *buttons[:2], self.by, buttons[2]], layout=row),
             widgets.HBox([widgets.HTML(note_html("price of")), self.symbol]),
             widgets.HBox([self.link, self.buttons["report"]] if self._report else [self.link]),
         ]
@@ -262,6 +263,7 @@ class LiveConsole:
         if self._report is not None:
             self._say("writing the session report ...")
             page = self._report(self.session.account)
+            self._reported = self.session.account
             self.link.value = f"session report: <a href='{page.as_uri()}' target='_blank'>{page}</a>"
             self._say("the session report is written", "good")
 
@@ -288,11 +290,14 @@ class LiveConsole:
             "report": self._report is None or not seen.filled,
         }.items():
             self.buttons[name].disabled = off
-        if not self.link.value and seen.filled:
-            self.link.value = note_html(f"session report: flea session {account}")
+        if account != self._reported:
+            pid = f", pid {said['pid']}" if "pid" in said else ""
+            self.link.value = note_html(f"account {account}{pid}; its report: flea session {account}")
         symbols = list(said.get("positions") or seen.prices)
         if symbols and list(self.symbol.options) != symbols:
             self.symbol.options = symbols
+        if symbols and self.symbol.value is None:  # a page that shows an empty list answers that nothing is chosen
+            self.symbol.value = symbols[0]
         last = {symbol: line[0][-1] for symbol, line in seen.prices.items() if len(line[0])}
         drawn = (account, self.symbol.value, seen.filled, last, seen.equity[0][-1:].tolist())
         if drawn != self._painted:

@@ -40,7 +40,6 @@ def status_html(seen: Seen, account: str) -> str:
         _tile("link", str(link or "-"), link == "down"),
         _tile("orders", _orders(said), bool(said.get("unknown_orders"))),
         _tile("venue time", _moment(said.get("venue_ns"))),
-        _tile("runner", f"{account}, pid {said.get('pid', '-')}"),
     ]
     if said.get("error"):
         tiles.append(_tile("error", str(said["error"]), True))
@@ -62,11 +61,15 @@ def fills_html(fills: Sequence[Filled], count: int) -> str:
     ]
     cell = f"padding:2px 14px 2px 0;border-bottom:1px solid {_RULE};white-space:nowrap"
     top = "".join(f"<th style='{align};{cell};font-weight:500;color:{_DIM}'>{name}</th>" for name, align in heads)
+    decimals: dict[str, int] = {}
+    for fill in fills:  # as many as the symbol's grid has, so that they stand under each other
+        shown = len(f"{fill.price:.10g}".partition(".")[2])
+        decimals[fill.symbol] = max(decimals.get(fill.symbol, 0), shown)
     rows = []
     for fill in list(fills)[: -SHOWN - 1 : -1]:
         color = BLUE if fill.side == "buy" else ORANGE
         side = f"<span style='color:{color}'>{'▲' if fill.side == 'buy' else '▼'}</span> {escape(fill.side)}"
-        numbers = [f"{fill.qty:,.10g}", f"{fill.price:,.10g}", f"{fill.fee_usd:,.4f}"]
+        numbers = [f"{fill.qty:,.10g}", f"{fill.price:,.{decimals[fill.symbol]}f}", f"{fill.fee_usd:,.4f}"]
         cells = [(iso(int(fill.ts)), left), (escape(fill.symbol), left), (side, left), *((n, right) for n in numbers)]
         row = "".join(f"<td style='{align};{cell}'>{text}</td>" for text, align in cells)
         rows.append(f"<tr class='flea-fill'>{row}</tr>")
