@@ -8,6 +8,7 @@ without closing a latch. The loop never guesses and never sends an order twice.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ class Runner:
         self.feed, self.exchange, self.settings = feed, exchange, settings
         self._bars, self._wall_clock = max(settings.history_bars, warmup_bars), wall_clock
         self._clock, self._folder, self._alert = clock, folder, alert
+        self._halt_file = str(folder / KILL_FILE)  # looked for at every event
         self.status: dict[str, Any] = {"state": "starting"}
         self._inbox: asyncio.Queue[Item] = asyncio.Queue()
         self.reconciler = Reconciler(pump, exchange, settings, clock)
@@ -182,19 +184,26 @@ class Runner:
 
     async def _work(self) -> None:
         while not (self._finish and await self._finished()):
-            item = None
-            try:
-                async with asyncio.timeout(TICK_S):
-                    item = await self._inbox.get()
-            except TimeoutError:
-                pass  # time to look at the timers
+            item = await self._next()
             if item is not None:
                 await self._take(item)
+            if self._sender.waiting:
+                await asyncio.sleep(0)  # what was ordered goes out before anything else is looked at
             self._look_at_halts()
             if self._inbox.empty():
                 await self._at_rest()
             self.pump.flush()
             self._tell(often=False)
+
+    async def _next(self) -> Item:
+        """The next of the inbox; None where nothing came for a tick: time to look at the timers."""
+        if not self._inbox.empty():
+            return self._inbox.get_nowait()
+        try:
+            async with asyncio.timeout(TICK_S):
+                return await self._inbox.get()
+        except TimeoutError:
+            return None
 
     async def _take(self, item: Said | Event) -> None:
         match item:
@@ -375,20 +384,21 @@ class Runner:
 
     def _why_blocked(self) -> str:
         """Why no order may be sent at this instant; "" when one may."""
-        if self.halt_asked or self.core.halted or (self._folder / KILL_FILE).exists():
+        if self.halt_asked or self.core.halted or os.path.exists(self._halt_file):
             return "halted"
         if self._finish:
             return "stopping"
         return "" if self.link and self.ready else "the account is not reconciled with the venue"
 
     def _look_at_halts(self) -> None:
-        killed = "kill_switch" in self.core.gate.closed()
-        why = self.halt_asked or ("the HALT file is there" if (self._folder / KILL_FILE).exists() else "")
-        if why and not killed:
-            self._give(Halt(ts_event=self._clock.now_ns(), reason=why))
-        elif killed and self.halt_filed:
-            self.halt_filed = False
-            remove_halt_file(self._folder)
+        why = self.halt_asked or ("the HALT file is there" if os.path.exists(self._halt_file) else "")
+        if why or self.halt_filed:
+            killed = "kill_switch" in self.core.gate.closed()
+            if why and not killed:
+                self._give(Halt(ts_event=self._clock.now_ns(), reason=why))
+            elif killed and self.halt_filed:
+                self.halt_filed = False
+                remove_halt_file(self._folder)
         if self.state in ("trading", "halted"):
             state = "halted" if self.core.halted else "trading"
             if state != self.state:

@@ -66,6 +66,11 @@ class Sender:
         """Whether everything given has been answered, and the answers put back."""
         return self._busy == 0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something given has not been taken up by its lane."""
+        return not (self._orders.empty() and self._cancels.empty())
+
     async def send_orders(self) -> None:
         """The lane of orders; runs until cancelled."""
         while True:
