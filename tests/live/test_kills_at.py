@@ -1,0 +1,117 @@
+"""A runner killed where it hurts: in its first history, between an order and its answer, in the middle of a halt."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from flea_lab.live.account import HALT
+from flea_lab.live.keys import store_key
+from flea_lab.secret import Secret
+from tests.backtest.tiny import config, tiny
+from tests.live.processes import Process, config_file, start_runner
+from tests.live.session import Gate, World, account, ask, proxy, rows, until, with_live, world
+
+ACCOUNT = "killed"
+LIVE = {"history_bars": 3, "reconcile_pause_s": 0.0, "unknown_wait_s": 0.5}
+
+
+async def ended(process: Process, within_s: float = 20.0) -> int:
+    return await asyncio.to_thread(process.wait, within_s)
+
+
+async def happens(holds: asyncio.Event) -> None:
+    async with asyncio.timeout(15):
+        await holds.wait()
+
+
+def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("FLEA_API_KEY", raising=False)
+    run = with_live(config(), **LIVE)
+    market = tiny(run, {"X": [(i, 100.0 + i % 7, 101.0 + i % 5, 0.5 if i % 2 else -0.5) for i in range(30)]})
+    folder = home / "journals" / ACCOUNT
+
+    async def play() -> None:
+        async with world(run, market, 4) as here, proxy(here) as between:
+            store_key(ACCOUNT, Secret(here.key))
+            file = config_file(run, home)
+            runner = start_runner(file, between.url, ACCOUNT)
+            try:
+                asked = asyncio.Event()
+
+                async def history(method: str, path: str, body: bytes) -> str | None:
+                    if (folder / "journal.sqlite").exists() and path.startswith("/candles"):
+                        asked.set()
+                        await asyncio.sleep(0.3)
+                    return None
+
+                between.rest = history
+                await happens(asked)
+                runner.kill()
+                assert here.customer.orders == {}
+
+                # after the venue took it, and before it reached the venue
+                for fate in ("lose", "drop"):
+                    posted = asyncio.Event()
+
+                    async def order(method: str, path: str, body: bytes, fate: str = fate) -> str | None:
+                        if method == "POST":
+                            if fate == "lose":
+                                await between.pass_on(method, path, body, here.key)
+                            posted.set()
+                            await asyncio.sleep(5)
+                            return "drop"
+                        return None
+
+                    between.rest = order
+                    runner = start_runner(file, between.url, ACCOUNT)
+                    await happens(posted)
+                    runner.kill()
+                    pending = [name for name, said in rows(folder, "SELECT id, status FROM orders") if said == "pending"]
+                    assert len(pending) == 1 and (pending[0] in here.customer.orders) is (fate == "lose")
+
+                # a halt that cannot be verified: the venue takes no cancel
+                cancels = asyncio.Event()
+
+                async def silent(method: str, path: str, body: bytes) -> str | None:
+                    if method == "DELETE":
+                        cancels.set()
+                        await asyncio.sleep(5)
+                    return None
+
+                between.rest = silent
+                gate = Gate(here.server, here.closes(14))
+                runner = start_runner(file, between.url, ACCOUNT)
+                await until(folder, lambda said: said["state"] == "trading", 15)
+                await ask(folder, "halt", "enough")
+                await happens(cancels)
+                runner.kill()
+                sent = len(here.customer.orders)
+
+                between.rest = None
+                gate.open(here.closes(20))
+                runner = start_runner(file, between.url, ACCOUNT)
+                said = await until(folder, lambda said: said["halt_verified"] and said["reconciled"], 15)
+                assert said["latches"] == ["kill_switch"] and not (folder / HALT).exists()
+                await here.at(20)
+                assert len(here.customer.orders) == sent and said["open_orders"] == 0
+                await ask(folder, "resume", ["kill_switch"], "me")
+                gate.open()
+                assert await ended(runner) == 0
+                assert len(here.customer.orders) > sent
+            except AssertionError:
+                print(runner.said())
+                raise
+            finally:
+                if runner.ended is None:
+                    runner.kill()
+            there = here.customer.orders
+            here_orders = dict(rows(folder, "SELECT id, status FROM orders"))
+            assert set(there) < set(here_orders) and {here_orders[n] for n in set(here_orders) - set(there)} == {"rejected"}
+            posts = [path for method, path in between.sent if method == "POST"]
+            assert len(posts) == len(here_orders)
+            assert account(here.customer)["cash_uusd"] == here.customer.ledger.cash_uusd
+
+    asyncio.run(play())
