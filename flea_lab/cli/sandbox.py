@@ -6,13 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from flea_lab.errors import ConfigError, VenueError
+from flea_lab.errors import ConfigError
 
 app = typer.Typer()
 
 URL = "http://127.0.0.1:8712/trading-api"
-TIMEOUT_S = 10.0
-MAX_ANSWER = 65_536
 
 Pace = Annotated[
     str, typer.Option("--pace", help="acked: as fast as clients acknowledge. A number: that many times recorded speed.")
@@ -135,39 +133,9 @@ def faucet(
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of a key that is there.")] = False,
 ) -> None:
     """Claim play money from a sandbox: the key is kept for the runner, readable by you only, and never shown."""
-    from flea_lab.live.keys import key_file, store_key
-    from flea_lab.secret import Secret
+    from flea_lab.live.faucet import claim_key
 
-    file = key_file(account)
-    if file.exists() and not replace:
-        raise ConfigError(f"key {file} is there already: --replace claims a new account in its place")
-    claimed = asyncio.run(_claim(url, account))
-    held = store_key(account, Secret(str(claimed["api_key"])), replace=replace)
-    print(f"account  {claimed['account_id']}")
-    print(f"credit   {claimed['credited']} USD of play money")
-    print(f"key      {held}")
-
-
-async def _claim(url: str, account: str) -> dict[str, str | int]:
-    """The faucet's answer; `VenueError` where there is none or it is no answer. It holds a key: never printed."""
-    import aiohttp
-    import msgspec
-
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(f"{url.rstrip('/')}/faucet/claim", json={"agent_id": account}) as answer,
-        ):
-            status, body = answer.status, await answer.content.read(MAX_ANSWER)
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise VenueError(f"no faucet at {url}: {why} (is `flea sandbox CONFIG` running?)") from None
-    try:
-        claimed = msgspec.json.decode(body, type=dict[str, str | int])
-    except msgspec.DecodeError:
-        claimed = {}
-    if status != 201 or not {"api_key", "account_id", "credited"} <= set(claimed):
-        said = claimed.get("message", f"status {status} and no key")
-        raise VenueError(f"the faucet at {url} refused: {said}")
-    return claimed
+    claimed = claim_key(url, account, replace=replace)
+    print(f"account  {claimed.account_id}")
+    print(f"credit   {claimed.credited} USD of play money")
+    print(f"key      {claimed.file}")
