@@ -1,0 +1,253 @@
+"""A venue's book, kept from its own messages, readable only while nothing can be missing from it.
+
+A book is waiting (no snapshot yet), synced or broken. A diff is applied only to a synced book and only where the
+venue's numbers say that it is the next; any doubt breaks the book in that same event: it cannot be read, and `Resync`
+asks for a snapshot. Meanwhile diffs are kept where the venue joins them to the snapshot by number
+(`BookRules.buffered`), and dropped where the snapshot comes in the stream itself. A snapshot replaces everything; the
+diffs kept are applied to it by number, and the book is synced again. What is older than the book is ignored, and said.
+"""
+
+from collections.abc import Callable
+
+from flea_lab.data.book_notes import LevelNames, LevelNumbers, Spelling
+from flea_lab.data.book_rules import BookRules
+from flea_lab.data.book_side import BookSide
+from flea_lab.model.finding import Finding, Kind, Resync
+from flea_lab.model.market import BookDelta, BookSnapshot, Levels
+from flea_lab.model.vouched import Vouched
+
+Told = tuple[Finding | Resync, ...]
+
+MOST_BUFFERED = 5_000
+"""Diffs kept while a snapshot is awaited."""
+
+
+class BookSync:
+    """One symbol's book by one venue's rules. `book` is None while it cannot be vouched for."""
+
+    def __init__(self, symbol: str, rules: BookRules, depth: int = 20, venue: str = "") -> None:
+        """Waiting for a snapshot; serves the best `depth` levels a side, or as many as the venue's checksum covers."""
+        self.symbol = symbol
+        self.rules = rules
+        self.venue = venue or rules.name
+        self.depth = depth if rules.checked is None else min(depth, rules.checked)
+        self._bids, self._asks = BookSide(1, rules.keep), BookSide(-1, rules.keep)
+        self._spelling = Spelling() if rules.checksum else None
+        self._names = LevelNames() if rules.continuity == "time" else None
+        self._numbers = LevelNumbers() if rules.continuity == "offsets" else None
+        self._start = _START.get(rules.continuity)
+        self._synced = False
+        self._joining = False
+        self._replaying = False
+        self._open: Finding | None = None
+        self._asked = False
+        self._buffer: list[BookDelta] = []
+        self._missed = (0, 0)
+        self._seq: int | None = None
+        self._ts = self._ts_recv = 0
+        self._vouched: Vouched | None = None
+
+    @property
+    def book(self) -> Vouched | None:
+        """The best levels as the venue has them; None while that is not certain."""
+        if self._vouched is None and self._synced:
+            self._vouched = Vouched(
+                symbol=self.symbol,
+                ts_event=self._ts,
+                ts_recv=self._ts_recv,
+                seq=self._seq,
+                bids=self._bids.best(self.depth),
+                asks=self._asks.best(self.depth),
+                proof=self.rules.proof,
+            )
+        return self._vouched
+
+    def on(self, event: BookSnapshot | BookDelta) -> Told:
+        """Takes the next message of the channel; what was found wrong with it, and whether a snapshot is needed."""
+        if type(event) is BookDelta:
+            return self._delta(event)
+        return self._snapshot(event)  # type: ignore[arg-type]
+
+    def lost(self, ts_event: int) -> Told:
+        """Takes that the connection was lost at `ts_event`: nothing is certain until the next snapshot."""
+        return self._break("disconnected", ts_event, "") if self._synced else ()
+
+    def _delta(self, event: BookDelta) -> Told:
+        """The next diff: joined, ignored, kept or a break."""
+        if not self._synced:
+            return self._keep(event)
+        start = self._start
+        if start is None:
+            return self._unnumbered(event)
+        before, last = start(event), self._seq
+        if before == last and before is not None:
+            return self._apply(event, event.bids, event.asks)
+        seq = event.seq
+        if seq is None or before is None or last is None:
+            return self._gap(event, "without its number")
+        if seq <= last:
+            return self._old(event, last)
+        if before < last and self._joining:
+            return self._apply(event, event.bids, event.asks)
+        self._missed = (last, before)
+        return self._gap(event, f"from {before} to {seq} after {last}")
+
+    def _unnumbered(self, event: BookDelta) -> Told:
+        """A diff of a venue that does not number them one by one."""
+        bids, asks = event.bids, event.asks
+        match self.rules.continuity:
+            case "whole":
+                return self._break("gap", event.ts_event, "a diff where only whole books are due")
+            case "rising":
+                if event.seq is None:
+                    return self._gap(event, "without its number")
+                if self._seq is not None and event.seq <= self._seq:
+                    return () if self._joining else self._gap(event, f"{event.seq} after {self._seq}", "out_of_order")
+            case "offsets" if self._numbers is not None:
+                bids, asks = self._numbers.newer(event)
+            case _ if event.changes and self._names is not None:
+                bids, asks, wrong = self._names.resolve(event.changes)
+                if wrong:
+                    return self._gap(event, wrong)
+        return self._apply(event, bids, asks)
+
+    def _apply(self, event: BookDelta, bids: Levels, asks: Levels) -> Told:
+        """The diff is the next: the book has it."""
+        if bids:
+            self._bids.apply(bids)
+        if asks:
+            self._asks.apply(asks)
+        self._seq = event.seq
+        self._ts, self._ts_recv = event.ts_event, event.ts_recv
+        self._joining = False
+        self._vouched = None
+        return ()
+
+    def _keep(self, event: BookDelta) -> Told:
+        """A diff that nothing can be done with before a snapshot."""
+        after, until = self._missed
+        if event.seq is not None and after < event.seq <= until and not self._replaying:
+            late = self._found("out_of_order", event.ts_event, f"{event.seq} after {until}", "dropped")
+            return (late, *self._hold(event))
+        return self._hold(event)
+
+    def _hold(self, event: BookDelta) -> Told:
+        """Keeps the diff where its venue joins diffs to a snapshot by number."""
+        if not self.rules.buffered:
+            return ()
+        if len(self._buffer) >= MOST_BUFFERED:
+            self._buffer.clear()
+            self._asked = False
+            detail = f"{MOST_BUFFERED} diffs without a snapshot"
+            return (self._found("overflow", event.ts_event, detail, "dropped"), *self._ask("overflow"))
+        self._buffer.append(event)
+        return self._ask("start")
+
+    def _old(self, event: BookDelta, last: int) -> Told:
+        """A diff that the book already holds."""
+        if self._joining or self._replaying:
+            return ()
+        after, until = self._missed
+        seq = event.seq or 0
+        kind: Kind = "out_of_order" if after < seq <= until else "duplicate"
+        return (self._found(kind, event.ts_event, f"{seq} after {last}", "ignored"),)
+
+    def _gap(self, event: BookDelta, detail: str, kind: Kind = "gap") -> Told:
+        """Something is missing before this diff."""
+        if self._replaying and self._joining:
+            kind = "old_snapshot"
+        told = self._break(kind, event.ts_event, detail)
+        return (*told, *self._keep(event))
+
+    def _break(self, kind: Kind, ts_event: int, detail: str) -> Told:
+        """From now on the book cannot be read."""
+        self._synced = False
+        self._vouched = None
+        self._bids.clear()
+        self._asks.clear()
+        found = self._found(kind, ts_event, detail)
+        if self._open is None:
+            self._open = found
+        self._asked = False
+        return (found, *self._ask(kind))
+
+    def _ask(self, reason: Kind) -> Told:
+        """Asks for a snapshot, once for every time that the book breaks."""
+        if self._asked or self.rules.continuity == "whole":
+            return ()
+        self._asked = True
+        return (Resync(symbol=self.symbol, reason=reason),)
+
+    def _snapshot(self, event: BookSnapshot) -> Told:
+        """A whole book: ignored where it is older than ours, else ours from now on."""
+        ignored, told = self._place(event)
+        if ignored:
+            return told
+        self._bids.load(event.bids)
+        self._asks.load(event.asks)
+        for notes in (self._names, self._numbers):
+            if notes is not None:
+                notes.load(event)
+        self._synced = self._joining = True
+        self._asked = False
+        self._vouched = None
+        self._seq, self._ts, self._ts_recv = event.seq, event.ts_event, event.ts_recv
+        told = (*told, *self._replay())
+        if self._synced and self._open is not None:
+            first, self._open = self._open, None
+            closed = self._found(first.kind, first.ts_from, first.detail, "snapshot", event.ts_event)
+            return (*told, closed)
+        return told
+
+    def _place(self, event: BookSnapshot) -> tuple[bool, Told]:
+        """Whether the snapshot is to be ignored, and what is wrong with its place in the order of things."""
+        if not self._synced:
+            return False, ()
+        seq, last = event.seq, self._seq
+        if seq is not None and last is not None:
+            if seq < last:
+                return True, (self._found("out_of_order", event.ts_event, f"{seq} after {last}", "ignored"),)
+            if self.rules.continuity == "next" and seq == last:
+                return True, (self._found("duplicate", event.ts_event, f"{seq} after {last}", "ignored"),)
+            if self.rules.continuity == "next" and seq > last + 1:
+                return False, (self._found("gap", event.ts_event, f"{seq} after {last}", "snapshot"),)
+        return False, ()
+
+    def _replay(self) -> Told:
+        """The diffs that were kept, joined to the snapshot by number."""
+        kept, self._buffer = self._buffer, []
+        told: list[Finding | Resync] = []
+        self._replaying = True
+        for event in sorted(kept, key=lambda event: event.seq or 0):
+            told += self._delta(event)
+        self._replaying = False
+        return tuple(told)
+
+    def _found(self, kind: Kind, ts: int, detail: str, resolved: str = "", until: int | None = None) -> Finding:
+        ended = until if until is not None else ts if resolved else None
+        return Finding(
+            kind=kind,
+            channel="book",
+            symbol=self.symbol,
+            ts_from=ts,
+            ts_to=ended,
+            detail=detail,
+            resolved=resolved,
+            venue=self.venue,
+        )
+
+
+def _next(event: BookDelta) -> int | None:
+    return None if event.seq is None else event.seq - 1
+
+
+def _linked(event: BookDelta) -> int | None:
+    return event.prev_seq
+
+
+def _range(event: BookDelta) -> int | None:
+    return None if event.first_seq is None else event.first_seq - 1
+
+
+_START: dict[str, Callable[[BookDelta], int | None]] = {"next": _next, "linked": _linked, "range": _range}
+"""The number after which a diff's changes begin: the book must stand exactly there."""
