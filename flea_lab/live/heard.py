@@ -48,7 +48,7 @@ class Heard:
             case Heartbeat():
                 if self._waiting and event.ts_event >= self._bar_ns:
                     self._decide()
-            case Funding() if event.symbol in self.settlements:
+            case Funding() if event.symbol in self.settlements and event.state == "settled":
                 known = self.settlements[event.symbol]
                 if not known or event.ts_event > known[-1].ts_event:
                     known.append(event)
