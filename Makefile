@@ -39,7 +39,7 @@ help:  ## this list
 	fi
 	@touch $@
 
-demo: .venv/.ok  ## data, a sweep and a report, end to end
+demo: .venv/.ok  ## data, sweep, report, promotion, a live session on the sandbox, end to end
 	$(BIN)/flea demo
 
 test: lint types  ## lint, types, tests and notebooks; no network
