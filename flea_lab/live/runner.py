@@ -277,6 +277,7 @@ class Runner:
         self._caught_up = self.ready = False
         if not link.up:
             self._ack_ns = None
+            self.state = "warming" if self.state == "trading" else self.state
             self._alert("warning", f"the connection is down: {link.reason}")
             return
         await self._catch_up()
@@ -284,6 +285,7 @@ class Runner:
     async def _catch_up(self) -> None:
         """History, settlements and fills that nobody heard, and every open order asked for."""
         self.state = "stopping" if self._finish else "warming"
+        self._tell()
         try:
             seq = (await self.exchange.account()).seq  # before the questions: their answers hold all up to it
             past = await missed(
@@ -408,6 +410,7 @@ class Runner:
         """Asks for what is unknown, and at a halt for what is open, until there is nothing left to ask."""
         while True:
             await asyncio.sleep(ASK_S)
+            self._tell(often=False)  # the loop may be waiting for the venue
             if self.link and self._caught_up:
                 await self._sender.ask(self.core.router.blotter)
             if (self.halt_asked or self.core.halted or self._finish) and not self.verified and self.state != "starting":
