@@ -42,18 +42,23 @@ QUICK: dict[str, Any] = {"backoff_first_s": 0.02, "backoff_last_s": 0.1, "connec
 
 
 class Gate:
-    """An acknowledging connection that the market waits for: it stands at the first close beyond `until_ms`."""
+    """An acknowledging connection beside a session's: the market stands at `until_ms`, and while no session is there."""
 
     acking, account_id = True, ""
     channels = frozenset({"gate"})
 
     def __init__(self, server: SandboxServer, until_ms: int) -> None:
-        self._server, self.acked_ms, self.asked_ms, self.socket = server, until_ms, -1, self
+        self._server, self._until_ms, self.asked_ms, self.socket = server, until_ms, -1, self
         server._connections.append(self)  # type: ignore[arg-type]
+
+    @property
+    def acked_ms(self) -> int:
+        others = [one for one in self._server._connections if one is not self and one.acking and one.channels]
+        return self._until_ms - 1 if others else -2
 
     def open(self, until_ms: int = 2**62) -> None:
         """Lets the market go on to `until_ms`."""
-        self.acked_ms = until_ms
+        self._until_ms = until_ms
         self._server._changed.set()
 
     def hears(self, frame: object) -> bool:
