@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -31,6 +32,8 @@ from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Exchange
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 REPLY_S = 4.0
 """How long a request that the loop has to answer may take."""
 
@@ -44,6 +47,8 @@ def run_bot(config: RunConfig, build_core: BuildCore, warmup_bars: int, about: A
     key = load_key(about.account)
     about = replace(about, key="paper" if about.venue == "paper" else key.fingerprint())
     dialect = _dialect(config, url)
+    if about.venue != "paper":
+        _require_this_machine(dialect)
     with lock_account(folder, clock, key), Alerts(folder, clock) as alerts:
 
         async def connected() -> str:
@@ -70,6 +75,15 @@ def _dialect(config: RunConfig, url: str | None) -> Dialect:
         base = url.rstrip("/")
         values |= {"rest_url": base, "ws_url": f"ws{base.removeprefix('http')}/ws"}
     return load_dialect(values, f"config {config.name!r}, [live.dialect]")
+
+
+def _require_this_machine(dialect: Dialect) -> None:
+    """Refuses to send orders to anything but a sandbox on this machine, however it is spoken to."""
+    for name, url in (("rest_url", dialect.rest_url), ("ws_url", dialect.ws_url)):
+        if urlsplit(url).hostname not in LOOPBACK:
+            raise ConfigError(
+                f"{name} = {url!r}: orders go to a sandbox on this machine only; venue 'paper' may listen"
+            )
 
 
 async def _paper(config: RunConfig, feed: PurpleFlea) -> PaperVenue:
