@@ -1,14 +1,17 @@
 """The live console's figure: equity above, the price of one symbol with its fills below. Made once, then only fed."""
 
 import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.basewidget import BaseFigureWidget
 from plotly.subplots import make_subplots
 
-from flea_lab.live.watch import Seen
+from flea_lab.live.watch import Floats, Seen
 from flea_lab.view.theme import BLUE, GREY, ORANGE, styled
+from flea_lab.view.thin import thinned
 
 HEIGHT = 460
+POINTS = 1_000
 CONTEXT = 30
 """Bars that are shown before the account first moves."""
 SIDES = (("buy", "bought", BLUE, "triangle-up"), ("sell", "sold", ORANGE, "triangle-down"))
@@ -36,7 +39,8 @@ def live_figure() -> go.FigureWidget:
 
 
 def feed_figure(figure: go.FigureWidget, seen: Seen, symbol: str | None) -> None:
-    """Puts what was seen into the figure, in one message: arrays, so that they travel as bytes."""
+    """Puts what was seen into the figure, in one message. A trace keeps its name: a message that names one forgets the
+    names of the others."""
     ts, equity_usd = seen.equity
     price_ts, price = seen.prices.get(symbol or "", (np.empty(0), np.empty(0)))
     if len(ts):  # what only warmed the signals is not worth the room: the account begins to move, and a little before
@@ -48,14 +52,24 @@ def feed_figure(figure: go.FigureWidget, seen: Seen, symbol: str | None) -> None
     fills = [fill for fill in seen.fills if fill.symbol == symbol and (not len(ts) or fill.ts >= ts[0])]
     equity, line, *marks = figure.data
     with figure.batch_update():
-        equity.x, equity.y = ts, equity_usd
-        line.x, line.y = price_ts, price
-        line.name = symbol or "price"
+        equity.x, equity.y = _drawn(ts, equity_usd)
+        line.x, line.y = _drawn(price_ts, price)
         for trace, (side, *_) in zip(marks, SIDES, strict=True):
             mine = [fill for fill in fills if fill.side == side]
-            trace.x = np.array([fill.ts for fill in mine], dtype=np.float64)
+            trace.x = _dates(np.array([fill.ts for fill in mine], dtype=np.float64))
             trace.y = np.array([fill.price for fill in mine], dtype=np.float64)
             trace.customdata = np.array([fill.qty for fill in mine], dtype=np.float64)
         title = f"{symbol}, USD" if symbol else "price, USD"
         if figure.layout.yaxis2.title.text != title:
             figure.layout.yaxis2.title.text = title
+
+
+def _drawn(ts: Floats, values: Floats) -> tuple[npt.NDArray[np.datetime64], Floats]:
+    """A line with as few points as show it."""
+    kept = thinned(values, POINTS)
+    return _dates(ts[kept]), values[kept]
+
+
+def _dates(ts: Floats) -> npt.NDArray[np.datetime64]:
+    """Times that plotly.js takes for dates by themselves: with every new `x` it forgets the type of the axis."""
+    return ts.astype("datetime64[ms]")

@@ -73,7 +73,7 @@ def fills_html(fills: Sequence[Filled], count: int) -> str:
         cells = [(iso(int(fill.ts)), left), (escape(fill.symbol), left), (side, left), *((n, right) for n in numbers)]
         row = "".join(f"<td style='{align};{cell}'>{text}</td>" for text, align in cells)
         rows.append(f"<tr class='flea-fill'>{row}</tr>")
-    title = f"last {min(SHOWN, len(fills))} of {count:,} fills"
+    title = f"last {SHOWN} of {count:,} fills" if count > SHOWN else "1 fill" if count == 1 else f"{count} fills"
     return (
         f"<div class='flea-fills' style='color:{_INK};line-height:1.4'><div style='color:{_DIM};padding:2px 0'>{title}"
         f"</div><table style='border-collapse:collapse;{_NUMBERS}'><tr>{top}</tr>{''.join(rows)}</table></div>"
