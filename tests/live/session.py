@@ -42,7 +42,7 @@ QUICK: dict[str, Any] = {"backoff_first_s": 0.02, "backoff_last_s": 0.1, "connec
 
 
 class Gate:
-    """An acknowledging connection beside a session's: the market stands at `until_ms`, and while no session is there."""
+    """An acknowledging connection beside a session's: the market stands at `until_ms`, and without a session."""
 
     acking, account_id = True, ""
     channels = frozenset({"gate"})
