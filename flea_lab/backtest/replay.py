@@ -4,7 +4,7 @@ At one instant things happen in this order: the candles that close are decided o
 orders fill at the open. The core cannot tell this driver from the live one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,6 +46,13 @@ class Replayed:
     opinions: Floats
     gate: Ints
     commands: list[Command]
+
+
+class Controls(NamedTuple):
+    """What the core is told at a bar by others than the market: before its opens fill, and after."""
+
+    before: list[Control]
+    after: list[Control]
 
 
 class Played(NamedTuple):
@@ -102,21 +109,21 @@ def replay(
     exchange: NextOpenMatching,
     *,
     journal: Journal | None = None,
-    controls: Mapping[int, Sequence[Control]] | None = None,
+    controls: Mapping[int, Controls] | None = None,
     progress: bool = False,
 ) -> Replayed:
-    """Plays `market` through `core`; a heartbeat stands for the candles that a bar does not have.
-
-    `controls` are given right before the candles of their bar.
-    """
+    """Plays `market` through `core`; a heartbeat stands for the candles that a bar does not have. `controls` by bar."""
     driver = _Driver(market, core, exchange, journal)
     close_ns = market.close_ns.tolist()
     for played in tqdm(bars(market), total=market.n, desc="replay", unit="bar", disable=not progress, leave=False):
         for settlement in played.settled:
             driver.feed(settlement)
+        told = controls.get(played.bar) if controls else None
+        for control in told.before if told else ():
+            driver.feed(control)
         for symbol, ticks in played.opens:
             driver.open(symbol, ticks, played.bar)
-        for control in controls.get(played.bar, ()) if controls else ():
+        for control in told.after if told else ():
             driver.feed(control)
         for candle in played.candles:
             driver.feed(candle)

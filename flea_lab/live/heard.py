@@ -12,7 +12,7 @@ import pandas as pd
 
 from flea_lab.journal import Entry
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
-from flea_lab.model.trading import Control, Halt, Reduce, Resume, WarmUp
+from flea_lab.model.trading import Control, Fill, Halt, Reduce, Resume, WarmUp
 
 HOLES = 20
 """Holes that are listed for a symbol, the longest."""
@@ -34,8 +34,9 @@ class Heard:
         self.settlements: dict[str, list[Funding]] = {symbol: [] for symbol in symbols}
         self.unused = dict.fromkeys(symbols, 0)
         self.stale = dict.fromkeys(symbols, 0)
-        self.controls: dict[int, list[Control]] = {}
-        self._pending: list[Control] = []
+        self.controls: dict[int, tuple[list[Control], list[Control]]] = {}
+        self._pending: tuple[list[Control], list[Control]] = ([], [])
+        self._filled = False
         self._waiting: dict[str, Candle] = {}
         self._bar_ns = self._decided_ns = self._trade_from_ns = 0
         self._stale_ns = -1
@@ -56,9 +57,11 @@ class Heard:
                 self._waiting.clear()
                 self._trade_from_ns = event.until_ns + 1
                 self._stale_ns = event.until_ns if event.until_ns == event.ts_event else -1
-                self._pending.append(event)
+                self._pending[self._filled].append(event)
             case Halt() | Reduce() | Resume():
-                self._pending.append(event)
+                self._pending[self._filled].append(event)
+            case Fill():
+                self._filled = True
 
     def _on_candle(self, candle: Candle) -> None:
         ts, symbol = candle.ts_event, candle.symbol
@@ -76,8 +79,9 @@ class Heard:
     def _decide(self) -> None:
         ts, history = self._bar_ns, self._bar_ns < self._trade_from_ns
         self.taken += [Taken(self._waiting[symbol], history) for symbol in self.symbols if symbol in self._waiting]
-        self.controls[ts] = self.controls.get(ts, []) + self._pending
-        self._waiting, self._pending, self._decided_ns = {}, [], ts
+        if any(self._pending):
+            self.controls[ts] = self._pending
+        self._waiting, self._pending, self._filled, self._decided_ns = {}, ([], []), False, ts
 
     def first_live_ms(self) -> int | None:
         """Close of the first bar that was decided on; None before it."""

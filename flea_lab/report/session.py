@@ -214,6 +214,11 @@ def _sentences(lived: Lived) -> list[str]:
         said.append(f"There is nothing to replay: {text(lived.replayed.why)}.")
     elif session.matching == "book":
         said.append("Replayed as a backtest it goes another way: the venue matched in its book, not at the next open.")
+    elif lived.replayed.unfilled:
+        left = plural(sum(lived.replayed.unfilled.values()), "order")
+        said.append(
+            f"Replayed as a backtest it goes another way: {left} of it did not fill whole, there each one does."
+        )
     else:
         said.append("<strong>Replayed as a backtest, the market it heard gives something else.</strong>")
     if len(session.reconciles) and not session.reconciles["equal"].iloc[-1]:
@@ -251,8 +256,9 @@ def _badges(lived: Lived) -> str:
 
 
 def _expected(lived: Lived, name: str) -> bool:
-    """Whether a replay may differ: where the venue matches in its book, or there is nothing to replay."""
-    return name == "replay" and (lived.session.matching == "book" or bool(lived.replayed.why))
+    """Whether a replay may differ: the venue matched in its book, orders were taken back, nothing was heard."""
+    replayed = lived.replayed
+    return name == "replay" and (replayed.matching == "book" or bool(replayed.why) or bool(replayed.unfilled))
 
 
 def _matching(matching: str) -> str:

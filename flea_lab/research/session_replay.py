@@ -8,7 +8,7 @@ what fills cost, and what follows from that.
 
 import hashlib
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from flea_lab.backtest.market import Market, build_market
-from flea_lab.backtest.replay import Replayed, replay
+from flea_lab.backtest.replay import Controls, Replayed, replay
 from flea_lab.config import alphas
 from flea_lab.core import TradingCore
 from flea_lab.decision import digest
@@ -60,7 +60,8 @@ class SessionReplay:
     """A session beside the replay of its own market. Pairs are (live, replay).
 
     `equity` has the replay's curve (ts ms UTC, equity_usd). `first` says where they part, "" where they do not; `why`
-    why there is no replay, "" where there is one. `costs_usd` are fees and slippage against the decision's price.
+    why there is no replay, "" where there is one. `costs_usd` are fees and slippage against the decision's price;
+    `unfilled` counts the session's orders that did not fill whole, by where they stand.
     """
 
     matching: str
@@ -71,6 +72,7 @@ class SessionReplay:
     fills: tuple[int, int]
     costs_usd: tuple[float, float]
     first: str
+    unfilled: dict[str, int] = field(default_factory=dict)
     why: str = ""
 
     @property
@@ -91,6 +93,11 @@ class SessionReplay:
                 "  the venue matched in its book, the replay at the next open; fees and slippage against the price at "
                 f"the decision: live {live:,.2f} USD in {self.fills[0]:,} fills, replay {simulated:,.2f} USD in "
                 f"{self.fills[1]:,}"
+            )
+        if self.unfilled:
+            states = ", ".join(f"{n:,} {state}" for state, n in self.unfilled.items())
+            lines.append(
+                f"  orders of the session that did not fill whole: {states}; the replay fills at the next open"
             )
         return "\n".join(lines)
 
@@ -174,7 +181,7 @@ def replay_session(session: LiveSession) -> SessionReplay:
         return _nothing(session, f"no candle of {', '.join(silent)} was heard")
     market = build_market(session.config, candles, heard.funding())
     at = {int(close): i for i, close in enumerate(market.close_ns)}
-    controls = {at[ts]: tuple(given) for ts, given in heard.controls.items()}
+    controls = {at[ts]: Controls(*told) for ts, told in heard.controls.items()}
     core = _core(session)
     seen = replay(market, core, build_exchange(session.config), controls=controls)
     live = {
@@ -192,6 +199,7 @@ def replay_session(session: LiveSession) -> SessionReplay:
             (int(core.ledger.book[:, FEES].sum()) + _slippage_uusd(market, seen)) / USD,
         ),
         first=first_parting(session.config, market, 0, seen.decisions, session.stream, seen.equity, live),
+        unfilled=_unfilled(session),
     )
 
 
@@ -209,16 +217,21 @@ def _core(session: LiveSession) -> TradingCore:
 def _nothing(session: LiveSession, why: str) -> SessionReplay:
     curve = pd.DataFrame({"ts": np.zeros(0, np.int64), "equity_usd": np.zeros(0)})
     return SessionReplay(
-        session.matching,
-        0,
-        (len(session.stream), 0),
-        (session.decisions_digest, ""),
-        curve,
-        (0, 0),
-        (0.0, 0.0),
-        "",
-        why,
+        matching=session.matching,
+        bars=0,
+        decisions=(len(session.stream), 0),
+        digests=(session.decisions_digest, ""),
+        equity=curve,
+        fills=(len(session.fills), 0),
+        costs_usd=(0.0, 0.0),
+        first="",
+        why=why,
     )
+
+
+def _unfilled(session: LiveSession) -> dict[str, int]:
+    left = session.orders.loc[session.orders["filled"] < session.orders["qty"], "status"]
+    return {str(state): int(n) for state, n in left.value_counts(sort=False).items()}
 
 
 def _slippage_uusd(market: Market, seen: Replayed) -> int:

@@ -8,7 +8,7 @@ from flea_lab.config import alphas
 from flea_lab.core import Event
 from flea_lab.live.heard import Heard
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
-from flea_lab.model.trading import Halt, WarmUp
+from flea_lab.model.trading import Fill, Halt, WarmUp
 from flea_lab.wiring import build_core
 from tests.backtest.tiny import MINUTE, NOON, config
 
@@ -80,10 +80,14 @@ def test_settlements_count_once_and_only_when_settled() -> None:
     assert found["funding_rate"].tolist() == pytest.approx([0.1, 0.3])
 
 
-def test_a_control_belongs_to_the_next_bar() -> None:
+def test_a_control_belongs_to_the_next_bar_before_its_opens_unless_something_filled() -> None:
     halt = Halt(ts_event=close(1), reason="a person")
-    found = heard([warm(0, 5), candle(0), candle(1), halt, candle(2)])
-    assert found.controls == {close(0): [warm(0, 5)], close(1): [], close(2): [halt]}
+    fill = Fill(
+        client_order_id="a", ts_event=close(1), symbol="X", side="buy", lots=1, price_ticks=1, fee_uusd=0,
+        reference_ticks=1,
+    )  # fmt: skip
+    found = heard([warm(0, 5), candle(0), candle(1), halt, candle(2), fill, halt, candle(3), candle(4)])
+    assert found.controls == {close(0): ([warm(0, 5)], []), close(2): ([halt], []), close(3): ([], [halt])}
 
 
 def test_nothing_heard_is_an_empty_ledger() -> None:
