@@ -10,6 +10,7 @@ not need it.
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,7 +43,7 @@ class LiveConsole:
     `config` is chosen at first: the name of a promotion, or a file or `RunConfig`, which trades as UNPROMOTED. Every
     launch starts a sandbox of its own that plays the config's market at `pace` for `days` (see `start_sandbox`) and
     takes the next free name `account`, `account-2`; with `url` there is an exchange already, and `account` has its key.
-    `report` makes the report of an account's session and gives its page.
+    `report` writes the report of an account's session and gives its folder (`report.session_run.run_session_report`).
     """
 
     def __init__(
@@ -152,6 +153,19 @@ class LiveConsole:
         why = f"none came within {timeout_s:g} s" if self.session.alive else f"it ended: {self._watch.look().note}"
         raise WorkspaceError(f"account {self.session.account}: fewer than {fills} fills, {why}")
 
+    def report(self) -> Path:
+        """The page of the session's report, written now from its journal, while it runs as well."""
+        if self._report is None:
+            raise ConfigError("this console was given nothing that writes a report: flea session")
+        account = self.session.account
+        self._say("writing the session report ...")
+        folder = self._report(account)
+        page = folder / "report.html"
+        self._reported = account
+        self.link.value = f"session report: <a href='{escape(page.as_uri())}' target='_blank'>{escape(str(page))}</a>"
+        self._say("the session report is written", "good")
+        return page
+
     def refresh(self) -> Seen:
         """What the session is now, shown as well. The console's own thread does this twice a second."""
         with self._lock:
@@ -209,7 +223,7 @@ class LiveConsole:
             "halt": LiveConsole.halt,
             "stop": LiveConsole.stop,
             "resume": lambda console: console.resume(console.by.value),
-            "report": LiveConsole._make_report,
+            "report": LiveConsole.report,
         }
         ref = weakref.ref(self)
 
@@ -258,14 +272,6 @@ class LiveConsole:
         self._choices[choice.label] = choice
         self.config.options = list(self._choices)
         self.config.value = choice.label
-
-    def _make_report(self) -> None:
-        if self._report is not None:
-            self._say("writing the session report ...")
-            page = self._report(self.session.account)
-            self._reported = self.session.account
-            self.link.value = f"session report: <a href='{page.as_uri()}' target='_blank'>{page}</a>"
-            self._say("the session report is written", "good")
 
     def _choice(self) -> Choice:
         if self.config.value is None:
