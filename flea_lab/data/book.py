@@ -7,8 +7,10 @@ asks for a snapshot. Meanwhile diffs are kept where the venue joins them to the 
 diffs kept are applied to it by number, and the book is synced again. What is older than the book is ignored, and said.
 """
 
+from collections import deque
 from collections.abc import Callable
 
+from flea_lab.data.book_check import snapshot_fault, top_fault
 from flea_lab.data.book_notes import LevelNames, LevelNumbers, Spelling
 from flea_lab.data.book_rules import BookRules
 from flea_lab.data.book_side import BookSide
@@ -20,6 +22,10 @@ Told = tuple[Finding | Resync, ...]
 
 MOST_BUFFERED = 5_000
 """Diffs kept while a snapshot is awaited."""
+REMEMBERED = 1_000
+"""Numbers of diffs remembered, to tell one that was told before from one that is merely old."""
+MOST_REGRESSED = 3
+"""Whole books in a row older than ours that are ignored before ours is thought to be the one with the wrong time."""
 
 
 class BookSync:
@@ -43,6 +49,10 @@ class BookSync:
         self._asked = False
         self._buffer: list[BookDelta] = []
         self._missed = (0, 0)
+        self._recent: deque[int] = deque(maxlen=REMEMBERED)
+        self._newest = 0
+        self._regressed = 0
+        self._hidden = False
         self._seq: int | None = None
         self._ts = self._ts_recv = 0
         self._vouched: Vouched | None = None
@@ -50,7 +60,7 @@ class BookSync:
     @property
     def book(self) -> Vouched | None:
         """The best levels as the venue has them; None while that is not certain."""
-        if self._vouched is None and self._synced:
+        if self._vouched is None and self._synced and not self._hidden:
             self._vouched = Vouched(
                 symbol=self.symbol,
                 ts_event=self._ts,
@@ -79,57 +89,94 @@ class BookSync:
         start = self._start
         if start is None:
             return self._unnumbered(event)
-        before, last = start(event), self._seq
-        if before == last and before is not None:
-            return self._apply(event, event.bids, event.asks)
-        seq = event.seq
+        before, last, seq = start(event), self._seq, event.seq
         if seq is None or before is None or last is None:
             return self._gap(event, "without its number")
-        if seq <= last:
-            return self._old(event, last)
-        if before < last and self._joining:
+        if before == last or (self._joining and before < last < seq):
+            if not self._replaying:
+                self._recent.append(seq)
+            if event.ts_event < self._ts:
+                return (self._back(event), *self._apply(event, event.bids, event.asks))
             return self._apply(event, event.bids, event.asks)
+        if seq <= last:
+            return self._old(event, seq, last)
         self._missed = (last, before)
         return self._gap(event, f"from {before} to {seq} after {last}")
 
     def _unnumbered(self, event: BookDelta) -> Told:
         """A diff of a venue that does not number them one by one."""
         bids, asks = event.bids, event.asks
-        match self.rules.continuity:
-            case "whole":
-                return self._break("gap", event.ts_event, "a diff where only whole books are due")
-            case "rising":
-                if event.seq is None:
-                    return self._gap(event, "without its number")
-                if self._seq is not None and event.seq <= self._seq:
-                    return () if self._joining else self._gap(event, f"{event.seq} after {self._seq}", "out_of_order")
-            case "offsets" if self._numbers is not None:
-                bids, asks = self._numbers.newer(event)
-            case _ if event.changes and self._names is not None:
-                bids, asks, wrong = self._names.resolve(event.changes)
-                if wrong:
-                    return self._gap(event, wrong)
-        return self._apply(event, bids, asks)
+        rules = self.rules
+        if rules.continuity == "whole":
+            return self._break("gap", event.ts_event, "a diff where only whole books are due")
+        if rules.continuity == "rising":
+            if event.seq is None:
+                return self._gap(event, "without its number")
+            if self._seq is not None and event.seq <= self._seq:
+                return () if self._joining else self._gap(event, f"{event.seq} after {self._seq}", "out_of_order")
+        told: Told = (self._back(event),) if event.ts_event < self._ts else ()
+        if told and rules.continuity == "time" and not rules.checksum:
+            return self._break("time_regress", event.ts_event, f"{self._ts - event.ts_event} ns back")
+        if self._numbers is not None:
+            bids, asks = self._numbers.newer(event)
+        elif event.changes and self._names is not None:
+            bids, asks, wrong = self._names.resolve(event.changes)
+            if wrong:
+                return (*told, *self._gap(event, wrong))
+        return (*told, *self._apply(event, bids, asks))
 
     def _apply(self, event: BookDelta, bids: Levels, asks: Levels) -> Told:
-        """The diff is the next: the book has it."""
-        if bids:
-            self._bids.apply(bids)
-        if asks:
-            self._asks.apply(asks)
+        """The diff is the next: the book has it, and breaks where that makes it impossible."""
+        self._vouched = None
+        wrong = self._bids.apply(bids) if bids else None
+        if asks and wrong is None:
+            wrong = self._asks.apply(asks)
+        if wrong is not None:
+            return self._break(wrong, event.ts_event, "a level's price or size")
         self._seq = event.seq
         self._ts, self._ts_recv = event.ts_event, event.ts_recv
         self._joining = False
-        self._vouched = None
+        bid, ask = self._bids.prices, self._asks.prices
+        if not (bid and ask and bid[-1] < -ask[-1]):
+            fault = top_fault(bid, ask, self.rules)
+            if fault is not None:
+                return self._break(fault[0], event.ts_event, fault[1])
+            self._hidden = True
+        else:
+            self._hidden = False
+        if self._spelling is not None:
+            self._spelling.note(bids, asks, event.texts)
+            return self._check_sum(event)
         return ()
+
+    def _check_sum(self, event: BookDelta | BookSnapshot) -> Told:
+        """Compares the venue's sum over the best levels with ours; a diff without one cannot be vouched for."""
+        spelling, told = self._spelling, event.checksum
+        if spelling is None or (told is None and isinstance(event, BookSnapshot)):
+            return ()
+        count = self.rules.checked or self.depth
+        sums = {"okx": spelling.okx_sum, "kraken": spelling.kraken_sum}
+        ours = sums[self.rules.checksum](self._bids.best(count), self._asks.best(count))
+        if told == ours:
+            return ()
+        return self._break("checksum", event.ts_event, f"{ours}, the venue says {told}")
 
     def _keep(self, event: BookDelta) -> Told:
         """A diff that nothing can be done with before a snapshot."""
-        after, until = self._missed
-        if event.seq is not None and after < event.seq <= until and not self._replaying:
-            late = self._found("out_of_order", event.ts_event, f"{event.seq} after {until}", "dropped")
-            return (late, *self._hold(event))
-        return self._hold(event)
+        seq = event.seq
+        if seq is None or self._replaying or self._open is None or self._start is None:
+            return self._hold(event)
+        known = seq in self._recent
+        if known:
+            return (self._found("duplicate", event.ts_event, f"{seq}", "ignored"),)
+        late = seq < self._newest
+        self._newest = max(self._newest, seq)
+        self._recent.append(seq)
+        if not late:
+            return self._hold(event)
+        done = "kept" if self.rules.buffered else "dropped"
+        found = self._found("out_of_order", event.ts_event, f"{seq} after {self._newest}", done)
+        return (found, *self._hold(event))
 
     def _hold(self, event: BookDelta) -> Told:
         """Keeps the diff where its venue joins diffs to a snapshot by number."""
@@ -143,20 +190,29 @@ class BookSync:
         self._buffer.append(event)
         return self._ask("start")
 
-    def _old(self, event: BookDelta, last: int) -> Told:
-        """A diff that the book already holds."""
+    def _old(self, event: BookDelta, seq: int, last: int) -> Told:
+        """A diff that is older than the book: told before, late, or of a counter that began again."""
         if self._joining or self._replaying:
             return ()
+        if seq in self._recent:
+            return (self._found("duplicate", event.ts_event, f"{seq} after {last}", "ignored"),)
         after, until = self._missed
-        seq = event.seq or 0
-        kind: Kind = "out_of_order" if after < seq <= until else "duplicate"
-        return (self._found(kind, event.ts_event, f"{seq} after {last}", "ignored"),)
+        if after < seq <= until:
+            return (self._found("out_of_order", event.ts_event, f"{seq} after {last}", "ignored"),)
+        return self._gap(event, f"{seq} after {last}", "out_of_order")
+
+    def _back(self, event: BookDelta) -> Finding:
+        """The finding that a diff's time is before the book's."""
+        return self._found("time_regress", event.ts_event, f"{self._ts - event.ts_event} ns back", "in its order")
 
     def _gap(self, event: BookDelta, detail: str, kind: Kind = "gap") -> Told:
         """Something is missing before this diff."""
         if self._replaying and self._joining:
             kind = "old_snapshot"
         told = self._break(kind, event.ts_event, detail)
+        self._newest = event.seq or 0
+        if kind == "out_of_order":
+            return told
         return (*told, *self._keep(event))
 
     def _break(self, kind: Kind, ts_event: int, detail: str) -> Told:
@@ -183,15 +239,21 @@ class BookSync:
         ignored, told = self._place(event)
         if ignored:
             return told
+        fault = snapshot_fault(event, self.rules)
+        if fault is not None:
+            return (*told, *self._break(fault[0], event.ts_event, fault[1]))
         self._bids.load(event.bids)
         self._asks.load(event.asks)
-        for notes in (self._names, self._numbers):
+        for notes in (self._names, self._numbers, self._spelling):
             if notes is not None:
                 notes.load(event)
+        self._hidden = not (event.bids and event.asks and event.bids[0][0] < event.asks[0][0])
+        self._regressed = 0
         self._synced = self._joining = True
         self._asked = False
         self._vouched = None
         self._seq, self._ts, self._ts_recv = event.seq, event.ts_event, event.ts_recv
+        told = (*told, *self._check_sum(event))
         told = (*told, *self._replay())
         if self._synced and self._open is not None:
             first, self._open = self._open, None
@@ -211,6 +273,12 @@ class BookSync:
                 return True, (self._found("duplicate", event.ts_event, f"{seq} after {last}", "ignored"),)
             if self.rules.continuity == "next" and seq > last + 1:
                 return False, (self._found("gap", event.ts_event, f"{seq} after {last}", "snapshot"),)
+        elif event.ts_event < self._ts:
+            self._regressed += 1
+            if self._regressed > MOST_REGRESSED:
+                return False, self._break("time_regress", event.ts_event, f"{self._ts - event.ts_event} ns back")
+            detail = f"{self._ts - event.ts_event} ns back"
+            return True, (self._found("time_regress", event.ts_event, detail, "ignored"),)
         return False, ()
 
     def _replay(self) -> Told:

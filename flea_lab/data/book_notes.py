@@ -16,10 +16,10 @@ class Spelling:
         self.bids: Spelt = {}
         self.asks: Spelt = {}
 
-    def load(self, bids: Levels, asks: Levels, texts: LevelTexts | None) -> None:
+    def load(self, event: BookSnapshot) -> None:
         """Forgets what it knew and takes a whole book's."""
         self.bids, self.asks = {}, {}
-        self.note(bids, asks, texts)
+        self.note(event.bids, event.asks, event.texts)
 
     def note(self, bids: Levels, asks: Levels, texts: LevelTexts | None) -> None:
         """Takes the digits of changed levels; those of a removed one are forgotten."""

@@ -1,7 +1,10 @@
 """One side of a book: what is bid or offered at every price, best first on demand."""
 
 from bisect import bisect_left, insort
+from math import inf
 
+from flea_lab.data.book_check import number_fault
+from flea_lab.model.finding import Kind
 from flea_lab.model.market import Levels
 
 
@@ -27,21 +30,28 @@ class BookSide:
         self.prices = [sign * price for price, _ in reversed(levels)]
         self._forget()
 
-    def apply(self, levels: Levels) -> None:
-        """Takes changes: the size now at each price, 0 for none."""
+    def apply(self, levels: Levels) -> Kind | None:
+        """Takes changes: the size now at each price, 0 for none. What is no possible level is named, and ends it."""
         qty, prices, sign = self.qty, self.prices, self.sign
         for price, size in levels:
             if price in qty:
-                if size:
+                if 0.0 < size < inf:
                     qty[price] = size
-                else:
+                elif size == 0.0:
                     del qty[price]
                     del prices[bisect_left(prices, sign * price)]
-            elif size:
+                else:
+                    return number_fault(size)
+            elif not 0.0 < price < inf:
+                return number_fault(price)
+            elif 0.0 < size < inf:
                 qty[price] = size
                 insort(prices, sign * price)
+            elif size != 0.0:
+                return number_fault(size)
         if self.keep is not None:
             self._forget()
+        return None
 
     def best(self, count: int) -> Levels:
         """The best `count` levels, best first."""

@@ -1,17 +1,21 @@
 """A book is readable only where it is the venue's own."""
 
+import math
 import random
+import zlib
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flea_lab.data.book import BookSync
 from flea_lab.data.book_rules import RULES, book_rules
 from flea_lab.errors import DataError
 from flea_lab.model.finding import Finding, Resync
-from flea_lab.model.market import BookDelta, BookSnapshot, Levels
+from flea_lab.model.market import BookDelta, BookSnapshot, LevelChange, LevelIds, Levels, LevelTexts
 
 Told = tuple[Finding | Resync, ...]
 BIDS = ((99.0, 1.0), (98.0, 2.0))
@@ -122,10 +126,11 @@ def test_a_late_diff_is_named_as_such() -> None:
     sync = a_sync("seed", whole(10))
     assert kinds(sync.on(numbered(12))) == ["gap", "ask gap"]
     assert kinds(sync.on(numbered(11))) == ["out_of_order dropped"]
-    sync.on(whole(12))
-    assert kinds(sync.on(numbered(11))) == [], "older than the snapshot that just came"
+    sync = a_sync("seed", whole(10), numbered(12), whole(12))
+    assert sync.on(numbered(11)) == (), "older than the snapshot that just came"
     sync.on(numbered(13))
     assert kinds(sync.on(numbered(11))) == ["out_of_order ignored"]
+    assert sync.book is not None
 
 
 def test_a_lost_connection_takes_the_book_away() -> None:
@@ -215,3 +220,168 @@ def test_with_one_diff_deleted_the_book_is_gone_at_the_next_and_back_with_the_sn
     sync.on(whole(seq, *truth[seq]))
     assert check_against(truth, sync)
     assert sync.book is not None and sync.book.seq == diffs[-1].seq
+
+
+def sums(*texts: str) -> int:
+    return zlib.crc32(":".join(texts).encode())
+
+
+BAD_NUMBERS = [(0.0, "zero"), (-1.0, "negative"), (math.nan, "nan"), (math.inf, "nan")]
+
+
+@pytest.mark.parametrize(("number", "kind"), BAD_NUMBERS)
+@pytest.mark.parametrize("where", ["price", "size"])
+def test_an_impossible_number_in_a_snapshot_breaks_the_book(number: float, kind: str, where: str) -> None:
+    bad = (number, 1.0) if where == "price" else (98.5, number)
+    sync = a_sync("seed", whole(10))
+    assert kinds(sync.on(whole(11, bids=((99.0, 1.0), bad)))) == [kind, f"ask {kind}"]
+    assert sync.book is None
+
+
+@pytest.mark.parametrize(("number", "kind"), BAD_NUMBERS)
+@pytest.mark.parametrize("where", ["price", "size", "price of a removal"])
+@pytest.mark.parametrize("known", [True, False])
+def test_an_impossible_number_in_a_diff_breaks_the_book(number: float, kind: str, where: str, known: bool) -> None:
+    price = 99.0 if known else 98.5
+    bad = {"price": (number, 1.0), "size": (price, number), "price of a removal": (number, 0.0)}[where]
+    if bad[1] == 0.0 and where == "size":
+        return  # that is how a level is removed
+    for bids, asks in (((bad,), ()), ((), (bad,))):
+        sync = a_sync("binance_um", whole(10))
+        assert kinds(sync.on(futures(10, 11, bids=bids, asks=asks))) == [kind, f"ask {kind}"]
+        assert sync.book is None
+
+
+@pytest.mark.parametrize(
+    ("bids", "asks", "kind"),
+    [
+        (((101.5, 1.0),), ASKS, "crossed"),
+        (((101.0, 1.0),), ASKS, "locked"),
+        ((), ASKS, "empty"),
+        (BIDS, (), "empty"),
+        (BIDS[::-1], ASKS, "unsorted"),
+        (BIDS, ((101.0, 1.0), (101.0, 2.0)), "unsorted"),
+        (tuple((99.0 - at, 1.0) for at in range(21)), ASKS, "too_many_levels"),
+    ],
+)
+def test_an_impossible_snapshot_breaks_the_book(bids: Levels, asks: Levels, kind: str) -> None:
+    for name in ("seed", "hyperliquid"):
+        sync = a_sync(name, whole(10))
+        asked = [] if name == "hyperliquid" else [f"ask {kind}"]
+        assert kinds(sync.on(whole(11, bids=bids, asks=asks, ts=2))) == [kind, *asked], "the next is whole anyway"
+        assert sync.book is None
+        assert kinds(sync.on(whole(12, ts=3))) == [f"{kind} snapshot"]
+        assert sync.book is not None
+
+
+@pytest.mark.parametrize(
+    ("bids", "asks", "kind"),
+    [
+        (((101.5, 1.0),), (), "crossed"),
+        ((), ((99.0, 1.0),), "locked"),
+        (((99.0, 0.0), (98.0, 0.0)), (), "empty"),
+    ],
+)
+def test_a_diff_that_makes_the_book_impossible_breaks_it(bids: Levels, asks: Levels, kind: str) -> None:
+    sync = a_sync("seed", whole(10))
+    assert kinds(sync.on(numbered(11, bids=bids, asks=asks))) == [kind, f"ask {kind}"]
+    assert sync.book is None
+
+
+def test_what_is_natural_at_a_venue_hides_the_book_and_is_no_fault() -> None:
+    sync = a_sync("deribit", whole(10, asks=()))
+    assert sync.book is None
+    assert sync.on(numbered(11, asks=((101.0, 1.0),))) == ()
+    assert levels(sync) == (BIDS, ((101.0, 1.0),))
+    assert sync.on(numbered(12, bids=((99.0, 0.0), (98.0, 0.0)))) == ()
+    assert sync.book is None
+    crossed = a_sync("dydx", whole(None))
+    assert crossed.on(numbered(11, bids=((101.5, 1.0),))) == ()
+    assert crossed.book is None
+
+
+def test_time_that_goes_back_is_named_and_does_not_refresh_the_book() -> None:
+    sync = a_sync("seed", whole(10, ts=100))
+    assert kinds(sync.on(numbered(11, ts=90))) == ["time_regress in its order"]
+    assert sync.book is not None and sync.book.ts_event == 90
+    unnumbered = a_sync("coinbase", whole(None, ts=100))
+    diff = BookDelta(symbol="X", ts_event=90, ts_recv=1, bids=((99.0, 5.0),))
+    assert kinds(unnumbered.on(diff)) == ["time_regress", "ask time_regress"], "only time says what comes first"
+    assert unnumbered.book is None
+
+
+def test_an_older_whole_book_is_ignored_unless_ours_is_the_one_with_the_wrong_time() -> None:
+    sync = a_sync("hyperliquid", whole(None, ts=100))
+    for ts in (90, 91, 92):
+        assert kinds(sync.on(whole(None, ((98.0, 1.0),), ts=ts))) == ["time_regress ignored"]
+    assert sync.book is not None and sync.book.bid == 99.0
+    assert kinds(sync.on(whole(None, ((98.0, 1.0),), ts=93))) == ["time_regress", "time_regress snapshot"]
+    assert sync.book is not None and sync.book.bid == 98.0
+
+
+def test_a_counter_that_begins_again_breaks_the_book() -> None:
+    sync = a_sync("seed", whole(1_000), numbered(1_001))
+    assert kinds(sync.on(numbered(3))) == ["out_of_order", "ask out_of_order"]
+    assert sync.book is None
+    assert kinds(sync.on(whole(4))) == ["out_of_order snapshot"]
+    assert sync.on(numbered(5)) == ()
+
+
+def checked(seq: int | None, checksum: int | None, bids: Levels, texts: tuple[tuple[str, str], ...]) -> BookDelta:
+    spelled = LevelTexts(bids=texts)
+    return BookDelta(symbol="X", ts_event=2, ts_recv=2, seq=seq, bids=bids, checksum=checksum, texts=spelled)
+
+
+TEXTS = LevelTexts(bids=(("99.0", "1"), ("98.0", "2.0")), asks=(("101", "1.00"), ("102.0", "2")))
+
+
+def test_the_checksum_of_okx_is_over_both_sides_in_turn_as_spelled() -> None:
+    """bid:size:ask:size..., what one side has more stands alone at the end; signed 32 bits."""
+    sync = a_sync("okx", replace(whole(None), texts=TEXTS))
+    total = sums("99.0", "1", "101", "1.00", "98.0", "2.0", "102.0", "2", "97.5", "3.10")
+    signed = total - (1 << 32) if total >= 1 << 31 else total
+    assert sync.on(checked(None, signed, ((97.5, 3.1),), (("97.5", "3.10"),))) == ()
+    assert sync.book is not None and sync.book.proof == "checksum"
+    assert kinds(sync.on(checked(None, 1, ((97.5, 4.0),), (("97.5", "4"),)))) == ["checksum", "ask checksum"]
+    assert sync.book is None
+
+
+def test_the_checksum_of_kraken_is_over_asks_then_bids_without_points_and_leading_zeros() -> None:
+    small = LevelTexts(bids=(("0.0990", "1.50"),), asks=(("0.1010", "0.00200"),))
+    sync = a_sync("kraken_spot", replace(whole(None, ((0.099, 1.5),), ((0.101, 0.002),)), texts=small))
+    digits = zlib.crc32(b"1010" + b"200" + b"990" + b"700")
+    assert sync.on(checked(None, digits, ((0.099, 7.0),), (("0.0990", "7.00"),))) == ()
+    assert kinds(sync.on(checked(None, None, ((0.099, 8.0),), (("0.0990", "8.00"),)))) == ["checksum", "ask checksum"]
+
+
+def change(action: Literal["insert", "update", "delete"], level_id: int, price: float | None, qty: float) -> BookDelta:
+    one = LevelChange(action=action, side="buy", level_id=level_id, price=price, qty=qty)
+    return BookDelta(symbol="X", ts_event=2, ts_recv=2, changes=(one,))
+
+
+def test_levels_named_by_id_are_found_and_one_that_was_never_inserted_breaks_the_book() -> None:
+    named = replace(whole(None), ids=LevelIds(bids=(1, 2), asks=(3, 4)))
+    sync = a_sync("bitmex", named)
+    for diff in (change("insert", 5, 99.5, 4.0), change("update", 2, None, 6.0), change("delete", 1, None, 0.0)):
+        assert sync.on(diff) == ()
+    assert sync.book is not None and sync.book.bids == ((99.5, 4.0), (98.0, 6.0))
+    assert kinds(sync.on(change("update", 1, None, 6.0))) == ["gap", "ask gap"]
+    assert sync.book is None
+    sync.on(named)
+    assert kinds(sync.on(change("insert", 2, 98.0, 6.0))) == ["gap", "ask gap"]
+
+
+def test_an_older_change_of_a_level_never_replaces_a_newer_not_even_a_removed_one() -> None:
+    sync = a_sync("dydx", replace(whole(None), ids=LevelIds(bids=(7, 8), asks=(9, 9))))
+    sync.on(numbered(12, bids=((98.0, 0.0),)))
+    assert sync.on(numbered(11, bids=((98.0, 5.0), (99.0, 4.0)))) == ()
+    assert sync.book is not None and sync.book.bids == ((99.0, 4.0),)
+
+
+def test_levels_beyond_what_the_venue_keeps_up_are_forgotten() -> None:
+    rules = replace(RULES["coinbase"], keep=2)
+    sync = BookSync("X", rules)
+    sync.on(whole(None))
+    diff = BookDelta(symbol="X", ts_event=2, ts_recv=2, bids=((99.5, 1.0),), asks=((100.5, 1.0), (103.0, 1.0)))
+    assert sync.on(diff) == ()
+    assert levels(sync) == (((99.5, 1.0), (99.0, 1.0)), ((100.5, 1.0), (101.0, 1.0)))

@@ -1,0 +1,65 @@
+"""What is wrong with the levels of a book, by its name."""
+
+from collections.abc import Sequence
+from math import inf
+
+from flea_lab.data.book_rules import BookRules
+from flea_lab.model.finding import Kind
+from flea_lab.model.market import BookSnapshot, Levels
+
+Fault = tuple[Kind, str]
+"""The kind of fault, and where."""
+
+
+def number_fault(value: float) -> Kind | None:
+    """What keeps `value` from being a positive number; None where it is one.
+
+    >>> number_fault(1.0), number_fault(0.0), number_fault(-1.0), number_fault(float("inf"))
+    (None, 'zero', 'negative', 'nan')
+    """
+    if 0.0 < value < inf:
+        return None
+    if value == 0.0:
+        return "zero"
+    return "negative" if -inf < value < 0.0 else "nan"
+
+
+def snapshot_fault(event: BookSnapshot, rules: BookRules) -> Fault | None:
+    """The first fault of a whole book: too many levels, an impossible number, unsorted, empty, locked, crossed."""
+    for name, levels, sign in (("bids", event.bids, -1.0), ("asks", event.asks, 1.0)):
+        if rules.levels is not None and len(levels) > rules.levels:
+            return "too_many_levels", f"{len(levels)} {name}, the venue sends at most {rules.levels}"
+        fault = _side_fault(name, levels, sign)
+        if fault is not None:
+            return fault
+    return top_fault([price for price, _ in event.bids[:1]], [-price for price, _ in event.asks[:1]], rules)
+
+
+def top_fault(bids: Sequence[float], asks: Sequence[float], rules: BookRules) -> Fault | None:
+    """What is wrong at the top of the two sorted sides, best last, asks with their sign turned; None where sound.
+
+    What the venue's rules call natural is no fault.
+    """
+    if bids and asks:
+        bid, ask = bids[-1], -asks[-1]
+        if bid < ask:
+            return None
+        kind: Kind = "locked" if bid == ask else "crossed"
+        detail = f"bid {bid} is not below ask {ask}"
+    else:
+        kind, detail = (
+            "empty",
+            "no " + " and no ".join(name for name, side in (("bids", bids), ("asks", asks)) if not side),
+        )
+    return None if kind in rules.natural else (kind, detail)
+
+
+def _side_fault(name: str, levels: Levels, sign: float) -> Fault | None:
+    last = -inf
+    for price, qty in levels:
+        if not (0.0 < price < inf and 0.0 < qty < inf):
+            return number_fault(price) or number_fault(qty) or "nan", f"{name} hold {qty} at {price}"
+        if not sign * price > last:
+            return "unsorted", f"{name} go from {abs(last)} to {price}"
+        last = sign * price
+    return None
