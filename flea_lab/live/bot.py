@@ -31,8 +31,11 @@ from flea_lab.money import USD, rate_e8
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Exchange
+from flea_lab.venue.wire import Kind
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PAPER_HEARS: tuple[Kind, ...] = ("candle", "book", "trades", "funding")
+"""Channels of a paper venue: what orders fill against, and nothing of another's account."""
 
 REPLY_S = 4.0
 """How long a request that the loop has to answer may take."""
@@ -59,6 +62,7 @@ def run_bot(config: RunConfig, build_core: BuildCore, warmup_bars: int, about: A
                 config.interval,
                 config.instruments,
                 clock,
+                channels=PAPER_HEARS if about.venue == "paper" else None,
                 ack=True,
                 on_fault=lambda text: alerts.put("warning", text),
             )
