@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("name", ["sweep", "replay"])
+@pytest.mark.parametrize("name", ["sweep", "replay", "live"])
 def test_a_benchmark_ends_in_json_with_its_ratio(name: str, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "FLEA_HOME": str(tmp_path)}
     ran = subprocess.run(
@@ -27,5 +27,5 @@ def test_a_benchmark_ends_in_json_with_its_ratio(name: str, tmp_path: Path) -> N
 def test_the_benchmark_readme_names_every_benchmark() -> None:
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
     runnable = [path.name for path in (ROOT / "bench").glob("*.py") if "argparse" in path.read_text(encoding="utf-8")]
-    assert sorted(runnable) == ["replay.py", "sweep.py"]
+    assert sorted(runnable) == ["live.py", "replay.py", "sweep.py"]
     assert all(f"bench/{name}" in text for name in runnable)

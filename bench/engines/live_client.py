@@ -5,7 +5,6 @@ A line in, `cpu`, is answered by the CPU seconds of the process so far; at the e
 
 import asyncio
 import json
-import os
 import sys
 import threading
 import time
@@ -158,13 +157,5 @@ def run(name: str, phase: str, url: str, key: str) -> None:
         print(json.dumps({"commits_us": [], "core_us": []}), flush=True)
         return
     commits: list[float] = []
-    profiled = os.environ.get("FLEA_BENCH_PROFILE")
-    if profiled:
-        import cProfile
-
-        profiler = cProfile.Profile()
-        journal = profiler.runcall(asyncio.run, flea(url, key, phase, commits))
-        profiler.dump_stats(f"{profiled}.{phase}")
-    else:
-        journal = asyncio.run(flea(url, key, phase, commits))
+    journal = asyncio.run(flea(url, key, phase, commits))
     print(json.dumps({"commits_us": commits, "core_us": core_us(journal)}), flush=True)
