@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from flea_lab.data.sources.captures.frame import BadLine, Frame, read_frames
 from flea_lab.data.sources.captures.recognise import VENUES, venue_at, venue_of
-from flea_lab.data.sources.captures.venue import At, Decoded, Told
+from flea_lab.data.sources.captures.venue import GRACE_NS, At, Decoded, Told
 from flea_lab.errors import DataError
 from flea_lab.model.market import Candle
 
@@ -25,17 +25,19 @@ class Unreadable(Struct, frozen=True):
 
 
 class Heard(Struct, frozen=True):
-    """One frame and what is in it."""
+    """One frame and what is in it; `timed` where its messages tell the venue's time themselves."""
 
     line: int
     ts_recv: int
     decoded: Decoded | Unreadable
+    timed: bool = False
 
 
 class Decoder:
     """The messages of a venue's frames, one after the other.
 
-    It remembers two things for messages that do not tell them: the venue's latest time, and the capture's one symbol.
+    It remembers two things for messages that do not tell them: the venue's latest time (a bound, for the message is
+    no older), and the capture's one symbol.
     """
 
     def __init__(self, venue: str, place: str) -> None:
@@ -44,13 +46,18 @@ class Decoder:
             raise DataError(f"{place}: venue {venue!r} is none of {', '.join(sorted(VENUES))}")
         self.venue, self._place = venue, place
         self._decode = VENUES[venue]
-        self._ts_venue = 0
+        self._ts_venue, self._told = 0, False
         self._symbols: set[str] = set()
+        self.timed = False
+        """Whether the messages of the last frame told their time themselves."""
 
     def on(self, frame: Frame) -> Decoded | Unreadable:
         """What `frame` says; an `Unreadable` where it cannot be read."""
         symbol = next(iter(self._symbols)) if len(self._symbols) == 1 else ""
-        at = At(frame.ts_recv, self._ts_venue or frame.ts_recv, frame.url, symbol)
+        if not self._told:
+            self._ts_venue = frame.ts_recv - GRACE_NS
+        self.timed = False
+        at = At(frame.ts_recv, self._ts_venue, frame.url, symbol)
         try:
             decoded = self._decode(msgspec.json.decode(frame.raw), at)
         except (
@@ -61,15 +68,22 @@ class Decoder:
             IndexError,
             AttributeError,
             OverflowError,
+            RecursionError,
         ) as error:
             # A foreign text may break any promise of its shape; each is this one line's fault, told and counted.
             return Unreadable(frame.line, frame.ts_recv, f"{self._place}:{frame.line}: {_said(error)}")
+        self.timed = not isinstance(decoded, str) and all(told.ts_event > at.ts_venue for told in decoded)
         if not isinstance(decoded, str):
             for told in decoded:
-                if not isinstance(told, Candle):  # its time is its close, which may be to come
-                    self._ts_venue = max(self._ts_venue, told.ts_event)
                 self._symbols.add(told.symbol)
+                self._note(told)
         return decoded
+
+    def _note(self, told: Told) -> None:
+        if isinstance(told, Candle) or told.ts_event == self._ts_venue:  # a candle's is its close, maybe to come
+            return
+        self._ts_venue = max(self._ts_venue, told.ts_event) if self._told else told.ts_event
+        self._told = True
 
 
 def read_capture(path: Path, *, venue: str | None = None, strict: bool = True) -> Iterator[Told]:
@@ -95,7 +109,8 @@ def hear(path: Path, *, venue: str | None = None) -> Iterator[Heard]:
             yield Heard(frame.line, ts_recv, Unreadable(frame.line, ts_recv, frame.reason))
         elif frame.how in ("pushed", "replied"):
             ts_recv = frame.ts_recv
-            yield Heard(frame.line, ts_recv, decoder.on(frame))
+            decoded = decoder.on(frame)
+            yield Heard(frame.line, ts_recv, decoded, decoder.timed)
 
 
 def recognise(path: Path) -> str:

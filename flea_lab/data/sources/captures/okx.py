@@ -1,7 +1,7 @@
 """OKX v5: `books` (400 levels, CRC-32 over the best 25 of both sides as OKX spells them), `trades`.
 
-The 2022 wire has no sequence number: `seq` and `prev_seq` are told where `seqId` and `prevSeqId` are. Aggressor:
-`side` is the taker's.
+The sum is told as a signed number. The 2022 wire has no sequence number: `seq` and `prev_seq` are told where `seqId`
+and `prevSeqId` are. Aggressor: `side` is the taker's.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ def _snapshot(row: Any, symbol: str, at: At) -> BookSnapshot:
         seq=row.get("seqId"),
         bids=levels(row["bids"]),
         asks=levels(row["asks"]),
-        checksum=row["checksum"] & 0xFFFFFFFF,
+        checksum=row["checksum"],
         texts=texts(row["bids"], row["asks"]),
     )
 
@@ -45,7 +45,7 @@ def _diff(row: Any, symbol: str, at: At) -> BookDelta:
         prev_seq=row.get("prevSeqId"),
         bids=levels(row["bids"]),
         asks=levels(row["asks"]),
-        checksum=row["checksum"] & 0xFFFFFFFF,
+        checksum=row["checksum"],
         texts=texts(row["bids"], row["asks"]),
     )
 

@@ -22,13 +22,17 @@ Decoded = tuple[Told, ...] | str
 
 MS = 1_000_000
 US = 1_000
+GRACE_NS = 1_000_000_000
+"""How much earlier a time is taken where it is a guess: enough for the way and for two clocks that differ a little,
+lest the first time that is told goes back."""
 
 
 class At(Struct, frozen=True):
     """What a frame's text does not say of itself.
 
-    `ts_venue` is the latest time the venue has told (`ts_recv` before the first): the time of a message that carries
-    none. `symbol` is the only one that the capture has told so far, "" where there are several or none yet.
+    `ts_venue` is the time of a message that carries none: the latest that the venue has told, and before the first
+    `GRACE_NS` before `ts_recv`. `symbol` is the only one that the capture has told so far, "" where there are several
+    or none yet.
     """
 
     ts_recv: int
