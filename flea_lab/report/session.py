@@ -64,24 +64,20 @@ def equity(lived: Lived) -> go.Figure:
 def replays(lived: Lived) -> HTML:
     """What the two replays say: the journal's events through a fresh core, its market through the research replay."""
     played, replayed = lived.played, lived.replayed
+    again = "replay: the market it heard through a backtest, fills at the next open"
     rows = [
         (
             "play-back: the journal's events through a fresh core",
-            f"{played.commands[0]:,} commands",
-            f"{played.commands[1]:,} commands",
+            *(f"{count:,}" for count in played.commands),
+            "commands",
             _equal(played.equal),
         ),
-        (
-            "replay: the candles and settlements it heard, fills at the next open",
-            f"{replayed.decisions[0]:,} decisions",
-            f"{replayed.decisions[1]:,} decisions",
-            _equal(replayed.equal),
-        ),
+        (again, *(f"{count:,}" for count in replayed.decisions), "decisions", _equal(replayed.equal)),
     ]
-    shown = table(("", "session", "again", ""), rows, css="flea-keys")
+    shown = table(("", "session", "again", "", ""), rows, css="flea-replays")
     for one, name in ((played, "play-back"), (replayed, "replay")):
         if not one.equal:
-            shown += tag("pre", tag("code", text(f"{name}: {one.text()}")), "flea-command")
+            shown += tag("pre", tag("code", text(f"{name}: {one.text()}")), "flea-command flea-said")
     if not lived.same_code:
         shown += note("The session ran on other code than this: what differs may be the code and not the session.")
     return HTML(shown)
