@@ -239,15 +239,18 @@ class BookSync:
         ignored, told = self._place(event)
         if ignored:
             return told
-        fault = snapshot_fault(event, self.rules)
+        bids, asks = event.bids, event.asks
+        if "zero" in self.rules.natural:
+            bids, asks = tuple([level for level in bids if level[1]]), tuple([level for level in asks if level[1]])
+        fault = snapshot_fault(bids, asks, self.rules)
         if fault is not None:
             return (*told, *self._break(fault[0], event.ts_event, fault[1]))
-        self._bids.load(event.bids)
-        self._asks.load(event.asks)
+        self._bids.load(bids)
+        self._asks.load(asks)
         for notes in (self._names, self._numbers, self._spelling):
             if notes is not None:
                 notes.load(event)
-        self._hidden = not (event.bids and event.asks and event.bids[0][0] < event.asks[0][0])
+        self._hidden = not (bids and asks and bids[0][0] < asks[0][0])
         self._regressed = 0
         self._synced = self._joining = True
         self._asked = False

@@ -5,7 +5,7 @@ from math import inf
 
 from flea_lab.data.book_rules import BookRules
 from flea_lab.model.finding import Kind
-from flea_lab.model.market import BookSnapshot, Levels
+from flea_lab.model.market import Levels
 
 Fault = tuple[Kind, str]
 """The kind of fault, and where."""
@@ -24,15 +24,15 @@ def number_fault(value: float) -> Kind | None:
     return "negative" if -inf < value < 0.0 else "nan"
 
 
-def snapshot_fault(event: BookSnapshot, rules: BookRules) -> Fault | None:
+def snapshot_fault(bids: Levels, asks: Levels, rules: BookRules) -> Fault | None:
     """The first fault of a whole book: too many levels, an impossible number, unsorted, empty, locked, crossed."""
-    for name, levels, sign in (("bids", event.bids, -1.0), ("asks", event.asks, 1.0)):
+    for name, levels, sign in (("bids", bids, -1.0), ("asks", asks, 1.0)):
         if rules.levels is not None and len(levels) > rules.levels:
             return "too_many_levels", f"{len(levels)} {name}, the venue sends at most {rules.levels}"
         fault = _side_fault(name, levels, sign)
         if fault is not None:
             return fault
-    return top_fault([price for price, _ in event.bids[:1]], [-price for price, _ in event.asks[:1]], rules)
+    return top_fault([price for price, _ in bids[:1]], [-price for price, _ in asks[:1]], rules)
 
 
 def top_fault(bids: Sequence[float], asks: Sequence[float], rules: BookRules) -> Fault | None:

@@ -26,7 +26,8 @@ class BookRules(Struct, frozen=True, kw_only=True):
     snapshot in the same stream, and what came before it is over. `checksum` with `checked` levels a side: no more
     than those are served. `levels` is the most that a snapshot may hold a side (None: any). `keep`: a venue that
     stops telling of levels beyond that many wants them forgotten. `natural` are states of the venue's true book in
-    which nothing can be traded and nothing is wrong: there is no book to read while they last.
+    which nothing can be traded and nothing is wrong: there is no book to read while they last ("zero": its snapshots
+    name levels of no size, removed ones).
     """
 
     name: str
@@ -37,7 +38,7 @@ class BookRules(Struct, frozen=True, kw_only=True):
     checked: int | None = None
     levels: int | None = None
     keep: int | None = None
-    natural: tuple[Literal["crossed", "locked", "empty"], ...] = ()
+    natural: tuple[Literal["crossed", "locked", "empty", "zero"], ...] = ()
 
 
 _RULES = (
@@ -61,7 +62,7 @@ _RULES = (
     BookRules(name="bybit_inverse", continuity="rising", proof="connection"),
     BookRules(name="coinbase", continuity="time", proof="connection"),
     BookRules(name="bitmex", continuity="time", proof="connection"),
-    BookRules(name="dydx", continuity="offsets", proof="connection", natural=("crossed", "locked")),
+    BookRules(name="dydx", continuity="offsets", proof="connection", natural=("crossed", "locked", "zero")),
     BookRules(name="hyperliquid", continuity="whole", proof="whole", levels=20),
     BookRules(name="snapshots", continuity="whole", proof="whole"),
 )
