@@ -90,7 +90,7 @@ class Watch:
             return True, self.session.status(), ""
         except NoRunner:
             log = self.session.folder / LOG
-            return False, {}, last_line(log) if log.is_file() else "nothing has run on it"
+            return False, {}, last_line(log).removeprefix("stopped  ") if log.is_file() else "nothing has run on it"
         except (Unanswered, Declined) as error:
             return True, {}, str(error)
 

@@ -174,6 +174,7 @@ class LiveConsole:
             self._paint(seen)
         if ended:
             end_own_sandbox(self.session.account)
+            self._say(f"the runner of account {self.session.account} ended: {seen.note}")
         return seen
 
     def close(self) -> None:
