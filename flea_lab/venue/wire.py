@@ -276,8 +276,9 @@ class Wire:
         data = self._book.decode(frame.data)
         delta = data.type == "delta"
         bids, asks = data.bids, data.asks
-        _check_levels(bids, "bids", -1.0, delta)
-        _check_levels(asks, "asks", 1.0, delta)
+        if delta or not (_falls(bids) and _rises(asks)):
+            _check_levels(bids, "bids", -1.0, delta)
+            _check_levels(asks, "asks", 1.0, delta)
         ts = data.ts if data.ts is not None else frame.ts
         ts_event = ts_recv if ts is None else self.ns(ts, "ts")
         if delta:
@@ -398,6 +399,26 @@ def _candle_fault(data: _Candle) -> str:
     if data.buy_volume is not None and not 0.0 <= data.buy_volume <= data.volume:
         return f"bv = {data.buy_volume}: must be between 0 and v = {data.volume}"
     return f"h = {data.high}, l = {data.low}: do not span o = {data.open} and c = {data.close}"
+
+
+def _falls(bids: Levels) -> bool:
+    """Whether `_check_levels` has nothing to say of the bids of a snapshot; twice as fast, and most books are sound."""
+    last = INF
+    for price, size in bids:
+        if not (0.0 < price < last and 0.0 < size < INF):
+            return False
+        last = price
+    return True
+
+
+def _rises(asks: Levels) -> bool:
+    """The same of its asks."""
+    last = 0.0
+    for price, size in asks:
+        if not (last < price < INF and 0.0 < size < INF):
+            return False
+        last = price
+    return True
 
 
 def _check_levels(levels: Levels, name: str, sign: float, delta: bool) -> None:
