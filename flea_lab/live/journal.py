@@ -62,6 +62,11 @@ CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 0), seq I
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT);
 """
 
+_ORDER = """
+INSERT INTO orders VALUES (?,?,?,?)
+ON CONFLICT (id) DO UPDATE SET symbol = excluded.symbol, status = excluded.status, body = excluded.body
+"""  # the row stays where it is: orders are read back oldest first
+
 
 class Saved(Struct, frozen=True, kw_only=True):
     """What a journal goes on from: the state after row `seq`, and every order."""
@@ -126,7 +131,7 @@ class SqliteJournal:
         """Takes an order as it stands."""
         command = order.command
         values = (command.client_order_id, command.symbol, order.status.value, self._encode(order))
-        self._rows.append(("INSERT OR REPLACE INTO orders VALUES (?,?,?,?)", values))
+        self._rows.append((_ORDER, values))
 
     def fill(self, fill: Fill, decision_ticks: int) -> None:
         """Takes an execution that counted."""

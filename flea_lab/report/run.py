@@ -157,7 +157,7 @@ papermill_engines.register(ENGINE, _Engine)
 
 def kernel_manager(variables: dict[str, str]) -> KernelManager:
     """Manager of one kernel of this interpreter, whatever `python3` is registered as, with `variables` set in it."""
-    manager = KernelManager(
+    manager = _EndedAtOnce(
         kernel_name=KERNEL,
         kernel_spec_manager=_ThisInterpreter(variables),
         # without it every start warns that anybody on the machine may listen
@@ -165,6 +165,13 @@ def kernel_manager(variables: dict[str, str]) -> KernelManager:
     )
     manager.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
     return manager
+
+
+class _EndedAtOnce(KernelManager):
+    """Ends its kernel without an interrupt before: a kernel that is interrupted says so on the terminal."""
+
+    async def _async_interrupt_kernel(self) -> None:
+        return
 
 
 class _ThisInterpreter(KernelSpecManager):
