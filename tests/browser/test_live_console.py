@@ -20,7 +20,7 @@ def console(lab: Lab, page: Any) -> Iterator[Any]:
     """The page with the console on it; what is launched from it is ended."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEA_HOME", str(lab.home))
-        open_notebook(page, lab, put_notebook(lab, "live/runner.ipynb", fast=False, days=1.0, account=NAME))
+        open_notebook(page, lab, put_notebook(lab, "live/runner.ipynb", fast=False, days=1.5, account=NAME))
         run_all(page)
         page.locator(f"{CONSOLE} .js-plotly-plot").wait_for(timeout=60_000)
         yield page
