@@ -31,6 +31,10 @@ class Workspace:
     def signals(self) -> Path:
         return self.root / "signals"
 
+    @property
+    def tapes(self) -> Path:
+        return self.root / "tapes"
+
     def ready(self) -> "Workspace":
         """This workspace with its folders made, writable by their owner only; `WorkspaceError` where that fails."""
         try:

@@ -20,7 +20,7 @@ from flea_lab.venue.order_wire import OrderWire, complaint, refused
 from flea_lab.venue.protocol import Deliver, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reading import FrameError
 from flea_lab.venue.rest import OK, REFUSED, Answer, Query, Rest, Unsent
-from flea_lab.venue.stream import OnFault, Stream
+from flea_lab.venue.stream import OnFault, OnRaw, Stream
 from flea_lab.venue.wire import KINDS, PRIVATE, Kind, Wire
 
 
@@ -29,7 +29,7 @@ class PurpleFlea:
 
     `channels` are kinds of `venue.wire.KINDS`; without a key there are no private ones. With `ack` the venue waits for
     `acknowledge` before its recorded market goes on. `on_fault` hears of every frame that could not be used;
-    `faults` counts them.
+    `faults` counts them; `on_raw` hears every frame of the websocket before it is read.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class PurpleFlea:
         channels: Sequence[Kind] | None = None,
         ack: bool = False,
         on_fault: OnFault | None = None,
+        on_raw: OnRaw | None = None,
     ) -> None:
         wanted = channels if channels is not None else ("candle", "funding", *(PRIVATE if key is not None else ()))
         if not set(wanted) <= set(KINDS):
@@ -54,7 +55,9 @@ class PurpleFlea:
         self._given = dict(instruments)
         self._ahead_ns = 0
         self._rest = Rest(dialect, key, clock)
-        self._stream = Stream(self._wire, self._rest, clock, wanted, self.fills, ack=ack, on_fault=on_fault)
+        self._stream = Stream(
+            self._wire, self._rest, clock, wanted, self.fills, ack=ack, on_fault=on_fault, on_raw=on_raw
+        )
 
     async def __aenter__(self) -> Self:
         await self._rest.open()

@@ -82,6 +82,10 @@ class Rest:
         """`text` without the key."""
         return self._key.masked_in(text) if self._key is not None else text
 
+    def without_key(self, raw: bytes) -> bytes:
+        """`raw` without the key."""
+        return raw if self._key is None else raw.replace(self._key.reveal().encode(), b"***")
+
     def unkeyed(self, raw: bytes, text: str) -> str:
         """`text`, which shows a piece of `raw`, unless a piece of the key might be in it."""
         held = self._key is not None and self._key.reveal().encode() in raw
@@ -147,8 +151,7 @@ class Rest:
             if size > self._dialect.max_body_bytes:
                 raise ValueError(f"the answer is longer than max_body_bytes ({self._dialect.max_body_bytes})")
             chunks.append(chunk)
-        content = b"".join(chunks)
-        return content if self._key is None else content.replace(self._key.reveal().encode(), b"***")
+        return self.without_key(b"".join(chunks))
 
 
 async def _stay(session: aiohttp.ClientSession, about: object, redirect: object) -> None:  # noqa: ARG001

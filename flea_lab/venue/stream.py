@@ -25,6 +25,11 @@ WebSocket = aiohttp.ClientWebSocketResponse[bool]
 OnFault = Callable[[str], None]
 """Hears of a frame that could not be used, one line each; must return at once."""
 
+OnRaw = Callable[[bytes, int], None]
+"""Hears every frame as it came, without the key, with the time of its receipt (ns UTC), before it is read; must return
+at once.
+"""
+
 Missed = Callable[[int], Awaitable[list[tuple[int, Fill]]]]
 """Asks for every fill with a private sequence number beyond the one given."""
 
@@ -66,10 +71,11 @@ class Stream:
         *,
         ack: bool,
         on_fault: OnFault | None,
+        on_raw: OnRaw | None = None,
     ) -> None:
         self._dialect, self._wire, self._rest, self._clock = wire.dialect, wire, rest, clock
         self._kinds = tuple(kind for kind in kinds if wire.channel[kind])
-        self._missed, self._ack, self._on_fault = missed, ack, on_fault
+        self._missed, self._ack, self._on_fault, self._on_raw = missed, ack, on_fault, on_raw
         self._silence_s = max(wire.dialect.silence_s, INTERVAL_MS[wire.interval] / 1_000 + 30.0)
         self._ws: WebSocket | None = None
         self._running = self._been_up = False
@@ -172,8 +178,11 @@ class Stream:
                 limit.reschedule(None if self._ack or state.played else now_s + self._silence_s)
 
     async def _on_frame(self, raw: bytes, state: _Connection, deliver: Deliver, now_s: float) -> _Ended | None:
+        ts_recv = self._clock.now_ns()
+        if self._on_raw is not None:
+            self._on_raw(self._rest.without_key(raw), ts_recv)
         try:
-            push = self._wire.push(raw, self._clock.now_ns())
+            push = self._wire.push(raw, ts_recv)
         except FrameError as error:
             text = self._rest.unkeyed(raw, str(error))
             self._fault(text)
