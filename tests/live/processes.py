@@ -13,8 +13,8 @@ from flea_lab.clock import Stopwatch
 from flea_lab.config import RunConfig
 from flea_lab.live.account import account_folder, ready_folder
 from flea_lab.live.control_client import ControlClient, Declined, NoRunner, Unanswered
-from flea_lab.runs import to_toml
 from flea_lab.live.process import minimal_environment
+from flea_lab.runs import to_toml
 
 PAUSE_S = 0.03
 

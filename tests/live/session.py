@@ -176,10 +176,8 @@ async def running(here: World, folder: Path, **named: Any) -> AsyncIterator[asyn
     try:
         yield task
     finally:
-        if not task.done():
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def ask(folder: Path, verb: str, *words: Any) -> dict[str, Any]:
@@ -292,7 +290,8 @@ class Proxy:
     async def push(self, text: str) -> None:
         """Sends `text` to every client as if the exchange had."""
         for socket in list(self._sockets):
-            await socket.send_str(text)
+            with suppress(ConnectionError):
+                await socket.send_str(text)
 
     async def pass_on(self, method: str, path: str, body: bytes, key: str) -> int:
         """The status of a request that is passed on in the name of `key`."""

@@ -4,11 +4,9 @@ The long campaign: pytest tests/live/test_kills.py -m slow
 """
 
 import json
-import os
 import random
 import sqlite3
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,13 @@ from flea_lab.data.sources.demo import synthetic_market
 from flea_lab.data.store import CandleStore
 from flea_lab.live.account import account_folder
 from flea_lab.live.keys import load_key, store_key
-from flea_lab.model.instrument import known_instrument
 from flea_lab.secret import Secret
 from flea_lab.workspace import workspace
 from tests.live.processes import Process, config_file, sleep, start_runner, start_sandbox, status, until
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 ACCOUNT = "killed"
+QUICK = {"unknown_wait_s": 0.5, "limit_ttl_s": 180.0}
 
 
 def busy(**live: Any) -> RunConfig:
@@ -41,7 +39,13 @@ def busy(**live: Any) -> RunConfig:
             "sizing": {"base_fraction": 0.2, "mode": "target", "market_above": 0.5},
             "risk": {"max_daily_loss": 1.0, "max_drawdown": 1.0, "max_concentration": 1.0},
             "data": {"venue": "synthetic"},
-            "live": {"reconcile_s": 60.0, "reconcile_pause_s": 0.0, "unknown_wait_s": 0.5, "limit_ttl_s": 180.0, **live},
+            "live": {
+                "reconcile_s": 60.0,
+                "reconcile_pause_s": 0.0,
+                "unknown_wait_s": 0.5,
+                "limit_ttl_s": 180.0,
+                **live,
+            },
         }
     )
 
@@ -61,10 +65,12 @@ def get(url: str, path: str) -> Any:
         return json.load(answer)
 
 
-def claim(url: str) -> None:
+def claimed(url: str) -> str:
+    """The key of a new account with play money."""
     asked = urllib.request.Request(f"{url}/faucet/claim", data=b"{}", method="POST")
     with urllib.request.urlopen(asked, timeout=5) as answer:
-        store_key(ACCOUNT, Secret(json.load(answer)["api_key"]))
+        key: str = json.load(answer)["api_key"]
+        return key
 
 
 def rows(query: str) -> list[tuple[Any, ...]]:
@@ -105,11 +111,16 @@ def assert_equal(url: str, config: RunConfig) -> dict[str, int]:
 
 
 @pytest.fixture
-def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("FLEA_API_KEY", raising=False)
     home.mkdir(parents=True, exist_ok=True)
-    yield home
+    return home
+
+
+def until_ready(runner: Process) -> None:
+    """Returns once the runner trades, or has ended."""
+    until(lambda: status(ACCOUNT).get("state") == "trading" or runner.ended is not None, 30.0, "trading")
 
 
 def campaign(place: Path, kills: int, seed: int, days: float, longest_s: float) -> dict[str, Any]:
@@ -121,7 +132,7 @@ def campaign(place: Path, kills: int, seed: int, days: float, longest_s: float) 
     sandbox, url = start_sandbox(file, place / "sandbox.log", *options)
     dice, ready = random.Random(seed), []
     try:
-        claim(url)
+        store_key(ACCOUNT, Secret(claimed(url)))
         done = 0
         while True:
             runner = start_runner(file, url, ACCOUNT)
@@ -129,12 +140,12 @@ def campaign(place: Path, kills: int, seed: int, days: float, longest_s: float) 
                 if done < kills and dice.random() < 0.25:
                     sleep(dice.uniform(0.8, 2.5))  # while it starts
                 else:
-                    until(lambda: status(ACCOUNT).get("state") == "trading" or runner.ended is not None, 30, runner.said())
+                    until_ready(runner)
                     ready.append(runner.watch.elapsed_s())
                     if done < kills:
                         sleep(dice.uniform(0.0, longest_s))
                     else:
-                        runner.wait(60)
+                        runner.wait(150)
                 if runner.ended is not None:
                     assert runner.ended == 0, runner.said()
                     break

@@ -2,16 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiohttp import web
 
 from flea_lab.live.account import HALT
 from flea_lab.live.keys import store_key
 from flea_lab.secret import Secret
 from tests.backtest.tiny import config, tiny
 from tests.live.processes import Process, config_file, start_runner
-from tests.live.session import Gate, World, account, ask, proxy, rows, until, with_live, world
+from tests.live.session import Gate, account, ask, proxy, rows, until, with_live, world
 
 ACCOUNT = "killed"
 LIVE = {"history_bars": 3, "reconcile_pause_s": 0.0, "unknown_wait_s": 0.5}
@@ -56,20 +56,24 @@ def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeyp
                 for fate in ("lose", "drop"):
                     posted = asyncio.Event()
 
-                    async def order(method: str, path: str, body: bytes, fate: str = fate) -> str | None:
-                        if method == "POST":
-                            if fate == "lose":
-                                await between.pass_on(method, path, body, here.key)
-                            posted.set()
-                            await asyncio.sleep(5)
-                            return "drop"
-                        return None
+                    async def order(
+                        method: str, path: str, body: bytes, fate: str = fate, at: Any = posted
+                    ) -> str | None:
+                        if method != "POST":
+                            return None
+                        if fate == "lose":
+                            await between.pass_on(method, path, body, here.key)
+                        at.set()
+                        await asyncio.sleep(5)
+                        return "drop"
 
                     between.rest = order
                     runner = start_runner(file, between.url, ACCOUNT)
                     await happens(posted)
                     runner.kill()
-                    pending = [name for name, said in rows(folder, "SELECT id, status FROM orders") if said == "pending"]
+                    pending = [
+                        name for name, said in rows(folder, "SELECT id, status FROM orders") if said == "pending"
+                    ]
                     assert len(pending) == 1 and (pending[0] in here.customer.orders) is (fate == "lose")
 
                 # a halt that cannot be verified: the venue takes no cancel
@@ -109,7 +113,9 @@ def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeyp
                     runner.kill()
             there = here.customer.orders
             here_orders = dict(rows(folder, "SELECT id, status FROM orders"))
-            assert set(there) < set(here_orders) and {here_orders[n] for n in set(here_orders) - set(there)} == {"rejected"}
+            assert set(there) < set(here_orders) and {here_orders[n] for n in set(here_orders) - set(there)} == {
+                "rejected"
+            }
             posts = [path for method, path in between.sent if method == "POST"]
             assert len(posts) == len(here_orders)
             assert account(here.customer)["cash_uusd"] == here.customer.ledger.cash_uusd
