@@ -78,9 +78,9 @@ class BookSync:
             return self._delta(event)
         return self._snapshot(event)  # type: ignore[arg-type]
 
-    def lost(self, ts_event: int) -> Told:
-        """Takes that the connection was lost at `ts_event`: nothing is certain until the next snapshot."""
-        return self._break("disconnected", ts_event, "") if self._synced else ()
+    def lost(self, ts_event: int, kind: Kind = "disconnected") -> Told:
+        """Takes that messages may be missing from `ts_event` on: nothing is certain until the next snapshot."""
+        return self._break(kind, ts_event, "") if self._synced else ()
 
     def _delta(self, event: BookDelta) -> Told:
         """The next diff: joined, ignored, kept or a break."""

@@ -25,14 +25,14 @@ def number_fault(value: float) -> Kind | None:
 
 
 def snapshot_fault(bids: Levels, asks: Levels, rules: BookRules) -> Fault | None:
-    """The first fault of a whole book: too many levels, an impossible number, unsorted, empty, locked, crossed."""
-    for name, levels, sign in (("bids", bids, -1.0), ("asks", asks, 1.0)):
-        if rules.levels is not None and len(levels) > rules.levels:
-            return "too_many_levels", f"{len(levels)} {name}, the venue sends at most {rules.levels}"
-        fault = _side_fault(name, levels, sign)
-        if fault is not None:
-            return fault
-    return top_fault([price for price, _ in bids[:1]], [-price for price, _ in asks[:1]], rules)
+    """The first fault of a whole book: an impossible number, unsorted, empty, locked, crossed, too many levels."""
+    fault = _side_fault("bids", bids, -1.0) or _side_fault("asks", asks, 1.0)
+    if fault is None:
+        fault = top_fault([price for price, _ in bids[:1]], [-price for price, _ in asks[:1]], rules)
+    most = rules.levels
+    if fault is None and most is not None and not len(bids) <= most >= len(asks):
+        return "too_many_levels", f"{len(bids)} bids and {len(asks)} asks, the venue sends at most {most}"
+    return fault
 
 
 def top_fault(bids: Sequence[float], asks: Sequence[float], rules: BookRules) -> Fault | None:
