@@ -3,16 +3,23 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
+from flea_lab.live.heard import Heard
+from flea_lab.live.journal import EVENT, FILE, entries
 from flea_lab.live.runner import OVER
 from flea_lab.model.market import MS_NS
 from tests.backtest.tiny import config, tiny
 from tests.live.session import (
-    Gate, World, account, ask, assert_whole, proxy, rows, running, until, with_live, world,
+    Gate,
+    assert_whole,
+    proxy,
+    rows,
+    running,
+    until,
+    with_live,
+    world,
 )  # fmt: skip
 
 LIVE = {"history_bars": 1, "reconcile_pause_s": 0.0, "unknown_wait_s": 0.4}
@@ -58,6 +65,57 @@ def test_private_frames_lost_with_a_connection_are_made_up_for(folder: Path, los
                 gate.open()
                 async with asyncio.timeout(8):
                     assert await task == OVER
+            assert_whole(here, folder)
+
+    asyncio.run(play())
+
+
+def test_bars_that_close_before_a_session_is_ready_warm_it_up_whole(folder: Path) -> None:
+    run = with_live(config(["X", "Y"]), **LIVE)
+    market = tiny(run, {"X": turns(60), "Y": turns(60)})
+
+    async def play() -> None:
+        async with world(run, market, pace=600.0) as here, proxy(here) as between:
+
+            async def slow(method: str, path: str, body: bytes) -> None:
+                if path == "/account" and here.stage.now_ms < here.closes(20):
+                    await asyncio.sleep(0.35)
+
+            between.rest = slow
+            async with running(here, folder, url=between.url) as task, asyncio.timeout(20):
+                assert await task == OVER
+            assert len(here.customer.orders) > 10
+
+    asyncio.run(play())
+    heard = Heard(run.symbols, run.interval_ms)
+    for _, kind, entry in entries(folder / FILE):
+        if kind == EVENT:
+            heard.on(entry)
+    for symbol in run.symbols:
+        closes = [taken.candle.ts_event for taken in heard.taken if taken.candle.symbol == symbol]
+        assert closes == sorted(closes) and len(closes) == (closes[-1] - closes[0]) // (60_000 * MS_NS) + 1
+
+
+def test_an_order_that_the_venue_took_off_unheard_is_not_open_here_for_ever(folder: Path) -> None:
+    resting = config(sizing={"market_above": 1.0, "base_fraction": 0.2})
+    run = with_live(resting, **LIVE, limit_ttl_s=3_600.0)
+    market = tiny(run, {"X": [(i, 100.0 + i, 101.0 + i, 0.6) for i in range(30)]})
+
+    async def play() -> None:
+        async with world(run, market, matching="book", steps=4) as here, proxy(here) as between:
+            gate = Gate(here.server, here.closes(8))
+            async with running(here, folder, url=between.url) as task:
+                await here.at(8)
+                await until(folder, lambda said: said["last_bar_ns"] == here.closes(8) * MS_NS)
+                name = next(iter(here.customer.open))
+                between.frames = lambda text: [] if is_private(text) and name in text else [text]
+                assert await between.pass_on("DELETE", f"/orders/{name}", b"", here.key) == 200
+                gate.open(here.closes(12))
+                await here.at(12)
+                await until(folder, lambda said: said["last_bar_ns"] == here.closes(12) * MS_NS and said["reconciled"])
+                assert rows(folder, f"SELECT status FROM orders WHERE id='{name}'") == [("cancelled",)]
+                gate.open()
+                assert await task == OVER
             assert_whole(here, folder)
 
     asyncio.run(play())
