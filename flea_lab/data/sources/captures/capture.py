@@ -114,15 +114,18 @@ def hear(path: Path, *, venue: str | None = None) -> Iterator[Heard]:
 
 
 def recognise(path: Path) -> str:
-    """The venue that a capture is of; `DataError` where none of its first frames tells."""
+    """The venue that a capture is of; `DataError` where none of its first frames tells, or the first bad line's."""
+    bad = ""
     for number, frame in enumerate(read_frames(path)):
         if number >= _AHEAD:
             break
-        if isinstance(frame, Frame):
-            venue = venue_at(frame.url) if frame.url else venue_of(_json(frame.raw))
-            if venue:
-                return venue
-    raise DataError(f"{path.name}: of no venue known here ({', '.join(sorted(VENUES))})")
+        if isinstance(frame, BadLine):
+            bad = bad or frame.reason
+            continue
+        venue = venue_at(frame.url) if frame.url else venue_of(_json(frame.raw))
+        if venue:
+            return venue
+    raise DataError(bad or f"{path.name}: of no venue known here ({', '.join(sorted(VENUES))})")
 
 
 def _json(raw: bytes) -> Any:

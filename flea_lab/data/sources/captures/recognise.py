@@ -92,4 +92,6 @@ def _binance(data: Any) -> str:
         return ("binance_cm" if "pair" in data else "binance_um") if "E" in data else "binance_spot"
     if data.get("e") == "depthUpdate":
         return ("binance_cm" if "ps" in data else "binance_um") if "pu" in data else "binance_spot"
+    if data.get("e") in ("trade", "aggTrade"):
+        return "binance_spot" if "M" in data else "binance_um" if "X" in data else ""
     return ""
