@@ -428,9 +428,17 @@ class _Books:
         """A whole snapshot as of the message at `at`, the best `most` levels a side."""
         symbol = self._events[at].symbol
         seq, bids, asks = -1, dict[float, float](), dict[float, float]()
+        early: list[BookDelta] = []  # the diff that straddles the snapshot may have come before it
         for event in self._events[: at + 1]:
-            if isinstance(event, BookSnapshot) and event.symbol == symbol:
+            if isinstance(event, BookDelta) and seq < 0 and event.symbol == symbol:
+                early.append(event)
+            elif isinstance(event, BookSnapshot) and event.symbol == symbol:
                 seq, bids, asks = event.seq or 0, dict(event.bids), dict(event.asks)
+                for diff in early:
+                    if (diff.seq or 0) > seq:
+                        seq = diff.seq or 0
+                        _add(bids, diff.bids)
+                        _add(asks, diff.asks)
             elif isinstance(event, BookDelta) and event.symbol == symbol and (event.seq or 0) > seq >= 0:
                 seq = event.seq or 0
                 _add(bids, event.bids)
