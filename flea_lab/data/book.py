@@ -93,10 +93,10 @@ class BookSync:
         if seq is None or before is None or last is None:
             return self._gap(event, "without its number")
         if before == last or (self._joining and before < last < seq):
+            if event.ts_event < self._ts and not self._joining:
+                return self._gap(event, f"{self._ts - event.ts_event} ns back", "time_regress")
             if not self._replaying:
                 self._recent.append(seq)
-            if event.ts_event < self._ts:
-                return (self._back(event), *self._apply(event, event.bids, event.asks))
             return self._apply(event, event.bids, event.asks)
         if seq <= last:
             return self._old(event, seq, last)
@@ -164,7 +164,7 @@ class BookSync:
     def _keep(self, event: BookDelta) -> Told:
         """A diff that nothing can be done with before a snapshot."""
         seq = event.seq
-        if seq is None or self._replaying or self._open is None or self._start is None:
+        if seq is None or self._replaying or self._start is None:
             return self._hold(event)
         known = seq in self._recent
         if known:
@@ -192,13 +192,18 @@ class BookSync:
 
     def _old(self, event: BookDelta, seq: int, last: int) -> Told:
         """A diff that is older than the book: told before, late, or of a counter that began again."""
-        if self._joining or self._replaying:
+        if self._replaying:
             return ()
         if seq in self._recent:
             return (self._found("duplicate", event.ts_event, f"{seq} after {last}", "ignored"),)
         after, until = self._missed
-        if after < seq <= until:
+        late = seq < self._newest if self._joining else after < seq <= until
+        if late:
             return (self._found("out_of_order", event.ts_event, f"{seq} after {last}", "ignored"),)
+        if self._joining:  # on its way since before the snapshot
+            self._newest = seq
+            self._recent.append(seq)
+            return ()
         return self._gap(event, f"{seq} after {last}", "out_of_order")
 
     def _back(self, event: BookDelta) -> Finding:

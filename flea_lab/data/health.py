@@ -180,7 +180,10 @@ def _bar_text(candle: Candle) -> str:
 
 
 class FrozenWatch:
-    """One symbol's book channel: messages that keep coming and say nothing new."""
+    """One symbol's book channel: messages that keep coming and say nothing new.
+
+    Where a venue sends diffs, only those are for this: a snapshot that was asked for comes by another way.
+    """
 
     def __init__(self, symbol: str, venue: str = "") -> None:
         """Nothing heard yet."""
@@ -188,6 +191,11 @@ class FrozenWatch:
         self._ts: int | None = None
         self._levels: tuple[object, object] | None = None
         self._still = 0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the last messages said nothing new."""
+        return self._still >= FROZEN_AFTER
 
     def on(self, event: BookSnapshot | BookDelta) -> Findings:
         """A finding at the message that makes the book a frozen one; then none until something moved."""

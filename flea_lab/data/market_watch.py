@@ -34,11 +34,7 @@ class MarketWatch:
         """Takes the next message; its faults, and the wish for a snapshot where a book needs one."""
         told: Told = ()
         if isinstance(event, BookDelta | BookSnapshot):
-            sync, frozen = self._book(event.symbol)
-            told = sync.on(event)
-            still = frozen.on(event)
-            if still:  # what a frozen channel did not say, it will not say again
-                told = (*told, *sync.lost(event.ts_event, "frozen"))
+            told = self._on_book(event)
         elif isinstance(event, Trade):
             watch = self._trades.get(event.symbol)
             if watch is None:
@@ -74,6 +70,19 @@ class MarketWatch:
     def stale(self, channel: Channel, symbol: str, now_ns: int) -> Finding | None:
         """What makes the channel too old for use at `now_ns`, the venue's time; None where it is fresh."""
         return self.freshness.stale(channel, symbol, now_ns)
+
+    def _on_book(self, event: BookSnapshot | BookDelta) -> Told:
+        """A book message. What a frozen channel did not say, it will not say again: its book is in doubt."""
+        sync, frozen = self._book(event.symbol)
+        whole = self._rules.continuity == "whole"
+        if not whole and isinstance(event, BookSnapshot):
+            return sync.on(event)
+        found = frozen.on(event)
+        if not frozen.frozen:
+            return sync.on(event)
+        told = () if whole else sync.on(event)
+        broken = sync.lost(event.ts_event, "frozen")
+        return (*told, *(broken or found))
 
     def _book(self, symbol: str) -> tuple[BookSync, FrozenWatch]:
         pair = self._books.get(symbol)

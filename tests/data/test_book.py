@@ -127,10 +127,18 @@ def test_a_late_diff_is_named_as_such() -> None:
     assert kinds(sync.on(numbered(12))) == ["gap", "ask gap"]
     assert kinds(sync.on(numbered(11))) == ["out_of_order dropped"]
     sync = a_sync("seed", whole(10), numbered(12), whole(12))
-    assert sync.on(numbered(11)) == (), "older than the snapshot that just came"
+    assert kinds(sync.on(numbered(11))) == ["out_of_order ignored"]
     sync.on(numbered(13))
     assert kinds(sync.on(numbered(11))) == ["out_of_order ignored"]
     assert sync.book is not None
+
+
+def test_what_was_on_its_way_while_the_snapshot_was_made_is_no_fault() -> None:
+    sync = a_sync("binance_um", whole(10))
+    assert sync.on(futures(6, 8)) == sync.on(futures(8, 9)) == ()
+    assert kinds(sync.on(futures(8, 9))) == ["duplicate ignored"]
+    assert sync.on(futures(9, 11)) == ()
+    assert sync.book is not None and sync.book.seq == 11
 
 
 def test_a_lost_connection_takes_the_book_away() -> None:
@@ -300,14 +308,17 @@ def test_what_is_natural_at_a_venue_hides_the_book_and_is_no_fault() -> None:
     assert crossed.book is None
 
 
-def test_time_that_goes_back_is_named_and_does_not_refresh_the_book() -> None:
-    sync = a_sync("seed", whole(10, ts=100))
-    assert kinds(sync.on(numbered(11, ts=90))) == ["time_regress in its order"]
-    assert sync.book is not None and sync.book.ts_event == 90
-    unnumbered = a_sync("coinbase", whole(None, ts=100))
-    diff = BookDelta(symbol="X", ts_event=90, ts_recv=1, bids=((99.0, 5.0),))
-    assert kinds(unnumbered.on(diff)) == ["time_regress", "ask time_regress"], "only time says what comes first"
-    assert unnumbered.book is None
+@pytest.mark.parametrize("name", ["seed", "coinbase"])
+def test_time_that_goes_back_breaks_the_book(name: str) -> None:
+    sync = a_sync(name, whole(10, ts=100), numbered(11, ts=100))
+    assert kinds(sync.on(numbered(12, bids=((99.0, 5.0),), ts=90))) == ["time_regress", "ask time_regress"]
+    assert sync.book is None
+
+
+def test_where_a_checksum_or_a_number_of_its_own_vouches_for_a_level_time_that_goes_back_is_only_named() -> None:
+    sync = a_sync("dydx", whole(None, ts=100))
+    assert kinds(sync.on(numbered(12, bids=((99.0, 5.0),), ts=90))) == ["time_regress in its order"]
+    assert sync.book is not None and sync.book.ts_event == 90, "an older time does not make it look fresh"
 
 
 def test_an_older_whole_book_is_ignored_unless_ours_is_the_one_with_the_wrong_time() -> None:
