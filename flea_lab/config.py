@@ -231,11 +231,12 @@ def _check(config: RunConfig, place: str) -> None:
             if symbol not in config.symbols:
                 traded = ", ".join(config.symbols)
                 raise ConfigError(f"{where}.{symbol}: not traded here, symbols are {traded} (in {place})")
-    if vpin.source == "bars":
+    if vpin.source != "absent":
         for symbol in config.symbols:
             if symbol not in vpin.bucket_volume:
                 raise ConfigError(
-                    f"risk.vpin.bucket_volume has no {symbol}, but source 'bars' needs a size a symbol (in {place})"
+                    f"risk.vpin.bucket_volume has no {symbol}, "
+                    f"but source {vpin.source!r} needs a size a symbol (in {place})"
                 )
 
 

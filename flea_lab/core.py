@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from flea_lab.data.features import BarFeatures, FeatureState
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import LOTS, Ledger, gross_uusd, position_uusd
 from flea_lab.model.instrument import Instrument
-from flea_lab.model.market import Candle, Funding, Heartbeat, Trade
+from flea_lab.model.market import BookSnapshot, Candle, Features, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
     Account,
     Alert,
@@ -44,7 +45,7 @@ from flea_lab.signal.kernel import Bar, Stream
 from flea_lab.strategy.desk import Desk
 
 NAN = float("nan")
-Event = Candle | Trade | Funding | Heartbeat | OrderReport | Control
+Event = Candle | Trade | BookSnapshot | Features | Funding | Heartbeat | OrderReport | Control
 
 
 class CoreState(Struct, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class CoreState(Struct, frozen=True, kw_only=True):
     convictions: dict[str, float]
     toxicity: dict[str, float]
     minted: int
+    features: dict[str, FeatureState] = {}
 
 
 class TradingCore:
@@ -82,11 +84,12 @@ class TradingCore:
         bar_ns: int,
         grace_ns: int = 0,
         limit_ttl_ns: int | None = None,
+        features: Mapping[str, BarFeatures] | None = None,
     ) -> None:
         self.desk, self.gate, self.ledger, self.router = desk, gate, ledger, router
         self.symbols = tuple(symbols)
         self._instruments = dict(instruments)
-        self._vpin = dict(vpin)
+        self._vpin, self._features = dict(vpin), dict(features or {})
         self._slippage_e8 = slippage_e8
         self._trade_from_ns = trade_from_ns
         self._bar_length_ns = bar_ns
@@ -107,6 +110,8 @@ class TradingCore:
         match event:
             case Candle():
                 return self._on_candle(event)
+            case Trade() | BookSnapshot() | Features():
+                self._hear(event)
             case OrderReport():
                 return self._on_report(event)
             case Heartbeat():
@@ -139,6 +144,7 @@ class TradingCore:
             convictions=dict(self.convictions),
             toxicity=dict(self.toxicity),
             minted=self.router.minted,
+            features={symbol: features.dump() for symbol, features in self._features.items()},
         )
 
     def load(self, state: CoreState) -> None:
@@ -146,6 +152,10 @@ class TradingCore:
         arrays = self._arrays()
         if {name: array.nbytes for name, array in arrays.items()} != {k: len(v) for k, v in state.arrays.items()}:
             raise DataError("the saved state of the core is not of this config and code")
+        if state.features.keys() != self._features.keys():
+            raise DataError("the saved state of the core has the features of other symbols than this config needs")
+        for symbol, features in self._features.items():
+            features.load(state.features[symbol])
         for name, array in arrays.items():
             array[...] = np.frombuffer(state.arrays[name], dtype=array.dtype).reshape(array.shape)
         self.ledger.cash_uusd = state.cash_uusd
@@ -180,14 +190,21 @@ class TradingCore:
             text = f"candle of {symbol} closing {ts} came late or twice and was not used"
             return (*commands, Alert(ts_event=ts, severity="warning", text=text))
         self._settle(ts - self._bar_length_ns)
+        self._hear(candle)
         self._bar_ns = ts
         self._waiting[symbol] = candle, ticks
         if len(self._waiting) == len(self.symbols):
             commands += self._decide()
         return commands
 
+    def _hear(self, event: Candle | Trade | BookSnapshot | Features | Funding) -> None:
+        """Gives `event` to the features of its symbol, where the config reads any."""
+        if event.symbol in self._features:
+            self._features[event.symbol].on(event)
+
     def _on_funding(self, funding: Funding) -> tuple[Command, ...]:
         if funding.state != "settled":
+            self._hear(funding)
             return ()
         symbol, ts = funding.symbol, funding.ts_event
         if symbol not in self._instruments:
@@ -276,6 +293,7 @@ class TradingCore:
 
     def _step(self, candle: Candle) -> float:
         symbol = candle.symbol
+        features = self._features[symbol].row(candle.ts_event) if self._features else ()
         bar = Bar(
             candle.open,
             candle.high,
@@ -284,9 +302,9 @@ class TradingCore:
             candle.volume,
             candle.buy_volume,
             self._funding_rate[symbol],
+            *features,
         )
-        if symbol in self._vpin:
-            self.toxicity[symbol] = self._vpin[symbol].on(bar).vpin
+        self.toxicity[symbol] = self._vpin[symbol].on(bar).vpin if symbol in self._vpin else bar.vpin
         conviction = self.desk.step(symbol, bar)
         self.convictions[symbol] = conviction
         return conviction

@@ -7,10 +7,10 @@ command before it is carried out.
 from typing import Protocol
 
 from flea_lab.core import Event, TradingCore
-from flea_lab.model.market import Candle, Funding, Heartbeat, Trade
+from flea_lab.model.market import BookSnapshot, Candle, Features, Funding, Heartbeat, Trade
 from flea_lab.model.trading import Alert, CancelOrder, Command, Control, NewOrder, Refused, Report
 
-Entry = Candle | Trade | Funding | Heartbeat | Report | Control | Command
+Entry = Candle | Trade | BookSnapshot | Features | Funding | Heartbeat | Report | Control | Command
 """A row of a journal: what the core was given, or what it said."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from flea_lab.backtest.cell import build_cell, vpin_kernel, vpin_params
+from flea_lab.backtest.features import feature_settings, features_needed
 from flea_lab.backtest.fold import Folded, fold
 from flea_lab.backtest.market import Market, build_market, require_inputs, require_market
 from flea_lab.backtest.playlist import playlist_of
@@ -18,6 +19,7 @@ from flea_lab.backtest.result import BacktestResult, build_result
 from flea_lab.config import Alphas, RunConfig, alphas, from_dict
 from flea_lab.core import TradingCore
 from flea_lab.data.dataset import Dataset
+from flea_lab.data.features import BarFeatures, Featured
 from flea_lab.data.frames import check_candles, iso
 from flea_lab.data.quality import quality
 from flea_lab.data.sources.demo import load_demo
@@ -58,8 +60,8 @@ def store() -> CandleStore:
 
 def load_market(config: RunConfig) -> Loaded:
     """The market of `config` from the store, its digests checked; `DataError` says what is missing."""
-    candles, funding, data = {}, {}, []
-    sources, synthetic = [], False
+    candles, funding, features, data = {}, {}, {}, []
+    sources, synthetic, needed = [], False, features_needed(config, alphas(config))
     held = store()
     start, end = common_range(config, held)
     for symbol in config.symbols:
@@ -68,6 +70,9 @@ def load_market(config: RunConfig) -> Loaded:
         candles[symbol] = held.read(key, start, end)
         if config.costs.funding:
             funding[symbol] = held.read_funding(config.data.venue, symbol, start, end)
+        measured = held.features_info(key) if needed else None
+        if measured is not None:
+            features[symbol] = held.read_features(key, start, end)
         sources.append(info.source)
         synthetic |= info.synthetic
         data.append(
@@ -81,8 +86,9 @@ def load_market(config: RunConfig) -> Loaded:
                 "settlements": len(funding.get(symbol, ())),
                 "partitions": {part.month: part.digest for part in info.partitions},
             }
+            | ({} if measured is None else {"features": {part.month: part.digest for part in measured.partitions}})
         )
-    market = build_market(config, candles, funding)
+    market = build_market(config, candles, funding, features)
     found = {symbol: quality(frame, config.interval).to_dict() for symbol, frame in candles.items()}
     return Loaded(market, candles, ", ".join(dict.fromkeys(sources)), synthetic, found, data)
 
@@ -125,6 +131,7 @@ def build_core(
     `cash_uusd` is what the account begins with, by default the config's.
     """
     cash = round(config.initial_cash_usd * USD) if cash_uusd is None else cash_uusd
+    measured = feature_settings(config) if features_needed(config, found) else {}
     desk = Desk(config.symbols, found.kernels, found.params, found.weights, config.combination, config.sizing, cash)
     return TradingCore(
         symbols=config.symbols,
@@ -138,6 +145,7 @@ def build_core(
         trade_from_ns=trade_from_ns,
         bar_ns=config.interval_ms * MS_NS,
         limit_ttl_ns=limit_ttl_ns,
+        features={symbol: BarFeatures(config.interval_ms * MS_NS, how) for symbol, how in measured.items()},
     )
 
 
@@ -213,7 +221,8 @@ def prepare(config: RunConfig, market: Market) -> tuple[Alphas, int]:
     """The alphas of `config` and the first bar it may decide on; refuses another's market, and a missing input."""
     require_market(config, market)
     found = alphas(config)
-    require_inputs(market, found, config.risk.vpin.source == "bars")
+    features_needed(config, found)
+    require_inputs(market, found, config.risk.vpin)
     return found, trading_start(market, found, f"config {config.name!r}")
 
 
@@ -272,6 +281,7 @@ def market_from_frames(
     config: RunConfig,
     candles: Mapping[str, pd.DataFrame],
     funding: Mapping[str, pd.DataFrame] | None = None,
+    features: Mapping[str, Featured] | None = None,
     *,
     source: str = "given frames",
 ) -> Loaded:
@@ -279,7 +289,7 @@ def market_from_frames(
     for symbol, frame in candles.items():
         check_candles(frame, config.interval, f"the frame of {symbol}")
     found = {symbol: quality(frame, config.interval).to_dict() for symbol, frame in candles.items()}
-    return Loaded(build_market(config, candles, funding), dict(candles), source, False, found, [])
+    return Loaded(build_market(config, candles, funding, features), dict(candles), source, False, found, [])
 
 
 def demo_config(symbols: Sequence[str] = ("BTCUSDT",), interval: str = "1m", days: int = 30) -> RunConfig:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from flea_lab.errors import KernelError
 from flea_lab.settings import Bars, Fraction, Settings
-from flea_lab.signal.kernel import FIELDS, Bar, Floats, Kernel, kernel
+from flea_lab.signal.kernel import FIELDS, N_FIELDS, Bar, Floats, Kernel, kernel
 from flea_lab.signal.rolling import clip, mean, push
 from flea_lab.testing import LAWS, check_kernel, law_bars, subjects
 
@@ -441,8 +441,8 @@ def test_a_step_that_raises_is_told_with_its_parameters() -> None:
 @pytest.mark.parametrize(
     ("bars", "message"),
     [
-        (np.zeros((5, 3)), r"bars of shape \(5, 3\), the law needs \(3 or more, 7\)"),
-        (np.full((5, 7), nan), "the law needs bars with close, it is not finite at bar 0"),
+        (np.zeros((5, 3)), rf"bars of shape \(5, 3\), the law needs \(3 or more, {N_FIELDS}\)"),
+        (np.full((5, N_FIELDS), nan), "the law needs bars with close, it is not finite at bar 0"),
     ],
 )
 def test_bars_that_cannot_judge_are_refused(bars: Floats, message: str) -> None:

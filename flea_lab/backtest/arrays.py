@@ -36,6 +36,7 @@ class Tape(NamedTuple):
     """The market as the fold reads it; see `Market`."""
 
     bars: Floats
+    features: Floats
     open_ticks: Ints
     close_ticks: Ints
     close_ns: Ints
@@ -93,9 +94,9 @@ def new_sink(capacity: int, symbols: int, bars: int, n_alphas: int = 0) -> Sink:
 
 def tape(market: Market) -> Tape:
     """The market as the fold's first argument."""
-    bars = np.ascontiguousarray(market.bars)
+    bars, features = np.ascontiguousarray(market.bars), np.ascontiguousarray(market.features)
     ticks = np.ascontiguousarray(market.open_ticks), np.ascontiguousarray(market.close_ticks)
-    return Tape(bars, *ticks, market.close_ns, market.fund_at, market.fund_row, market.fund_rate)
+    return Tape(bars, features, *ticks, market.close_ns, market.fund_at, market.fund_row, market.fund_rate)
 
 
 def new_state(cell: Cell, n_symbols: int) -> State:
@@ -164,6 +165,7 @@ def unowned_tape(t: Tape) -> Tape:
     """`t` with unowned arrays."""
     return Tape(
         unowned(t.bars),
+        unowned(t.features),
         unowned(t.open_ticks),
         unowned(t.close_ticks),
         unowned(t.close_ns),

@@ -37,6 +37,10 @@ class Rules(NamedTuple):
 
 
 N_RULES = len(Rules._fields)
+VPIN_ON_TRADES = 2.0
+"""`vpin_applied` where VPIN is a feature of the bar; 1 where it is measured on the bars, 0 where it is not applied."""
+
+VPIN_APPLIED = {"absent": 0.0, "bars": 1.0, "trades": VPIN_ON_TRADES}
 
 
 class Cell(NamedTuple):
@@ -62,9 +66,9 @@ def vpin_kernel() -> Kernel:
 
 
 def vpin_params(config: RunConfig) -> dict[str, Settings]:
-    """Parameters of the VPIN guard by symbol; empty when the config declares that there is no input."""
+    """Parameters of the VPIN guard by symbol; empty when it does not measure VPIN on the bars."""
     gate = config.risk.vpin
-    if gate.source == "absent":
+    if gate.source != "bars":
         return {}
     values = {s: {"bucket_volume": gate.bucket_volume[s], "window": gate.window} for s in config.symbols}
     return {s: vpin_kernel().load(v, f"risk.vpin of {s}") for s, v in values.items()}
@@ -85,7 +89,7 @@ def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
         max_concentration=risk.max_concentration,
         of_exposure=risk.concentration_of == "exposure",
         max_order=risk.max_order_usd * 1e6,
-        vpin_applied=risk.vpin.source != "absent",
+        vpin_applied=VPIN_APPLIED[risk.vpin.source],
         vpin_limit=risk.vpin.limit,
         fee_e8=rate_e8(costs.fee_bps),
         slippage_e8=rate_e8(costs.slippage_bps),

@@ -26,7 +26,7 @@ from flea_lab.backtest.arrays import (
     write_curves,
     write_decision,
 )
-from flea_lab.backtest.cell import N_RULES, Cell, Rules, vpin_kernel
+from flea_lab.backtest.cell import N_RULES, VPIN_ON_TRADES, Cell, Rules, vpin_kernel
 from flea_lab.backtest.market import Market
 from flea_lab.backtest.metrics import METRICS, observe, summarise
 from flea_lab.compiled import compiled, compiled_afresh, known
@@ -58,7 +58,7 @@ from flea_lab.risk.checks import (
 )
 from flea_lab.sandbox.matching import fee_uusd
 from flea_lab.signal.ensemble import Ensemble
-from flea_lab.signal.kernel import N_FIELDS, Floats, Kernel, bar_at
+from flea_lab.signal.kernel import N_FEATURES, N_PLAIN, Floats, Kernel, joined_bar
 from flea_lab.strategy.combine import combine
 from flea_lab.strategy.sizing import intent_uusd
 
@@ -198,15 +198,19 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[
 
     @compiled_afresh
     def step_bar(played: Tape, cell: Cell, state: State, rules: Rules, i: int, trace: Floats) -> None:
-        n, width = played.close_ticks.shape[1], cell.mem.shape[1]
+        n, width, offered = played.close_ticks.shape[1], cell.mem.shape[1], played.features.shape[1]
         for s in range(n_symbols):
             if played.close_ticks[s, i] == 0:
                 continue
             state.book[s, MARK] = played.close_ticks[s, i]
-            bar = bar_at(played.bars, (s * n + i) * N_FIELDS)
+            # a market without features has one row of them for all bars
+            features_at = (s * offered + (i if offered > 1 else 0)) * N_FEATURES
+            bar = joined_bar(played.bars, (s * n + i) * N_PLAIN, played.features, features_at)
             step(state.mem, s * n_alphas * width, width, cell.sizes, cell.prow, bar, state.opinions)
             state.conviction[s] = combine(state.opinions, cell.weights, rules.min_confidence)
-            if rules.vpin_applied != 0.0:
+            if rules.vpin_applied == VPIN_ON_TRADES:
+                state.vpin_mem[s, vpin_column] = bar.vpin
+            elif rules.vpin_applied != 0.0:
                 size, n_params = state.vpin_mem.shape[1], cell.vpin_prow.shape[1]
                 run_vpin(state.vpin_mem, s * size, size, bar, cell.vpin_prow, s * n_params)
             if trace.shape[1] > 0:
@@ -218,7 +222,8 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[
     @compiled_afresh
     def shaped_tape(t: Tape) -> Tape:
         opens, closes = known(t.open_ticks, 0, n_symbols), known(t.close_ticks, 0, n_symbols)
-        return Tape(known(t.bars, 0, n_symbols), opens, closes, t.close_ns, t.fund_at, t.fund_row, t.fund_rate)
+        bars, features = known(t.bars, 0, n_symbols), known(t.features, 0, n_symbols)
+        return Tape(bars, features, opens, closes, t.close_ns, t.fund_at, t.fund_row, t.fund_rate)
 
     @compiled_afresh
     def shaped_state(t: State) -> State:

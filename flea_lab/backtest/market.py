@@ -7,11 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from flea_lab.backtest.features import Buckets, feature_array, require_buckets
 from flea_lab.config import Alphas, RunConfig
+from flea_lab.data.features import Featured
 from flea_lab.errors import DataError
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import MS_NS
-from flea_lab.signal.kernel import FIELDS, Floats
+from flea_lab.risk.checks import VpinGate
+from flea_lab.signal.kernel import FEATURES, FIELDS, N_PLAIN, Floats
 
 Ints = npt.NDArray[np.int64]
 OHLCV = ("open", "high", "low", "close", "volume")
@@ -22,10 +25,12 @@ class Market:
     """Aligned arrays of one run; all read-only.
 
     `grids` are the instruments in the order of `symbols`, `funded` whether settlements were taken in.
-    `open_ms` `(n,)` is every bar open that any symbol has. `bars` `(n_symbols, n, 7)` in the order of `Bar`, NaN
-    where a symbol has no bar. `open_ticks`, `close_ticks` `(n_symbols, n)`, 0 where it has none. A funding settlement
-    is charged just before the opens of the first bar at or after it: `fund_at` (bar), `fund_row` (symbol),
-    `fund_rate` (fraction), `fund_ms` (its own time), sorted by bar, then time, then symbol.
+    `open_ms` `(n,)` is every bar open that any symbol has. `bars` `(n_symbols, n, N_PLAIN)` holds the fields of `Bar`
+    up to its features, NaN where a symbol has no bar; `features` `(n_symbols, n, N_FEATURES)` the rest, or `(n_symbols,
+    1, N_FEATURES)` where there are none; `buckets` how VPIN among them was measured. `open_ticks`, `close_ticks`
+    `(n_symbols, n)`, 0 where a symbol has no bar. A funding settlement is charged just before the opens of the first
+    bar at or after it: `fund_at` (bar), `fund_row` (symbol), `fund_rate` (fraction), `fund_ms` (its own time), sorted
+    by bar, then time, then symbol.
     """
 
     symbols: tuple[str, ...]
@@ -40,6 +45,8 @@ class Market:
     fund_row: Ints
     fund_rate: Floats
     fund_ms: Ints
+    features: Floats
+    buckets: tuple[Buckets, ...]
 
     @property
     def n(self) -> int:
@@ -57,11 +64,14 @@ class Market:
 
 
 def build_market(
-    config: RunConfig, candles: Mapping[str, pd.DataFrame], funding: Mapping[str, pd.DataFrame] | None = None
+    config: RunConfig,
+    candles: Mapping[str, pd.DataFrame],
+    funding: Mapping[str, pd.DataFrame] | None = None,
+    features: Mapping[str, Featured] | None = None,
 ) -> Market:
     """The market of `config` from canonical frames by symbol, already checked.
 
-    `DataError` for a missing symbol, no bars at all, or prices off the grid's range.
+    `DataError` for a missing symbol, no bars at all, prices off the grid's range, or features measured otherwise.
     """
     for symbol in config.symbols:
         if symbol not in candles or len(candles[symbol]) == 0:
@@ -69,7 +79,7 @@ def build_market(
     frames = [candles[symbol] for symbol in config.symbols]
     open_ms = np.unique(np.concatenate([frame["ts"].to_numpy(np.int64) for frame in frames]))
     shape = (len(frames), len(open_ms))
-    bars = np.full((*shape, len(FIELDS)), np.nan)
+    bars = np.full((*shape, N_PLAIN), np.nan)
     open_ticks, close_ticks = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for s, (symbol, frame) in enumerate(zip(config.symbols, frames, strict=True)):
         at = np.searchsorted(open_ms, frame["ts"].to_numpy(np.int64))
@@ -93,6 +103,7 @@ def build_market(
             open_ticks,
             close_ticks,
             *settlements,
+            *feature_array(config, open_ms, features or {}),
         )
     )
 
@@ -111,23 +122,37 @@ def require_market(config: RunConfig, market: Market) -> None:
         raise DataError(
             f"the market was built with costs.funding = {market.funded}, not as config {config.name!r} asks"
         )
+    require_buckets(config, market.buckets)
 
 
 def _grids(config: RunConfig) -> tuple[Instrument, ...]:
     return tuple(config.instruments[symbol] for symbol in config.symbols)
 
 
-def require_inputs(market: Market, alphas: Alphas, vpin: bool) -> None:
-    """Refuses a market that lacks a bar field some kernel reads. `DataError` names field, kernel and symbol."""
+def require_inputs(market: Market, alphas: Alphas, vpin: VpinGate) -> None:
+    """Refuses a market that lacks a bar field some kernel or the VPIN guard reads. `DataError` names field, who and
+    symbol."""
+    guard = {"bars": ["buy_volume"], "trades": ["vpin"]}.get(vpin.source, [])
     needs: Iterable[tuple[str, str]] = [(k.name, name) for k in alphas.kernels for name in k.inputs]
-    needs = [*needs, *([("the VPIN guard", "buy_volume")] if vpin else [])]
-    for who, name in needs:
+    for who, name in [*needs, *(("the VPIN guard", name) for name in guard)]:
         for s, symbol in enumerate(market.symbols):
-            column = market.bars[s, :, FIELDS.index(name)]
-            if np.isnan(column[market.close_ticks[s] > 0]).any() and name != "funding_rate":
+            column, here = _column(market, s, name), market.close_ticks[s] > 0
+            if name == "funding_rate":
+                if np.isnan(column).all():
+                    raise DataError(
+                        f"{who} needs funding, which for {symbol} is not stored or left out by costs.funding"
+                    )
+            elif name in FEATURES:
+                if np.isnan(column).all():
+                    raise DataError(f"{who} needs the feature {name!r}, which for {symbol} is not stored")
+            elif np.isnan(column[here]).any():
                 raise DataError(f"{who} needs {name!r}, which the candles of {symbol} do not have")
-            if name == "funding_rate" and np.isnan(column).all():
-                raise DataError(f"{who} needs funding, which for {symbol} is not stored or left out by costs.funding")
+
+
+def _column(market: Market, s: int, name: str) -> Floats:
+    if name in FEATURES:
+        return market.features[s, :, FEATURES.index(name)]
+    return market.bars[s, :, FIELDS.index(name)]
 
 
 def window(market: Market, start: int, stop: int) -> Market:
@@ -146,7 +171,8 @@ def window(market: Market, start: int, stop: int) -> Market:
     open_ms = market.open_ms[start:stop]
     at, row, rate, ms = settlements
     same = market.symbols, market.interval_ms, market.grids, market.funded
-    return _frozen(Market(*same, open_ms, bars, *ticks, at, row, rate, ms))
+    features = market.features if market.features.shape[1] == 1 else market.features[:, start:stop]
+    return _frozen(Market(*same, open_ms, bars, *ticks, at, row, rate, ms, features, market.buckets))
 
 
 def _no_settlements() -> tuple[Ints, Ints, Floats, Ints]:

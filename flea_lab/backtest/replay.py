@@ -18,11 +18,11 @@ from flea_lab.core import Event, TradingCore
 from flea_lab.decision import Decisions, Recorder
 from flea_lab.journal import Journal
 from flea_lab.ledger import LOTS, Book, equity_uusd, held_uusd
-from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
+from flea_lab.model.market import MS_NS, Candle, Features, Funding, Heartbeat
 from flea_lab.model.trading import Command, Control, Fill, Refused
 from flea_lab.risk.checks import DAILY_LATCH, DAY_OPEN, DRAWDOWN_LATCH, PEAK, GateState
 from flea_lab.sandbox.matching import NextOpenMatching
-from flea_lab.signal.kernel import Floats
+from flea_lab.signal.kernel import FEATURES, Floats
 
 Ints = npt.NDArray[np.int64]
 
@@ -56,11 +56,12 @@ class Controls(NamedTuple):
 
 
 class Played(NamedTuple):
-    """One bar of the account: settlements before it, opens in ticks, candles, and whether a symbol has none."""
+    """One bar of the account: settlements before it, opens in ticks, features, candles, whether a symbol has none."""
 
     bar: int
     settled: list[Funding]
     opens: list[tuple[str, int]]
+    features: list[Features]
     candles: list[Candle]
     hole: bool
 
@@ -72,6 +73,7 @@ def bars(market: Market) -> Iterator[Played]:
     present = (market.close_ticks > 0).tolist()
     at, who = market.fund_at.tolist(), market.fund_row.tolist()
     rates, fund_ms = market.fund_rate.tolist(), market.fund_ms.tolist()
+    offered = _offered(market)
     symbols, k = list(enumerate(market.symbols)), 0
     for i, ts in enumerate(close_ns):
         settled = []
@@ -84,9 +86,19 @@ def bars(market: Market) -> Iterator[Played]:
             i,
             settled,
             [(symbol, opens[s][i]) for s, symbol in here],
+            [_features(symbol, ts, offered[s][i]) for s, symbol in here] if offered else [],
             [_candle(symbol, ts, rows[s][i]) for s, symbol in here],
             len(here) < len(symbols),
         )
+
+
+def _offered(market: Market) -> list[list[list[float]]]:
+    """Features of every symbol and bar; empty where the market has none."""
+    return market.features.tolist() if market.features.shape[1] == market.n else []
+
+
+def _features(symbol: str, ts: int, row: list[float]) -> Features:
+    return Features(symbol=symbol, ts_event=ts, ts_recv=ts, **dict(zip(FEATURES, row, strict=True)))
 
 
 def _candle(symbol: str, ts: int, row: list[float]) -> Candle:
@@ -125,6 +137,8 @@ def replay(
             driver.open(symbol, ticks, played.bar)
         for control in told.after if told else ():
             driver.feed(control)
+        for features in played.features:
+            driver.feed(features)
         for candle in played.candles:
             driver.feed(candle)
         if played.hole:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from flea_lab.backtest.arrays import new_sink, new_state, tape
 from flea_lab.backtest.cell import build_cell
+from flea_lab.backtest.features import features_needed, require_buckets
 from flea_lab.backtest.fold import fold_for
 from flea_lab.backtest.market import Market, require_inputs, require_market, window
 from flea_lab.backtest.metrics import METRICS
@@ -161,12 +162,15 @@ def common_start(configs: Sequence[RunConfig], market: Market) -> int:
     warmup = 1
     seen: set[str] = set()
     for config in configs:
-        key = json.dumps([[alpha.kernel, alpha.params] for alpha in config.signals], sort_keys=True)
+        require_buckets(config, market.buckets)
+        asked = [[alpha.kernel, alpha.params] for alpha in config.signals]
+        key = json.dumps([config.risk.vpin.source, asked], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)
         found = alphas(config)
-        require_inputs(market, found, config.risk.vpin.source == "bars")
+        features_needed(config, found)
+        require_inputs(market, found, config.risk.vpin)
         warmup = max(warmup, found.warmup)
     if warmup >= market.n:
         raise DataError(f"{market.n} bars are too few: the longest warm-up of the grid is {warmup} bars")
@@ -311,6 +315,6 @@ def _identity(configs: Sequence[RunConfig], market: Market, start: int) -> str:
         digest.update(" ".join(kernel.source for kernel in alphas(config).kernels).encode())
     for config in configs:
         digest.update(config.id.encode())
-    for array in (market.open_ms, market.bars, market.fund_row, market.fund_rate, market.fund_ms):
+    for array in (market.open_ms, market.bars, market.features, market.fund_row, market.fund_rate, market.fund_ms):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -7,13 +7,14 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from flea_lab.data.features import FeatureSettings
 from flea_lab.errors import DataError
 from flea_lab.model.market import INTERVAL_MS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FILE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9a-f]{12}\.parquet")
 Count = Annotated[int, Meta(ge=0)]
-Kind = TypeVar("Kind", "Stored", "StoredFunding")
+Kind = TypeVar("Kind", "Stored", "StoredFunding", "StoredFeatures")
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -102,6 +103,15 @@ class StoredFunding(Struct, frozen=True, kw_only=True):
     first_ms: int
     last_ms: int
     digest: Digest
+
+
+class StoredFeatures(Struct, frozen=True, kw_only=True):
+    """The features of one dataset's bars as the store holds them: what they were measured from, and how."""
+
+    dataset: Dataset
+    source: str
+    settings: FeatureSettings
+    partitions: tuple[Partition, ...]
 
 
 def decode(text: bytes, kind: type[Kind], place: str) -> Kind:

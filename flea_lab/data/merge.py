@@ -28,7 +28,8 @@ def merged(old: pd.DataFrame, new: pd.DataFrame, place: str, *, replace: bool) -
 def _check_equal(old: pd.DataFrame, new: pd.DataFrame, place: str) -> None:
     left = old[old["ts"].isin(new["ts"])].sort_values("ts", ignore_index=True)
     right = new[new["ts"].isin(old["ts"])].sort_values("ts", ignore_index=True)
-    differs = left.to_numpy() != right.to_numpy()
+    a, b = left.to_numpy(), right.to_numpy()
+    differs = (a != b) & ~((a != a) & (b != b))
     rows = np.flatnonzero(differs.any(axis=1))
     if len(rows):
         row, column = rows[0], left.columns[differs[rows[0]].argmax()]

@@ -1,9 +1,10 @@
-"""Candles and funding on disk: parquet by venue, symbol, interval and month, each part with its content digest.
+"""Candles, features and funding on disk: parquet by venue, symbol, interval and month, parts with their content digest.
 
 ::
 
     root/candles/<venue>/<symbol>/<interval>/<YYYY-MM>-<digest>.parquet    one per calendar month
     root/candles/<venue>/<symbol>/<interval>/dataset.json                  source, origins, parts with rows and digest
+    root/features/<venue>/<symbol>/<interval>/                             the same two, for the features of bars
     root/funding/<venue>/<symbol>.parquet                                  its digest inside, as metadata
 
 A part is named by its content, so that a write never touches a part that is in use: new parts first, then
@@ -11,15 +12,16 @@ A part is named by its content, so that a write never touches a part that is in 
 the dataset as it was.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pandas as pd
 
-from flea_lab.data.dataset import Dataset, Origin, Partition, Stored, StoredFunding, check_name, decode
+from flea_lab.data import feature_store
+from flea_lab.data.dataset import Dataset, Origin, Partition, Stored, StoredFeatures, StoredFunding, check_name, decode
 from flea_lab.data.disk import AGAIN, encode, locked, os_errors, read_parquet
+from flea_lab.data.features import Featured
 from flea_lab.data.frames import (
     canonical,
     canonical_funding,
@@ -30,6 +32,7 @@ from flea_lab.data.frames import (
     iso,
 )
 from flea_lab.data.merge import merged
+from flea_lab.data.parts import by_month, sweep_parts, write_part
 from flea_lab.errors import DataError
 from flea_lab.workspace import write_whole
 
@@ -58,7 +61,7 @@ class CandleStore:
                 frame = _joined(old, self._load(key, old.partitions), frame, origin, replace)
                 check_candles(frame, key.interval, str(key))
             try:
-                parts = tuple(_write_part(folder, month, rows) for month, rows in _by_month(frame))
+                parts = tuple(write_part(folder, month, rows) for month, rows in by_month(frame))
                 stored = Stored(
                     dataset=key,
                     source=origin.source,
@@ -70,7 +73,7 @@ class CandleStore:
             finally:
                 # Asked of the disk: an interrupt may land between the rename and our next line.
                 current = self._manifest(key)
-                _sweep(folder, current.partitions if current else ())
+                sweep_parts(folder, current.partitions if current else ())
         return stored
 
     def read(self, key: Dataset, start_ms: int | None = None, end_ms: int | None = None) -> pd.DataFrame:
@@ -137,6 +140,19 @@ class CandleStore:
         if end_ms is not None:
             inside &= frame["ts"] < end_ms
         return frame[inside].reset_index(drop=True)
+
+    def write_features(self, key: Dataset, features: Featured, source: str, *, replace: bool = False) -> StoredFeatures:
+        """The features of `key`'s bars after `features` were added; overlaps as in `write`. `source` says what they
+        were measured from. `DataError` where those stored were measured otherwise, unless `replace` takes all anew."""
+        return feature_store.write(self.root, key, features, source, replace=replace)
+
+    def read_features(self, key: Dataset, start_ms: int | None = None, end_ms: int | None = None) -> Featured:
+        """The features of the bars that open in [start_ms, end_ms); `DataError` where none are stored."""
+        return feature_store.read(self.root, key, start_ms, end_ms)
+
+    def features_info(self, key: Dataset) -> StoredFeatures | None:
+        """What is stored of the features of `key`'s bars; None where nothing is."""
+        return feature_store.info(self.root, key)
 
     def list(self) -> tuple[Stored, ...]:
         """Every stored dataset, in order of venue, symbol and interval."""
@@ -213,31 +229,3 @@ def _origins(old: Stored | None, origin: Origin) -> tuple[Origin, ...]:
 
 def _json(note: Stored | StoredFunding) -> bytes:
     return msgspec.json.format(msgspec.json.encode(note))
-
-
-def _by_month(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    months = frame["ts"].to_numpy().astype("datetime64[ms]").astype("datetime64[M]")
-    for month in np.unique(months):
-        yield str(month), frame[months == month].reset_index(drop=True)
-
-
-def _write_part(folder: Path, month: str, rows: pd.DataFrame) -> Partition:
-    digest = content_digest(rows)
-    part = Partition(
-        month=month,
-        file=f"{month}-{digest[:12]}.parquet",
-        rows=len(rows),
-        first_ms=int(rows["ts"].iloc[0]),
-        last_ms=int(rows["ts"].iloc[-1]),
-        digest=digest,
-    )
-    write_whole(folder / part.file, encode(rows))
-    return part
-
-
-def _sweep(folder: Path, parts: tuple[Partition, ...]) -> None:
-    """Remove the parts that `dataset.json` no longer names, and what a dead process left."""
-    named = {part.file for part in parts}
-    for file in (*folder.glob("*.parquet"), *folder.glob("*.part")):
-        if file.name not in named:
-            file.unlink(missing_ok=True)

@@ -132,6 +132,22 @@ class Funding(Message, frozen=True, kw_only=True):
     due_ns: int | None = None
 
 
+class Features(Message, frozen=True, kw_only=True):
+    """What the bar that closes at `ts_event` offered beside its candle, worked out before; NaN where not known.
+
+    The fields are those of `flea_lab.signal.kernel.Bar`, in its order.
+    """
+
+    imbalance: float = math.nan
+    spread_bps: float = math.nan
+    trades: float = math.nan
+    trade_imbalance: float = math.nan
+    vpin: float = math.nan
+    current_rate: float = math.nan
+    predicted_rate: float = math.nan
+    hours_to_funding: float = math.nan
+
+
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True):
     """Time itself: everything stamped at or before `ts_event` that will come has come."""
 

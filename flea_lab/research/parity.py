@@ -178,7 +178,8 @@ def _inputs(
     config: RunConfig, market: Market, found: Alphas, bar: int, row: int, folded: Folded, seen: Replayed
 ) -> dict[str, Any]:
     """What the decision on this bar was made from, on both sides where both have it."""
-    candle = {name: float(market.bars[row, bar, i]) for i, name in enumerate(FIELDS)}
+    offered = market.features[row, min(bar, market.features.shape[1] - 1)].tolist()
+    candle = dict(zip(FIELDS, [*market.bars[row, bar].tolist(), *offered], strict=True))
     out: dict[str, Any] = {f"bar {name}": value for name, value in candle.items() if value == value}
     for k, kernel in enumerate(found.kernels):
         for leg, opinion in (

@@ -47,11 +47,12 @@ Window = Annotated[int, Meta(ge=1, le=1_000, description="volume buckets")]
 class VpinGate(Settings, frozen=True, kw_only=True):
     """The VPIN guard and where its input comes from.
 
-    `source` "bars" measures VPIN on each bar's taker-buy volume, in buckets of `bucket_volume` base units a symbol;
-    "absent" declares that there is no such input, and every report says that the guard was not applied.
+    `source` "bars" measures VPIN on each bar's taker-buy volume, in buckets of `bucket_volume` base units a symbol,
+    "trades" print by print; "absent" declares that there is no such input, and every report says that the guard was
+    not applied.
     """
 
-    source: Literal["absent", "bars"] = "absent"
+    source: Literal["absent", "bars", "trades"] = "absent"
     limit: Fraction = 0.75
     window: Window = 50
     bucket_volume: dict[str, Annotated[float, Meta(gt=0.0, le=1e12)]] = field(default_factory=dict)

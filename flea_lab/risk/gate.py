@@ -130,6 +130,9 @@ class Gate:
         )
 
 
+VPIN_INPUTS = {"absent": "absent", "bars": "taker-buy volume of bars", "trades": "every trade and its aggressor"}
+
+
 def guards(limits: RiskLimits, bar_ns: int) -> list[dict[str, Any]]:
     """The five guards in order, each with its limit, its input, and whether it can act on bars of `bar_ns`."""
     in_a_day = bar_ns < DAY_NS
@@ -156,7 +159,7 @@ def guards(limits: RiskLimits, bar_ns: int) -> list[dict[str, Any]]:
         {
             "guard": "vpin",
             "limit": vpin.limit,
-            "input": "taker-buy volume of bars" if has_vpin else "absent",
+            "input": VPIN_INPUTS[vpin.source],
             "applied": has_vpin,
             "reason": "" if has_vpin else "the configuration declares no aggressor data",
         },

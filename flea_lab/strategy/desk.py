@@ -8,7 +8,7 @@ from flea_lab.model.trading import OrderIntent, Signal
 from flea_lab.money import USD
 from flea_lab.settings import Settings
 from flea_lab.signal.ensemble import Ensemble
-from flea_lab.signal.kernel import Bar, Floats, Kernel
+from flea_lab.signal.kernel import N_FIELDS, Bar, Floats, Kernel, pack_bar
 from flea_lab.strategy.combine import combine
 from flea_lab.strategy.params import Combination, Sizing
 from flea_lab.strategy.sizing import INCREMENT, TARGET, intent_uusd, order_type, urgency
@@ -30,11 +30,11 @@ class Desk:
         initial_uusd: int,
     ) -> None:
         ensemble = Ensemble(kernels)
-        self._kernels, self._step, self._rows = ensemble.kernels, ensemble.step, ensemble.rows(params)
+        self._kernels, self._step, self._rows = ensemble.kernels, ensemble.step_row, ensemble.rows(params)
         self._sizes = ensemble.start(params)[1]
         self._mem = {symbol: ensemble.start(params)[0] for symbol in symbols}
         self._opinions = {symbol: np.full((len(kernels), 2), np.nan) for symbol in symbols}
-        self._weights = weights
+        self._weights, self._bar = weights, np.full(N_FIELDS, np.nan)
         self.combination = combination
         self.sizing = sizing
         self._mode = MODES[sizing.mode]
@@ -43,8 +43,8 @@ class Desk:
     def step(self, symbol: str, bar: Bar) -> float:
         """Steps every alpha of `symbol` once; returns the conviction in [-1, 1], NaN while an alpha is not ready."""
         opinions = self._opinions[symbol]
-        mem = self._mem[symbol]
-        self._step(mem, 0, mem.shape[1], self._sizes, self._rows, bar, opinions)
+        pack_bar(self._bar, 0, *bar)
+        self._step(self._mem[symbol], self._sizes, self._rows, self._bar, opinions)
         return combine(opinions, self._weights, self.combination.min_confidence)
 
     def intent(

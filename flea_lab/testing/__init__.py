@@ -62,8 +62,8 @@ def check_kernel(
 ) -> KernelReport:
     """A report if `kernel` keeps every law, else a `KernelError` that names the law, the bar and the values.
 
-    `bars` has shape `(n_bars, 7)` in the order of `Bar` with every declared input finite; by default `law_bars`. The
-    `reference(bars, params)` gives state fields by name, shape `(n_bars,)` each; `tolerance` is absolute.
+    `bars` has shape `(n_bars, N_FIELDS)` in the order of `Bar` with every declared input finite; by default `law_bars`.
+    The `reference(bars, params)` gives state fields by name, shape `(n_bars,)` each; `tolerance` is absolute.
     """
     known = declared(kernel)
     params = known if params is None else params

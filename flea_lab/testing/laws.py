@@ -96,7 +96,7 @@ def resumes(case: Case) -> None:
 def reads_inputs_only(case: Case) -> None:
     """Poison in a field that is not declared changes nothing."""
     for name, poison in itertools.product(FIELDS, POISONS):
-        if name not in case.kernel.inputs:
+        if name not in case.kernel.inputs + case.kernel.optional:
             bars = case.bars.copy()
             bars[:, FIELDS.index(name)] = poison
             what = f"when {name}, which it does not declare, is {poison:g}"

@@ -12,6 +12,7 @@ from flea_lab.backtest.market import Market, build_market, require_inputs, requi
 from flea_lab.backtest.sweep import fold_cells, plan
 from flea_lab.config import RunConfig, alphas, with_values
 from flea_lab.errors import ConfigError, DataError
+from flea_lab.risk.checks import VpinGate
 from flea_lab.signal.kernel import FIELDS
 from flea_lab.wiring import run_fold, run_replay
 from tests.backtest.tiny import MINUTE, NOON, Bar, config, frame, funding, tiny
@@ -125,11 +126,11 @@ def test_a_market_without_what_a_kernel_or_the_guard_reads_is_refused() -> None:
     run = config(("A",))
     bare = build_market(run, {"A": frame(A).drop(columns="buy_volume")})
     with pytest.raises(DataError, match="tick_imbalance needs 'buy_volume', which the candles of A do not have"):
-        require_inputs(bare, alphas(run), vpin=False)
+        require_inputs(bare, alphas(run), VpinGate())
     plain = config(("A",), signals=[{"kernel": "rsi_reversion"}])
-    require_inputs(bare, alphas(plain), vpin=False)
+    require_inputs(bare, alphas(plain), VpinGate())
     with pytest.raises(DataError, match="the VPIN guard needs 'buy_volume', which the candles of A do not have"):
-        require_inputs(bare, alphas(plain), vpin=True)
+        require_inputs(bare, alphas(plain), VpinGate(source="bars"))
 
 
 def test_a_window_knows_no_rate_that_was_settled_before_it() -> None:
@@ -193,7 +194,7 @@ def test_a_signal_that_reads_funding_is_told_why_there_is_none() -> None:
     found = alphas(run)
     reading = found._replace(kernels=tuple(replace(kernel, inputs=("funding_rate",)) for kernel in found.kernels))
     with pytest.raises(DataError, match=r"needs funding, which for A is not stored or left out by costs\.funding"):
-        require_inputs(tiny(run, {"A": A, "B": B}, settled), reading, False)
+        require_inputs(tiny(run, {"A": A, "B": B}, settled), reading, VpinGate())
 
 
 def test_a_market_on_another_grid_or_otherwise_funded_is_refused() -> None:

@@ -349,3 +349,117 @@ def order_type(conviction: float) -> str:
 def urgency(conviction: float) -> str:
     """ "high" above a conviction of 0.8 either way, else "normal"."""
     return "high" if abs(conviction) > 0.8 else "normal"
+
+
+def _known(window: Sequence[float]) -> bool:
+    return not any(math.isnan(x) for x in window)
+
+
+def _leaning(value: float, threshold: float, full_scale: float) -> tuple[float, float]:
+    """Direction and confidence of an imbalance."""
+    if abs(value) < threshold:
+        return 0.0, 0.0
+    return _clip(value / full_scale), min(abs(value) / full_scale, 1.0)
+
+
+def book_imbalance(
+    imbalance: Values, window: int = 3, threshold: float = 0.2, full_scale: float = 0.6
+) -> tuple[Floats, Floats, Floats]:
+    """Direction, confidence and mean depth imbalance, each `(n_bars,)`; NaN before the window is full."""
+    x = _floats(imbalance)
+    direction, confidence, depth = (_not_ready(len(x)) for _ in range(3))
+    for i in range(window - 1, len(x)):
+        last = x[i - window + 1 : i + 1]
+        direction[i] = confidence[i] = 0.0
+        if _known(last):
+            depth[i] = _mean(last)
+            direction[i], confidence[i] = _leaning(depth[i], threshold, full_scale)
+    return direction, confidence, depth
+
+
+def spread_regime(
+    closes: Values, spreads: Values, window: int = 50, wide: float = 1.0, full: float = 3.0, full_move: float = 5.0
+) -> tuple[Floats, Floats]:
+    """Direction and confidence, each `(n_bars,)`, against the moves of bars whose spread is wide."""
+    _same_length("closes", closes, "spreads", spreads)
+    close, spread = _floats(closes), _floats(spreads)
+    direction, confidence = _not_ready(len(close)), _not_ready(len(close))
+    for i in range(max(window, 2) - 1, len(close)):
+        last = spread[i - window + 1 : i + 1]
+        direction[i] = confidence[i] = 0.0
+        if not _known(last):
+            continue
+        z = (spread[i] - _mean(last)) / (_deviation(last) + EPSILON)
+        move = (close[i] / close[i - 1] - 1.0) * 10_000
+        if z > wide and abs(move) > spread[i]:
+            direction[i] = -_clip(move / (full_move * spread[i]))
+            confidence[i] = min((z - wide) / (full - wide), 1.0)
+    return direction, confidence
+
+
+def funding_carry(
+    settled: Values,
+    current: Values,
+    predicted: Values,
+    hours: Values,
+    hold: int = 3,
+    round_trip_bps: float = 12.0,
+    full_bps: float = 10.0,
+    interval_h: float = 8.0,
+    wait_h: float = 24.0,
+) -> tuple[Floats, Floats]:
+    """Direction and confidence, each `(n_bars,)`: settlement after settlement, what holding would be paid."""
+    rows = list(zip(_floats(settled), _floats(current), _floats(predicted), _floats(hours), strict=True))
+    direction, confidence = np.zeros(len(rows)), np.zeros(len(rows))
+    for i, (last, now, later, ahead) in enumerate(rows):
+        if not _known((last, now, ahead)) or ahead > wait_h:
+            continue
+        elapsed = min(max((interval_h - ahead) / interval_h, 0.0), 1.0)
+        first = now * elapsed + last * (1.0 - elapsed)
+        payments = [first] + [first if math.isnan(later) else later] * (hold - 1)
+        carry = math.fsum(payments) * 10_000
+        if abs(carry) > round_trip_bps:
+            strength = min((abs(carry) - round_trip_bps) / full_bps, 1.0)
+            direction[i], confidence[i] = (-strength if carry > 0 else strength), strength
+    return direction, confidence
+
+
+def _print_flow(trades: Values, shares: Values, window: int) -> Iterator[tuple[int, float]]:
+    """Bar index and imbalance of the prints over the last `window` bars; NaN where a bar's prints are not known."""
+    n, share = _floats(trades), _floats(shares)
+    for i in range(window - 1, len(n)):
+        counts, leans = n[i - window + 1 : i + 1], share[i - window + 1 : i + 1]
+        if not _known([*counts, *leans]):
+            yield i, math.nan
+            continue
+        all_ = math.fsum(counts)
+        yield i, math.fsum(a * b for a, b in zip(counts, leans, strict=True)) / all_ if all_ else 0.0
+
+
+def trade_tick_imbalance(
+    trades: Values, shares: Values, window: int = 20, threshold: float = 0.1, full_scale: float = 0.5
+) -> tuple[Floats, Floats]:
+    """Direction and confidence, each `(n_bars,)`, of counts of prints and their imbalance."""
+    direction, confidence = _not_ready(len(trades)), _not_ready(len(trades))
+    for i, flow in _print_flow(trades, shares, window):
+        direction[i], confidence[i] = (0.0, 0.0) if math.isnan(flow) else _leaning(flow, threshold, full_scale)
+    return direction, confidence
+
+
+def toxic_flow(
+    vpins: Values,
+    trades: Values,
+    shares: Values,
+    window: int = 10,
+    toxic: float = 0.4,
+    full: float = 0.8,
+    full_flow: float = 0.5,
+) -> tuple[Floats, Floats]:
+    """Direction and confidence, each `(n_bars,)`: with the prints where VPIN is high."""
+    direction, confidence, level = _not_ready(len(trades)), _not_ready(len(trades)), _floats(vpins)
+    for i, flow in _print_flow(trades, shares, window):
+        direction[i] = confidence[i] = 0.0
+        if level[i] > toxic and abs(flow) > 0.0:
+            direction[i] = _clip(flow / full_flow)
+            confidence[i] = min((level[i] - toxic) / (full - toxic), 1.0)
+    return direction, confidence

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from flea_lab.errors import KernelError
 from flea_lab.settings import Bars, Settings
-from flea_lab.signal.kernel import FIELDS, Bar, Floats, kernel
+from flea_lab.signal.kernel import FIELDS, N_FIELDS, Bar, Floats, kernel
 from flea_lab.signal.ranges import ranges
 from flea_lab.signal.registry import builtin_kernels
 from flea_lab.signal.rsi_reversion import RsiReversionParams
@@ -52,7 +52,9 @@ def test_a_fold_refuses_arrays_that_compiled_code_would_read_or_write_beyond() -
     bars, start = law_bars(40), found.start(params)
     for wrong in (bars[:, :5], bars[:, CLOSE], bars[None]):
         shape = re.escape(str(wrong.shape))
-        with pytest.raises(KernelError, match=rf"rsi_reversion: bars have shape {shape}, must have \(n_bars, 7\)"):
+        with pytest.raises(
+            KernelError, match=rf"rsi_reversion: bars have shape {shape}, must have \(n_bars, {N_FIELDS}\)"
+        ):
             found.fold(start.copy(), wrong, params)
     strided = np.repeat(start, 2)[::2]
     for mem in (start[:-1], np.append(start, 0.0), strided, start.astype(np.float32), start[None]):
