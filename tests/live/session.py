@@ -148,8 +148,10 @@ async def session(
     key: str = "",
     config: RunConfig | None = None,
     dialect: dict[str, Any] | None = None,
+    ack: bool = True,
 ) -> str:
-    """How a session of `here` on the journal in `folder` ended; `url` where it is to speak to a proxy."""
+    """How a session of `here` on the journal in `folder` ended; `url` where it is to speak to a proxy, `ack` whether
+    the market waits for it."""
     config, url = config or here.config, url or here.url
     folder.mkdir(exist_ok=True, parents=True)
     values = {"rest_url": url, "ws_url": f"ws{url.removeprefix('http')}/ws", **QUICK, **(dialect or {})}
@@ -161,7 +163,7 @@ async def session(
     )  # fmt: skip
     with Alerts(folder, CLOCK, console=here.console) as alerts:
         client = PurpleFlea(
-            spoken, secret, config.symbols, config.interval, config.instruments, CLOCK, ack=True,
+            spoken, secret, config.symbols, config.interval, config.instruments, CLOCK, ack=ack,
             on_fault=lambda text: alerts.put("warning", text),
         )  # fmt: skip
         async with client:

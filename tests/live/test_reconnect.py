@@ -82,7 +82,7 @@ def test_bars_that_close_before_a_session_is_ready_warm_it_up_whole(folder: Path
                     await asyncio.sleep(0.35)
 
             between.rest = slow
-            async with running(here, folder, url=between.url) as task, asyncio.timeout(20):
+            async with running(here, folder, url=between.url, ack=False) as task, asyncio.timeout(20):
                 assert await task == OVER
             assert len(here.customer.orders) > 10
 
