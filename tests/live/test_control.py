@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def exchange(path: Path, sent: bytes) -> list[dict[str, Any]]:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
         sock.connect(str(path))
-        sock.sendall(sent)
+        with suppress(BrokenPipeError):  # who is turned away may find the door closed before he has spoken
+            sock.sendall(sent)
         got = b""
         while got.count(b"\n") < max(1, sent.count(b"\n")) and (more := sock.recv(CAP)):
             got += more
