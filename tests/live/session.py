@@ -53,7 +53,7 @@ class Gate:
 
     @property
     def acked_ms(self) -> int:
-        others = [one for one in self._server._connections if one is not self and one.acking and one.channels]
+        others = [one for one in self._server._connections if not isinstance(one, Gate) and one.acking and one.channels]
         return self._until_ms - 1 if others else -2
 
     def open(self, until_ms: int = 2**62) -> None:

@@ -1,6 +1,7 @@
 """The five guards and the kill switch in a live session: the same refusals as the replay; latches outlive restarts."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -259,5 +260,29 @@ def test_a_halt_after_the_last_bar_keeps_another_config_out(folder: Path) -> Non
                 await task
             with pytest.raises(ConfigError, match=r"traded config .* and the latch kill_switch is closed"):
                 await session(here, folder, config=other)
+
+    asyncio.run(play())
+
+
+def test_a_halt_that_comes_while_a_resume_waits_is_not_wiped(folder: Path) -> None:
+    run = with_live(config(), history_bars=1)
+    market = tiny(run, {"X": [(i, 100.0, 100.0, 0.5) for i in range(20)]})
+
+    async def play() -> None:
+        async with world(run, market) as here:
+            Gate(here.server, here.closes(4))
+            async with running(here, folder):
+                await here.at(4)
+                await ask(folder, "halt", "first")
+                await until(folder, lambda said: said["halt_verified"])
+                resuming = asyncio.create_task(ask(folder, "resume", ["kill_switch"], "me"))
+                await asyncio.sleep(0)
+                halting = asyncio.create_task(ask(folder, "halt", "second"))
+                await asyncio.sleep(0)
+                time.sleep(0.3)  # the loop is busy: both are received, the halt after the resume
+                await asyncio.gather(resuming, halting, return_exceptions=True)
+                await asyncio.sleep(0.3)
+                said = await ask(folder, "status")
+                assert said["latches"] == ["kill_switch"] and said["state"] == "halted"
 
     asyncio.run(play())
