@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from flea_lab.cli import data, live, promotion, record, report, research, sandbox
+from flea_lab.cli import data, live, promotion, record, report, research, sandbox, tape
 from flea_lab.errors import FleaError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     help="From candles to a report that can be believed. Everything is kept in FLEA_HOME (by default .flea/).",
 )
 app.add_typer(data.app, name="data")
+app.add_typer(tape.app, name="tape")
 for module in (research, report, promotion, live, sandbox, record):
     for command in module.app.registered_commands:
         app.registered_commands.append(command)

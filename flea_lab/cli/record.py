@@ -41,9 +41,7 @@ def record(
     keep: Annotated[str, typer.Option("--keep", help="raw frames, the events read from them, or both.")] = "both",
     history: Annotated[int, typer.Option("--history", help="Candles of each symbol before the first frame.")] = 0,
     flush_s: Annotated[float, typer.Option("--flush-s", help="The most seconds that a kill can cost.")] = 1.0,
-    fsync: Annotated[
-        bool, typer.Option("--fsync", help="Force every flush onto the disk as well.")
-    ] = False,
+    fsync: Annotated[bool, typer.Option("--fsync", help="Force every flush onto the disk as well.")] = False,
     max_mb: Annotated[float | None, typer.Option("--max-mb", help="A new file beyond this size.")] = None,
     daily: Annotated[bool, typer.Option("--daily", help="A new file every day, at midnight UTC.")] = False,
 ) -> None:
@@ -67,7 +65,7 @@ def record(
     print(f"record  {dialect.name} {dialect.rest_url}  {', '.join(wanted)} {step}  {', '.join(kinds)}")
     print(f"tape    {tape.path}", flush=True)
     recorder = Recorder(tape, settings, clock, ack=_on_this_machine(dialect))
-    done = asyncio.run(_record(recorder, client(recorder), wanted, limit_s))
+    done = asyncio.run(_record(recorder, client(recorder), wanted, step, limit_s))
     told = ", ".join(f"{count} {name}" for name, count in sorted(done.counts.items()))
     print(f"ended   {done.how}; {told}; {done.downs} times down, {done.faults} frames unread")
 
@@ -167,13 +165,15 @@ def _new_tape(config: "RunConfig | None", dialect: "Dialect", now_ns: int) -> Pa
     return workspace().tapes / f"{name}-{stamp}.tape"
 
 
-async def _record(recorder: "Recorder", client: Any, symbols: tuple[str, ...], limit_s: float | None) -> Any:
+async def _record(
+    recorder: "Recorder", client: Any, symbols: tuple[str, ...], interval: str, limit_s: float | None
+) -> Any:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, recorder.finish, f"stopped by {signal.Signals(number).name}")
     showing = asyncio.create_task(_show(recorder))
     try:
-        return await recorder.run(client, symbols, limit_s)
+        return await recorder.run(client, symbols, interval, limit_s)
     finally:
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)

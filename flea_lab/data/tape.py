@@ -10,7 +10,7 @@ it is read, and gone on with, as it is. A record that was not written whole is t
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -122,20 +122,31 @@ def read_tape(path: Path) -> Iterator[MarketEvent]:
 
 def read_records(path: Path) -> Iterator[Record]:
     """Everything on a tape in order: events, raw frames and notes."""
+    for _, record in placed_records(path):
+        yield record
+
+
+def placed_records(path: Path) -> Iterator[tuple[int, Record]]:
+    """Everything on a tape in order, each with the byte at which its record ends."""
     events, notes = msgspec.msgpack.Decoder(MarketEvent), msgspec.msgpack.Decoder(Note)
     old = magic_of(path) is OLD_MAGIC
     for end, body in _records(path):
         if old:
-            yield events.decode(body)
+            yield end, events.decode(body)
         elif body[0] == _EVENT:
-            yield events.decode(memoryview(body)[1:])
+            yield end, events.decode(memoryview(body)[1:])
         elif body[0] == _RAW:
             ts_recv, when, text = _FRAME.unpack_from(body, 1)
-            yield RawFrame(ts_recv, body[1 + _FRAME.size :], None if when == _NEVER else when, bool(text))
+            yield end, RawFrame(ts_recv, body[1 + _FRAME.size :], None if when == _NEVER else when, bool(text))
         elif body[0] == _NOTE:
-            yield notes.decode(memoryview(body)[1:])
+            yield end, notes.decode(memoryview(body)[1:])
         else:
             raise DataError(f"{path.name}: a record of kind {body[:1]!r} before byte {end}: of a newer format")
+
+
+def beginning(venue: str, interval: str, symbols: Iterable[str]) -> str:
+    """What the note says with which a recording begins: venue or dialect, interval, symbols."""
+    return f"{venue} {interval} {','.join(symbols)}"
 
 
 def heard_ns(record: Record) -> int | None:

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from flea_lab.clock import Clock
-from flea_lab.data.tape import Note, NoteKind, RawFrame, Record
+from flea_lab.data.tape import Note, NoteKind, RawFrame, Record, beginning
 from flea_lab.data.tape_roll import TapeRoll
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.model.market import Candle, Heartbeat, MarketEvent
@@ -99,12 +99,14 @@ class Recorder:
         self._how = self._how or how
         self._over.set()
 
-    async def run(self, client: PurpleFlea, symbols: Sequence[str], limit_s: float | None = None) -> Recorded:
+    async def run(
+        self, client: PurpleFlea, symbols: Sequence[str], interval: str = "1m", limit_s: float | None = None
+    ) -> Recorded:
         """Records until `finish`, the end of a recorded market, or `limit_s` have gone by; what ends the feed for
         good is raised, the tape closed.
         """
         try:
-            self._note("begin", f"{client.dialect.name} {', '.join(symbols)}")
+            self._note("begin", beginning(client.dialect.name, interval, symbols))
             async with client:
                 await self._ask_history(client, symbols)
                 await self._listen(client, limit_s)

@@ -39,7 +39,7 @@ def record(path: Path, *, matching: str = "book", limit_s: float | None = None, 
         async with server.listening() as url, asyncio.timeout(20):
             playing = asyncio.create_task(server.play())
             feed = client(url, key, channels=KINDS, ack=True, on_raw=recorder.hear_raw, on_fault=recorder.hear_fault)
-            done = await recorder.run(feed, ("BTCUSDT", "ETHUSDT"), limit_s)
+            done = await recorder.run(feed, ("BTCUSDT", "ETHUSDT"), limit_s=limit_s)
             playing.cancel()
             await asyncio.gather(playing, return_exceptions=True)
             return done
