@@ -94,9 +94,11 @@ def new_sink(capacity: int, symbols: int, bars: int, n_alphas: int = 0) -> Sink:
 
 def tape(market: Market) -> Tape:
     """The market as the fold's first argument."""
-    bars, features = np.ascontiguousarray(market.bars), np.ascontiguousarray(market.features)
-    ticks = np.ascontiguousarray(market.open_ticks), np.ascontiguousarray(market.close_ticks)
-    return Tape(bars, features, *ticks, market.close_ns, market.fund_at, market.fund_row, market.fund_rate)
+    arrays = market.bars, market.features, market.open_ticks, market.close_ticks
+    whole = [np.ascontiguousarray(array) for array in arrays]
+    for array in whole:
+        array.flags.writeable = False  # of one type, a copy of a window's or not: else the fold is compiled twice
+    return Tape(*whole, market.close_ns, market.fund_at, market.fund_row, market.fund_rate)
 
 
 def new_state(cell: Cell, n_symbols: int) -> State:

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from msgspec import Meta, Struct
 
-from flea_lab.data.frames import Int64s, interval_ms, iso
+from flea_lab.data.frames import interval_ms
 from flea_lab.errors import DataError
 from flea_lab.model.book import touch
 from flea_lab.model.market import MS_NS, BookSnapshot, Candle, Features, Funding, Heartbeat, Trade
@@ -314,46 +314,3 @@ def feature_frame(rows: list[tuple[float, ...]]) -> pd.DataFrame:
     values = np.array([row[1:] for row in rows], np.float64).reshape(len(rows), len(FEATURES))
     ts = np.array([row[0] // MS_NS for row in rows], np.int64)
     return pd.DataFrame({"ts": ts} | {name: values[:, i] for i, name in enumerate(FEATURES)})
-
-
-def canonical_features(frame: pd.DataFrame, place: str) -> pd.DataFrame:
-    """A copy of `frame` with the columns of this module's docstring; a feature that it lacks is NaN throughout."""
-    if "ts" not in frame:
-        raise DataError(f"{place}: no column 'ts', found {', '.join(map(str, frame.columns)) or 'none'}")
-    absent = np.full(len(frame), np.nan)
-    columns = {name: np.asarray(frame.get(name, absent), np.float64) + 0.0 for name in FEATURES}
-    return pd.DataFrame({"ts": frame["ts"].to_numpy(np.int64)} | columns)
-
-
-RANGES = {
-    "imbalance": (-1.0, 1.0),
-    "spread_bps": (0.0, 20_000.0),
-    "trades": (0.0, 1e12),
-    "trade_imbalance": (-1.0, 1.0),
-    "vpin": (0.0, 1.0),
-    "current_rate": (-1.0, 1.0),
-    "predicted_rate": (-1.0, 1.0),
-    "hours_to_funding": (0.0, 24.0),
-}
-"""Between what a feature lies."""
-
-
-def check_features(frame: pd.DataFrame, interval: str, place: str) -> None:
-    """Nothing if `frame` (canonical) is sound, else a `DataError` naming the first bad row: times rise on the grid of
-    `interval`, and every feature is NaN or within its range."""
-    step = interval_ms(interval, place)
-    if frame.empty:
-        raise DataError(f"{place}: no bars")
-    ts: Int64s = frame["ts"].to_numpy()
-    for bad, what in ((np.diff(ts, prepend=ts[0] - 1) <= 0, "does not rise"), (ts % step != 0, "is off the grid")):
-        if bad.any():
-            row = int(bad.argmax())
-            raise DataError(f"{place}: row {row} ({iso(int(ts[row]))}): ts {what}")
-    for name, (low, high) in RANGES.items():
-        values = frame[name].to_numpy()
-        bad = ~np.isnan(values) & ~((values >= low) & (values <= high))
-        if bad.any():
-            row = int(bad.argmax())
-            raise DataError(
-                f"{place}: row {row} ({iso(int(ts[row]))}): {name} {values[row]} is outside {low:g} to {high:g}"
-            )

@@ -62,7 +62,7 @@ FEATURES = tuple(Bar._field_defaults)
 N_FEATURES = len(FEATURES)
 N_PLAIN = N_FIELDS - N_FEATURES
 
-pack_bar = struct.Struct(f"{N_FIELDS}d").pack_into
+pack_bar: Callable[..., None] = struct.Struct(f"{N_FIELDS}d").pack_into
 """`pack_bar(row, 0, *bar)` writes a bar to an array `(N_FIELDS,)`: that crosses into compiled code at a third of the
 cost of a tuple."""
 ALPHA_OUTPUTS = ("direction", "confidence")
@@ -186,7 +186,7 @@ class Stream:
 
     @property
     def memory(self) -> Floats:
-        """State and window memory, shape `(n_state + memory,)`; the array itself, so that it can be kept and put back."""
+        """State and window memory, shape `(n_state + memory,)`; the array itself, to be kept and put back."""
         return self._mem
 
 

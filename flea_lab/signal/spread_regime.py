@@ -29,9 +29,10 @@ class SpreadRegimeParams(Settings, frozen=True, kw_only=True):
 
 
 class SpreadRegimeState(NamedTuple):
-    """Bars seen, the last close, and what the last bar said."""
+    """Bars seen, those of them with a book, the last close, and what the last bar said."""
 
     n: float = 0.0
+    known: float = 0.0
     close: float = 0.0
     direction: float = nan
     confidence: float = nan
@@ -51,20 +52,24 @@ def spread_regime(s: SpreadRegimeState, bar: Bar, p: SpreadRegimeParams, memory:
     """Direction against the bar's move, -clip(move / (full_move x spread), -1, 1); confidence (z - wide) / (full -
     wide), at most 1.
 
-    z is the score of the spread within its last `window` values (ddof 0, 1e-8 added to the deviation), the move is
-    close to close, in bps. No opinion where the spread is not wide (z not above `wide`), while a bar without a book is
-    in the window, or where the move is within the spread: crossing it would cost more than the way back. That
+    z is the score of the spread within the last `window` known ones (ddof 0, 1e-8 added to the deviation), the move is
+    close to close, in bps. No opinion on a bar without a book or before `window` of them, where the spread is not wide
+    (z not above `wide`), or where the move is within the spread: crossing it would cost more than the way back. That
     reversals pay where liquidity is withdrawn: Nagel, Evaporating liquidity (2012).
     """
-    n = s.n + 1.0
-    push(memory, bar.spread_bps)
+    n, known = s.n + 1.0, s.known
     move = (bar.close / s.close - 1.0) * 1e4 if n > 1.0 else nan
+    if bar.spread_bps == bar.spread_bps:
+        push(memory, bar.spread_bps)
+        known += 1.0
     if n < p.window or n < 2.0:
-        return SpreadRegimeState(n, bar.close)
+        return SpreadRegimeState(n, known, bar.close)
+    if known < p.window:
+        return SpreadRegimeState(n, known, bar.close, 0.0, 0.0)
     center = mean(memory)
     z = (bar.spread_bps - center) / (deviation(memory, center) + EPSILON)
     if not (z > p.wide and abs(move) > bar.spread_bps):
-        return SpreadRegimeState(n, bar.close, 0.0, 0.0, z, move)
+        return SpreadRegimeState(n, known, bar.close, 0.0, 0.0, z, move)
     direction = -clip(move / (p.full_move * bar.spread_bps), -1.0, 1.0)
     confidence = clip((z - p.wide) / (p.full - p.wide), 0.0, 1.0)
-    return SpreadRegimeState(n, bar.close, direction, confidence, z, move)
+    return SpreadRegimeState(n, known, bar.close, direction, confidence, z, move)

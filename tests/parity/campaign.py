@@ -8,7 +8,7 @@ from flea_lab.config import RunConfig, with_values
 
 
 def random_changes(rng: np.random.Generator, bucket_volume: dict[str, float] | None) -> dict[str, Any]:
-    """Settings of one random configuration; with `bucket_volume` the VPIN guard may be on."""
+    """Settings of one random configuration; with `bucket_volume` the VPIN guard may be on, measured on the bars."""
     tight = rng.random() < 0.5
     fast = int(rng.integers(2, 30))
     changes: dict[str, Any] = {
@@ -47,6 +47,40 @@ def random_changes(rng: np.random.Generator, bucket_volume: dict[str, float] | N
     return changes
 
 
-def random_config(base: RunConfig, seed: int, bucket_volume: dict[str, float] | None = None) -> RunConfig:
-    """Configuration number `seed` around `base`."""
-    return with_values(base, random_changes(np.random.default_rng([20_250_504, seed]), bucket_volume), f"config {seed}")
+def random_features(rng: np.random.Generator) -> dict[str, Any]:
+    """Settings of the kernels that read features, all of them in the config. Funding is on: one of them needs it."""
+    toxic, low = float(rng.uniform(0.0, 0.6)), float(rng.uniform(0.0, 0.3))
+    return {
+        "book_imbalance.window": int(rng.integers(1, 30)),
+        "book_imbalance.threshold": low,
+        "book_imbalance.full_scale": low + float(rng.uniform(0.05, 0.6)),
+        "book_imbalance.weight": float(rng.uniform(0.1, 2.0)),
+        "spread_regime.window": int(rng.integers(1, 120)),
+        "spread_regime.wide": float(rng.uniform(0.0, 1.5)),
+        "spread_regime.full": float(rng.uniform(1.6, 4.0)),
+        "spread_regime.full_move": float(rng.uniform(1.1, 20.0)),
+        "funding_carry.hold": int(rng.integers(1, 10)),
+        "funding_carry.round_trip_bps": float(rng.uniform(0.0, 30.0)),
+        "funding_carry.full_bps": float(rng.uniform(1.0, 100.0)),
+        "funding_carry.wait_h": float(rng.uniform(0.5, 8.0)),
+        "trade_tick_imbalance.window": int(rng.integers(1, 60)),
+        "trade_tick_imbalance.threshold": low,
+        "trade_tick_imbalance.full_scale": low + float(rng.uniform(0.05, 0.6)),
+        "toxic_flow.window": int(rng.integers(1, 60)),
+        "toxic_flow.toxic": toxic,
+        "toxic_flow.full": toxic + float(rng.uniform(0.05, 0.4)),
+        "toxic_flow.full_flow": float(rng.uniform(0.05, 1.0)),
+        "combination.min_confidence": float(rng.uniform(0.0, 0.3)),
+        "combination.min_conviction": float(rng.uniform(0.0, 0.1)),
+        "risk.vpin.limit": float(rng.uniform(0.2, 0.9)),
+        "costs.funding": True,
+    }
+
+
+def random_config(
+    base: RunConfig, seed: int, bucket_volume: dict[str, float] | None = None, *, features: bool = False
+) -> RunConfig:
+    """Configuration number `seed` around `base`; with `features` also of the kernels that read them."""
+    rng = np.random.default_rng([20_250_504, seed])
+    changes = random_changes(rng, bucket_volume)
+    return with_values(base, changes | random_features(rng) if features else changes, f"config {seed}")

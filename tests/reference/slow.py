@@ -385,9 +385,9 @@ def spread_regime(
     close, spread = _floats(closes), _floats(spreads)
     direction, confidence = _not_ready(len(close)), _not_ready(len(close))
     for i in range(max(window, 2) - 1, len(close)):
-        last = spread[i - window + 1 : i + 1]
+        last = [x for x in spread[: i + 1] if not math.isnan(x)][-window:]
         direction[i] = confidence[i] = 0.0
-        if not _known(last):
+        if len(last) < window or math.isnan(spread[i]):
             continue
         z = (spread[i] - _mean(last)) / (_deviation(last) + EPSILON)
         move = (close[i] / close[i - 1] - 1.0) * 10_000
