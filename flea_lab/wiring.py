@@ -1,9 +1,9 @@
 """The only place that builds: a market from the store, a core, an exchange, a backtest, a sweep, a live session."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 import numpy as np
@@ -16,21 +16,24 @@ from flea_lab.backtest.market import Market, build_market, require_inputs, requi
 from flea_lab.backtest.playlist import playlist_of
 from flea_lab.backtest.replay import Replayed, replay
 from flea_lab.backtest.result import BacktestResult, build_result
+from flea_lab.backtest.tape_replay import BarByBar
 from flea_lab.config import Alphas, RunConfig, alphas, from_dict
 from flea_lab.core import TradingCore
-from flea_lab.data.dataset import Dataset
-from flea_lab.data.features import BarFeatures, Featured
+from flea_lab.data.dataset import Dataset, StoredFeatures
+from flea_lab.data.features import BarFeatures, Featured, features_of
 from flea_lab.data.frames import check_candles, iso
 from flea_lab.data.quality import quality
 from flea_lab.data.sources.demo import load_demo
 from flea_lab.data.store import CandleStore
+from flea_lab.data.tape_events import TapeEvents
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
 from flea_lab.live.bot import run_bot
+from flea_lab.live.heard import Heard
 from flea_lab.live.opening import About
 from flea_lab.live.rehearsal import Progress, rehearse
-from flea_lab.model.market import MS_NS
+from flea_lab.model.market import MS_NS, Candle
 from flea_lab.money import USD, rate_e8
 from flea_lab.risk.gate import Gate
 from flea_lab.runs import code_state
@@ -91,6 +94,25 @@ def load_market(config: RunConfig) -> Loaded:
     market = build_market(config, candles, funding, features)
     found = {symbol: quality(frame, config.interval).to_dict() for symbol, frame in candles.items()}
     return Loaded(market, candles, ", ".join(dict.fromkeys(sources)), synthetic, found, data)
+
+
+def store_features(
+    config: RunConfig,
+    symbol: str,
+    events: Iterable[Any],
+    source: str,
+    *,
+    closed_by: Literal["candle", "clock"] = "candle",
+    replace: bool = False,
+) -> StoredFeatures:
+    """What is stored of the features of `symbol` once those of `events` were added, measured as `config` does.
+
+    `events` are the recorded messages in the order in which they came; `source` names them. See `features_of`.
+    """
+    how = feature_settings(config)[symbol]
+    frame = features_of(events, config.interval, how, symbol, closed_by=closed_by)
+    key = Dataset(config.data.venue, symbol, config.interval)
+    return store().write_features(key, Featured(frame, how), source, replace=replace)
 
 
 def common_range(config: RunConfig, held: CandleStore) -> tuple[int, int]:
@@ -169,7 +191,7 @@ def live_session(config: RunConfig, promotion: str | None, *, venue: str, accoun
         code=code_state(config).digest,
         key="",
     )
-    how = run_bot(config, core, found.warmup, about, url)
+    how = run_bot(config, core, found.warmup, about, url, ticks=bool(features_needed(config, found)))
     print(f"stopped  {how}")
     return 0
 
@@ -248,6 +270,39 @@ def run_replay(
     found, first = prepare(config, market)
     core = build_core(config, found, int(market.close_ns[_start(market, first, start)]))
     return replay(market, core, build_exchange(config), progress=progress), core
+
+
+def market_of_tape(config: RunConfig, path: Path, *, progress: bool = False) -> tuple[Loaded, TapeEvents]:
+    """The bars and settlements on a tape that a desk of `config` would have used, and all else that it would have
+    heard. What came late or twice is not among them.
+    """
+    events = TapeEvents(path, config.symbols, config.interval, progress=progress)
+    heard = Heard(config.symbols, config.interval_ms)
+    for event in events:
+        if not isinstance(event, Candle) or event.complete:
+            heard.on(event)
+    candles = {
+        symbol: frame.dropna(axis="columns") if len(frame) else frame for symbol, frame in heard.candles().items()
+    }
+    funding = {symbol: frame for symbol, frame in heard.funding().items() if len(frame)}
+    return market_from_frames(config, candles, funding, source=f"tape {path.name}"), events
+
+
+def replay_tape(
+    config: RunConfig, path: Path, start: int | None = None, *, progress: bool = False
+) -> tuple[Replayed, TradingCore]:
+    """One config through the core on what a tape says, prints and books included, with the simulated exchange; the
+    core as it stands after the last event. `start` as in `run_replay`."""
+    loaded, events = market_of_tape(config, path, progress=progress)
+    market, found = loaded.market, alphas(config)
+    features_needed(config, found)
+    told = replace(
+        market, features=np.zeros_like(market.features)
+    )  # the core measures them itself, of prints and books
+    require_inputs(told, found, config.risk.vpin)
+    first = trading_start(market, found, f"config {config.name!r} on {path.name}")
+    core = build_core(config, found, int(market.close_ns[_start(market, first, start)]))
+    return replay(market, core, build_exchange(config), heard=BarByBar(events, path.name), progress=progress), core
 
 
 def run_backtest(

@@ -94,11 +94,11 @@ def new_sink(capacity: int, symbols: int, bars: int, n_alphas: int = 0) -> Sink:
 
 def tape(market: Market) -> Tape:
     """The market as the fold's first argument."""
-    arrays = market.bars, market.features, market.open_ticks, market.close_ticks
-    whole = [np.ascontiguousarray(array) for array in arrays]
-    for array in whole:
+    bars, features = np.ascontiguousarray(market.bars), np.ascontiguousarray(market.features)
+    opens, closes = np.ascontiguousarray(market.open_ticks), np.ascontiguousarray(market.close_ticks)
+    for array in (bars, features, opens, closes):
         array.flags.writeable = False  # of one type, a copy of a window's or not: else the fold is compiled twice
-    return Tape(*whole, market.close_ns, market.fund_at, market.fund_row, market.fund_rate)
+    return Tape(bars, features, opens, closes, market.close_ns, market.fund_at, market.fund_row, market.fund_rate)
 
 
 def new_state(cell: Cell, n_symbols: int) -> State:

@@ -34,7 +34,7 @@ def signals() -> None:
         default = kernel.load({}, name)
         warmup = f"{kernel.warmup(default)} bars" if kernel.warmup else "until its data suffices"
         first = kernel.doc.splitlines()[0] if kernel.doc else ""
-        print(f"{name}  ({kind}, warm-up {warmup}, reads {', '.join(kernel.inputs)})\n    {first}")
+        print(f"{name}  ({kind}, warm-up {warmup}, reads {', '.join(kernel.inputs + kernel.optional)})\n    {first}")
         for field in msgspec.structs.fields(kernel.params):
             print(f"    {field.name:<16} {getattr(default, field.name)!r:<12} {describe(field.type)}")
 

@@ -9,7 +9,7 @@ import pandas as pd
 from flea_lab.data.dataset import Dataset, Partition, StoredFeatures, decode
 from flea_lab.data.disk import AGAIN, locked, os_errors, read_parquet
 from flea_lab.data.features import Featured, feature_frame
-from flea_lab.data.frames import Int64s, content_digest, interval_ms, iso
+from flea_lab.data.frames import Int64s, canonical_columns, content_digest, interval_ms, iso
 from flea_lab.data.merge import merged
 from flea_lab.data.parts import by_month, sweep_parts, write_part
 from flea_lab.errors import DataError
@@ -100,11 +100,8 @@ def _load(folder: Path, parts: tuple[Partition, ...]) -> pd.DataFrame:
 
 def canonical_features(frame: pd.DataFrame, place: str) -> pd.DataFrame:
     """A copy of `frame` with the columns drawn in `features`; a feature that it lacks is NaN throughout."""
-    if "ts" not in frame:
-        raise DataError(f"{place}: no column 'ts', found {', '.join(map(str, frame.columns)) or 'none'}")
-    absent = np.full(len(frame), np.nan)
-    columns = {name: np.asarray(frame.get(name, absent), np.float64) + 0.0 for name in FEATURES}
-    return pd.DataFrame({"ts": frame["ts"].to_numpy(np.int64)} | columns)
+    found = canonical_columns(frame, ("ts",), ("ts", *FEATURES), place)
+    return found.reindex(columns=["ts", *FEATURES])
 
 
 RANGES = {

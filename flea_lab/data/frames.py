@@ -73,12 +73,12 @@ def canonical(frame: pd.DataFrame, place: str = "candles") -> pd.DataFrame:
     Normalises form only: whether the values can be is `check_candles`' question. Refuses a missing column, text that is
     not a number, and a time that is not a whole number.
     """
-    return _canonical(frame, COLUMNS, (*COLUMNS, BUY_VOLUME), place)
+    return canonical_columns(frame, COLUMNS, (*COLUMNS, BUY_VOLUME), place)
 
 
 def canonical_funding(frame: pd.DataFrame, place: str = "funding") -> pd.DataFrame:
     """`canonical`, for a funding frame."""
-    return _canonical(frame, FUNDING_COLUMNS, FUNDING_COLUMNS, place)
+    return canonical_columns(frame, FUNDING_COLUMNS, FUNDING_COLUMNS, place)
 
 
 def empty_funding() -> pd.DataFrame:
@@ -86,7 +86,10 @@ def empty_funding() -> pd.DataFrame:
     return pd.DataFrame({"ts": np.empty(0, np.int64), "funding_rate": np.empty(0, np.float64)})
 
 
-def _canonical(frame: pd.DataFrame, required: tuple[str, ...], known: tuple[str, ...], place: str) -> pd.DataFrame:
+def canonical_columns(
+    frame: pd.DataFrame, required: tuple[str, ...], known: tuple[str, ...], place: str
+) -> pd.DataFrame:
+    """`canonical`, for a frame of `known` columns, of which those `required` must be there."""
     missing = [name for name in required if name not in frame.columns]
     if missing:
         raise DataError(f"{place}: no column {missing[0]!r}, found {', '.join(map(str, frame.columns)) or 'none'}")

@@ -133,7 +133,7 @@ def summary(saved: SavedSignal) -> str:
     tried = f"{len(report.laws)} laws on {report.n_bars:,} bars, and with {report.limits_tried} limits{refused}"
     rows = {
         "parameters": f"\n{'':14}".join(lines),
-        "inputs": ", ".join(kernel.inputs),
+        "inputs": ", ".join(kernel.inputs + kernel.optional),
         "warm-up": warm,
         "law": f"kept: {tried}",
         "said": f"an opinion on {report.opinions:,} of {report.n_bars:,} bars",

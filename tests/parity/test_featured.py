@@ -1,5 +1,6 @@
 """With books, prints and the funding ahead, sweep, replay and a core that hears it all decide the same."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,15 +12,26 @@ from flea_lab.backtest.replay import bars
 from flea_lab.backtest.sweep import sweep
 from flea_lab.config import alphas, with_values
 from flea_lab.core import CoreState, TradingCore
+from flea_lab.data.dataset import Dataset, Origin
 from flea_lab.errors import ConfigError, DataError
 from flea_lab.model.market import Candle, Heartbeat
 from flea_lab.model.trading import NewOrder
 from flea_lab.research.parity import check_parity, compare
 from flea_lab.risk.checks import VPIN
 from flea_lab.signal.kernel import FEATURES
-from flea_lab.wiring import build_core, build_exchange, prepare, run_fold, run_replay
+from flea_lab.wiring import (
+    build_core,
+    build_exchange,
+    load_market,
+    prepare,
+    run_fold,
+    run_replay,
+    store,
+    store_features,
+)
+from flea_lab.workspace import workspace
 from tests.parity.campaign import random_config
-from tests.parity.featured import KERNELS, Said, featured_config, featured_market, heard
+from tests.parity.featured import KERNELS, Said, featured_config, featured_market, frames, heard, inside
 from tests.parity.test_campaign import check
 from tests.parity.test_planted import market as plain
 
@@ -143,3 +155,33 @@ def test_a_sweep_of_features_equals_its_cells() -> None:
     for row in found.table.to_dict("records"):
         cell = found.cell_config({name: row[name] for name in grid})
         assert run_fold(cell, market, found.start).metrics[0] == row["total_return"]
+
+
+def test_stored_features_are_in_the_market_and_in_its_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEA_HOME", str(tmp_path))
+    workspace().ready()
+    config, (candles, funding) = featured_config(), frames()
+    with pytest.raises(DataError, match="book_imbalance needs the feature 'imbalance', which for BTCUSDT is not"):
+        prepare(config, stored(config, candles, funding).market)
+    for seed, symbol in enumerate(config.symbols):
+        store_features(config, symbol, inside(symbol, seed), "made up")
+    loaded = load_market(config)
+    assert np.array_equal(loaded.market.features, featured_market().features, equal_nan=True)
+    info = store().features_info(Dataset("synthetic", "BTCUSDT", "1m"))
+    assert info is not None
+    assert loaded.data[0]["features"] == {part.month: part.digest for part in info.partitions}
+    plain_config = with_values(config, {"signals": [{"kernel": "ema_momentum"}], "risk.vpin.source": "absent"})
+    assert "features" not in load_market(plain_config).data[0]
+    assert load_market(plain_config).market.features.shape[1] == 1
+    finer = with_values(config, {"instruments.BTCUSDT.funding_interval_h": 4})
+    with pytest.raises(DataError, match="features of BTCUSDT were measured with funding_interval_h = 8, this config"):
+        load_market(finer)
+
+
+def stored(config: Any, candles: Any, funding: Any) -> Any:
+    """The market of `config` from the store, once candles and funding are in it."""
+    for symbol in config.symbols:
+        key = Dataset("synthetic", symbol, "1m")
+        store().write(key, candles[symbol], Origin(source="synth", synthetic=True))
+        store().write_funding("synthetic", symbol, funding[symbol])
+    return load_market(config)
