@@ -4,7 +4,7 @@ At one instant things happen in this order: the candles that close are decided o
 orders fill at the open. The core cannot tell this driver from the live one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -122,9 +122,14 @@ def replay(
     *,
     journal: Journal | None = None,
     controls: Mapping[int, Controls] | None = None,
+    heard: Callable[[Played], Iterable[Event]] | None = None,
     progress: bool = False,
 ) -> Replayed:
-    """Plays `market` through `core`; a heartbeat stands for the candles that a bar does not have. `controls` by bar."""
+    """Plays `market` through `core`; a heartbeat stands for the candles that a bar does not have. `controls` by bar.
+
+    `heard` is asked after the opens of a bar for all that was heard in it, its candles included, in the order of
+    arrival; without it the bar's features and candles are told.
+    """
     driver = _Driver(market, core, exchange, journal)
     close_ns = market.close_ns.tolist()
     for played in tqdm(bars(market), total=market.n, desc="replay", unit="bar", disable=not progress, leave=False):
@@ -137,10 +142,8 @@ def replay(
             driver.open(symbol, ticks, played.bar)
         for control in told.after if told else ():
             driver.feed(control)
-        for features in played.features:
-            driver.feed(features)
-        for candle in played.candles:
-            driver.feed(candle)
+        for event in heard(played) if heard is not None else (*played.features, *played.candles):
+            driver.feed(event)
         if played.hole:
             driver.feed(Heartbeat(ts_event=close_ns[played.bar]))
         driver.note(played.bar)

@@ -56,6 +56,9 @@ def sandbox(
         float, typer.Option("--clock-skew-s", help="By how much the venue's clock is ahead (wall).")
     ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the books and prints around the candles.")] = 1,
+    tape: Annotated[
+        Path | None, typer.Option("--tape", help="Play this tape instead: its candles; with book its books and prints.")
+    ] = None,
 ) -> None:
     """Play the stored market of a configuration as an exchange on 127.0.0.1, until Ctrl-C: docs/sandbox.md."""
     from flea_lab.sandbox.settings import SandboxSettings
@@ -79,7 +82,7 @@ def sandbox(
         "clock_skew_s": clock_skew_s,
         "seed": seed,
     }
-    _play(path, load_settings(values, SandboxSettings, "flea sandbox"))
+    _play(path, load_settings(values, SandboxSettings, "flea sandbox"), tape)
 
 
 def _pace(text: str) -> str | float:
@@ -89,19 +92,20 @@ def _pace(text: str) -> str | float:
         raise ConfigError(f"pace = {text!r}: must be acked or a number from 1 to 1000 (in flea sandbox)") from None
 
 
-def _play(path: Path, settings: Any) -> None:
+def _play(path: Path, settings: Any, tape: Path | None) -> None:
     from flea_lab.backtest.playlist import playlist_of
     from flea_lab.clock import WallClock
     from flea_lab.config import load
     from flea_lab.sandbox.server import SandboxServer
     from flea_lab.sandbox.settings import with_costs
     from flea_lab.sandbox.stage import Stage
-    from flea_lab.wiring import load_market
+    from flea_lab.wiring import load_market, market_of_tape
 
     config = load(path)
     full = with_costs(settings, config.costs.fee_bps, config.costs.slippage_bps)
     clock = WallClock()
-    stage = Stage(playlist_of(load_market(config).market), full, clock.now_ns() // 1_000_000)
+    loaded, recording = (load_market(config), None) if tape is None else market_of_tape(config, tape, progress=True)
+    stage = Stage(playlist_of(loaded.market), full, clock.now_ns() // 1_000_000, recording)
     try:
         asyncio.run(_serve(SandboxServer(stage, clock), stage))
     except KeyboardInterrupt:

@@ -132,6 +132,22 @@ def convert(
         raise DataError(f"{out}: must end in .tape (from a capture) or .parquet (a tape's prints)")
 
 
+@app.command("replay")
+def replay(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML configuration: docs/configuration.md.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A tape.")],
+) -> None:
+    """Replay a tape through the core of a configuration, on the simulated exchange; say what it decided."""
+    from flea_lab.config import load
+    from flea_lab.decision import digest
+    from flea_lab.wiring import replay_tape
+
+    told = load(config)
+    seen, _ = replay_tape(told, path, progress=True)
+    print(f"{path.name}: {len(seen.equity)} bars, {len(seen.fills)} fills, equity {seen.equity[-1] / 1e6:,.2f} USD")
+    print(f"decisions {digest(seen.decisions, told.symbols)}")
+
+
 def _store_candles(path: Path, venue: str | None, interval: str, prints: bool, replace: bool) -> None:
     from flea_lab.data.dataset import Dataset, Origin
     from flea_lab.data.frames import iso

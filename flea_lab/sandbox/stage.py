@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from flea_lab.errors import ConfigError
-from flea_lab.model.market import INTERVAL_MS, MS_NS, BookSnapshot, Candle, Funding
+from flea_lab.model.market import INTERVAL_MS, MS_NS, BookSnapshot, Candle, Funding, Trade
 from flea_lab.money import USD, check_headroom, rate_e8
 from flea_lab.sandbox.api import Frame, Json, bar_json, book_json, candle_json, event_frame, funding_json, trade_json
 from flea_lab.sandbox.book import BookMatching
@@ -22,6 +23,7 @@ from flea_lab.sandbox.exchange import SandboxExchange
 from flea_lab.sandbox.matching import DepthMatching, OpenMatching
 from flea_lab.sandbox.order import Denied, Order, OrderRequest
 from flea_lab.sandbox.play import Playlist, Series, Step, candle_of, played_range, series, shifted, steps
+from flea_lab.sandbox.recorded import RecordedBars, Recording
 from flea_lab.sandbox.settings import SandboxSettings
 
 DEPTH = ("orderbook_l2", "trades")
@@ -40,15 +42,21 @@ class Stage:
     """The market at one instant and the accounts that trade on it. `settings` must state every cost (`with_costs`).
 
     With clock "wall" the market is shifted so that the first bar played is the one that is forming at `now_ms`.
-    `wanted` are the channels that somebody listens to: what nobody wants is counted and not drawn.
+    `wanted` are the channels that somebody listens to: what nobody wants is counted and not drawn. With a `recording`
+    (events of the same market in their order) its books and prints are played where books would be made up.
     """
 
-    def __init__(self, playlist: Playlist, settings: SandboxSettings, now_ms: int = 0) -> None:
+    def __init__(
+        self, playlist: Playlist, settings: SandboxSettings, now_ms: int = 0, recording: Recording | None = None
+    ) -> None:
         self.start, self.stop = played_range(playlist, settings.start_ms, settings.days)
+        self._recorded = None if recording is None else RecordedBars(recording, playlist.interval_ms)
+        recorded_ms = int(playlist.open_ms[0])
         if settings.clock == "wall":
             venue_ms = now_ms + round(settings.clock_skew_s * 1000)
             playlist = shifted(playlist, venue_ms - int(playlist.open_ms[self.start]))
         self.playlist, self.settings = playlist, settings
+        self._later_ns = (int(playlist.open_ms[0]) - recorded_ms) * MS_NS
         first = int(playlist.open_ms[self.start])
         self.now_ms = int(playlist.open_ms[self.start - 1]) + playlist.interval_ms if self.start else first
         self.over = False
@@ -151,6 +159,9 @@ class Stage:
         """What is heard while the bar forms, in order of time, symbols in the config's order."""
         if self.settings.matching == "next_open":
             return []
+        if self._recorded is not None:
+            told = self._recorded.inside(step.close_ms * MS_NS - self._later_ns)
+            return [(one.ts_event // MS_NS, one) for one in map(self._moved, told)]
         depth = DepthSettings(steps=self.settings.steps, levels=self.settings.levels, seed=self.settings.seed)
         grids, length = self.playlist.instruments, self.playlist.interval_ms
         heard = [
@@ -159,6 +170,11 @@ class Stage:
             for what in synthesise(candle, self._closes[candle.symbol], grids[candle.symbol], depth, step.bar, length)
         ]
         return sorted(heard, key=lambda at: at[0])
+
+    def _moved(self, what: BookSnapshot | Trade) -> BookSnapshot | Trade:
+        """`what` was recorded, as it is played."""
+        ts = what.ts_event + self._later_ns
+        return msgspec.structs.replace(what, ts_event=ts, ts_recv=ts)
 
     def _form(self, ts_ms: int, what: Inside) -> None:
         """One thing inside a bar."""

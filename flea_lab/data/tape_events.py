@@ -1,0 +1,124 @@
+"""A tape as a desk would have heard it: candles, prints, books that can be vouched for, funding, time. In its order.
+
+Rules. A book is told only where the venue's rules prove that no change of it is missing; after a lost connection there
+is none until the next whole one. A symbol of which the tape has no candle gets those that its prints make, each before
+the print that ended it; longer candles than the tape's own are made of its whole ones.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flea_lab.data.book import BookSync
+from flea_lab.data.book_rules import RULES, book_rules
+from flea_lab.data.minutes import Longer, Minutes
+from flea_lab.data.tape import Note, RawFrame
+from flea_lab.data.tape_facts import TapeFacts, describe, shown
+from flea_lab.errors import DataError
+from flea_lab.model.market import INTERVAL_MS, BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
+
+Heard = Candle | Trade | BookSnapshot | Funding | Heartbeat
+"""What comes out: books whole ones only, the best 20 levels of a side."""
+
+
+class TapeEvents:
+    """What a tape tells of some symbols; may be read as often as wanted, each time the same."""
+
+    def __init__(self, path: Path, symbols: Sequence[str], interval: str, *, progress: bool = False) -> None:
+        """`DataError` where the tape has neither candles nor prints of a symbol, or only longer candles."""
+        self.path, self.symbols, self.interval, self._progress = path, tuple(symbols), interval, progress
+        self.facts: TapeFacts = describe(path, progress=progress)
+        counts, own = self.facts.counts, self.facts.interval or interval
+        self.made = tuple(symbol for symbol in symbols if not counts.get(("candle", symbol)))
+        for symbol in self.made:
+            if not counts.get(("trades", symbol)):
+                there = ", ".join(sorted({name for _, name in counts if name})) or "nothing"
+                raise DataError(f"{path.name}: neither candles nor prints of {symbol} on the tape, it holds {there}")
+        step, asked = INTERVAL_MS[own], INTERVAL_MS[interval]
+        if self.made != self.symbols and asked % step:
+            raise DataError(f"{path.name}: its candles are {own}, {interval} ones cannot be made of them")
+        self._own = own if asked != step else ""
+        self._rules = book_rules(self.facts.venue if self.facts.venue in RULES else "seed")
+
+    def __iter__(self) -> Iterator[Heard]:
+        """The events in order."""
+        listener = _Listener(self)
+        for record in shown(self.path, self._progress, "tape"):
+            if isinstance(record, Note):
+                if record.kind in ("down", "begin"):
+                    listener.lose()
+            elif not isinstance(record, RawFrame):
+                yield from listener.on(record)
+
+    def _sync(self, symbol: str) -> BookSync:
+        return BookSync(symbol, self._rules)
+
+    def _longer(self, symbol: str) -> Longer | None:
+        return Longer(symbol, self._own, self.interval) if self._own and symbol not in self.made else None
+
+
+class _Listener:
+    """Turns the records of one reading into what is heard."""
+
+    def __init__(self, tape: TapeEvents) -> None:
+        self._symbols = frozenset(tape.symbols)
+        self._books = {symbol: tape._sync(symbol) for symbol in tape.symbols}
+        self._longer = {symbol: longer for symbol in tape.symbols if (longer := tape._longer(symbol)) is not None}
+        self._minutes = {symbol: Minutes(symbol, tape.interval) for symbol in tape.made}
+        self._last = 0
+        self._lost: set[str] = set()
+
+    def lose(self) -> None:
+        """Takes that the connection was lost."""
+        if not self._last:
+            return
+        for book in self._books.values():
+            book.lost(self._last)
+        for symbol, minutes in self._minutes.items():
+            minutes.missing(self._last)
+            self._lost.add(symbol)
+
+    def on(self, event: Heard | BookDelta) -> Iterator[Heard]:
+        """What is heard of `event`."""
+        if isinstance(event, Heartbeat):
+            self._last = max(self._last, event.ts_event)
+            for minutes in self._minutes.values():
+                yield from _candles(minutes.until(event.ts_event, event.ts_event))
+            yield event
+        elif event.symbol not in self._symbols:
+            return
+        elif isinstance(event, Candle):
+            yield from self._candle(event)
+        elif isinstance(event, Trade):
+            self._last = max(self._last, event.ts_event)
+            yield from self._made(event)
+            yield event
+        elif isinstance(event, BookSnapshot | BookDelta):
+            self._last = max(self._last, event.ts_event)
+            book = self._books[event.symbol]
+            book.on(event)
+            if book.book is not None:
+                yield book.book.snapshot()
+        else:
+            yield event
+
+    def _candle(self, candle: Candle) -> Iterator[Candle]:
+        longer = self._longer.get(candle.symbol)
+        if longer is None:
+            yield candle
+        elif candle.complete:
+            yield from _candles(longer.on(candle))
+
+    def _made(self, trade: Trade) -> Iterator[Candle]:
+        """The candles that are over by `trade`, of a symbol whose candles are made of its prints."""
+        minutes = self._minutes.get(trade.symbol)
+        if minutes is None:
+            return
+        if trade.symbol in self._lost:
+            self._lost.discard(trade.symbol)
+            yield from _candles(minutes.until(trade.ts_event, trade.ts_recv))
+            minutes.missing(trade.ts_event)
+        yield from _candles(minutes.on(trade))
+
+
+def _candles(told: tuple[object, ...]) -> Iterator[Candle]:
+    return (one for one in told if isinstance(one, Candle))
