@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from flea_lab.data.features import BarFeatures, FeatureState
+from flea_lab.data.features import ABSENT, BarFeatures, FeatureState
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import LOTS, Ledger, gross_uusd, position_uusd
@@ -125,6 +125,12 @@ class TradingCore:
                 self._trade_from_ns = event.until_ns + 1
         return ()
 
+    def fresh_features(self) -> dict[str, BarFeatures]:
+        """What measures the features that the config reads, as new, by symbol; none where it reads none."""
+        return {
+            symbol: BarFeatures(self._bar_length_ns, features.settings) for symbol, features in self._features.items()
+        }
+
     def account(self) -> Account:
         """The account as it stands."""
         return self.ledger.account(self._decided_ns, self.gate.day_open_uusd, self.gate.peak_uusd)
@@ -180,17 +186,20 @@ class TradingCore:
         if not candle.complete:
             return ()
         ts, symbol = candle.ts_event, candle.symbol
-        if symbol not in self._instruments:
+        grid = self._instruments.get(symbol)
+        if grid is None:
             return (Alert(ts_event=ts, severity="warning", text=f"candle for {symbol}, which is not traded here"),)
-        ticks = self._instruments[symbol].ticks(candle.close)  # an impossible price raises before anything changes
+        ticks = grid.ticks(candle.close)  # an impossible price raises before anything changes
         commands: tuple[Command, ...] = ()
         if self._waiting and ts > self._bar_ns:
             commands = self._decide()
         if ts <= self._decided_ns or ts < self._bar_ns or symbol in self._waiting:
             text = f"candle of {symbol} closing {ts} came late or twice and was not used"
             return (*commands, Alert(ts_event=ts, severity="warning", text=text))
-        self._settle(ts - self._bar_length_ns)
-        self._hear(candle)
+        if self._settling:
+            self._settle(ts - self._bar_length_ns)
+        if self._features:
+            self._hear(candle)
         self._bar_ns = ts
         self._waiting[symbol] = candle, ticks
         if len(self._waiting) == len(self.symbols):
@@ -221,8 +230,6 @@ class TradingCore:
 
     def _settle(self, until_ns: int) -> None:
         """Settles what is held and stamped up to `until_ns`."""
-        if not self._settling:
-            return
         due = [funding for funding in self._settling if funding.ts_event <= until_ns]
         self._settling = [funding for funding in self._settling if funding.ts_event > until_ns]
         for funding in due:
@@ -238,7 +245,7 @@ class TradingCore:
         late = beat.ts_event - self._grace_ns
         if self._waiting and late >= self._bar_ns:
             return self._decide()
-        if not self._waiting:
+        if self._settling and not self._waiting:
             self._settle(late - self._bar_length_ns)
         return ()
 
@@ -250,7 +257,8 @@ class TradingCore:
         sign = 1 if command.side == "buy" else -1
         self.ledger.pend(command.symbol, sign * (after.open_lots - before.open_lots))
         if isinstance(report, Fill):
-            self._settle(report.ts_event)
+            if self._settling:
+                self._settle(report.ts_event)
             self.ledger.fill(report)
         return ()
 
@@ -268,10 +276,10 @@ class TradingCore:
         for symbol, (_, ticks) in bars.items():
             self.ledger.mark(symbol, ticks)
         trading = ts >= self._trade_from_ns
-        commands: list[Command] = self._judge(ts) if trading else []
+        equity = self.ledger.equity_uusd()
+        commands: list[Command] = self._judge(ts, equity) if trading else []
         if trading and self._limit_ttl_ns is not None:
             commands += self.router.expire(ts - self._limit_ttl_ns, ts)
-        equity = self.ledger.equity_uusd()
         for symbol in self.symbols:
             if symbol not in bars:
                 continue
@@ -281,11 +289,12 @@ class TradingCore:
                 command = self._order(symbol, conviction, ts, ticks, equity)
                 if command is not None:
                     commands.append(command)
-        self._settle(ts)
+        if self._settling:
+            self._settle(ts)
         return tuple(commands)
 
-    def _judge(self, ts: int) -> list[Command]:
-        fresh = self.gate.advance(ts, self.ledger.equity_uusd())
+    def _judge(self, ts: int, equity: int) -> list[Command]:
+        fresh = self.gate.advance(ts, equity)
         if not fresh:
             return []
         alerts = [Alert(ts_event=ts, severity="critical", text=f"halted by {name}") for name in fresh]
@@ -293,17 +302,10 @@ class TradingCore:
 
     def _step(self, candle: Candle) -> float:
         symbol = candle.symbol
-        features = self._features[symbol].row(candle.ts_event) if self._features else ()
-        bar = Bar(
-            candle.open,
-            candle.high,
-            candle.low,
-            candle.close,
-            candle.volume,
-            candle.buy_volume,
-            self._funding_rate[symbol],
-            *features,
-        )
+        features = self._features[symbol].row(candle.ts_event) if self._features else ABSENT
+        plain = candle.open, candle.high, candle.low, candle.close, candle.volume, candle.buy_volume
+        # what Bar(...) makes, at a third of its cost
+        bar = tuple.__new__(Bar, (*plain, self._funding_rate[symbol], *features))
         self.toxicity[symbol] = self._vpin[symbol].on(bar).vpin if symbol in self._vpin else bar.vpin
         conviction = self.desk.step(symbol, bar)
         self.convictions[symbol] = conviction

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flea_lab.compiled import borrow, compiled_afresh
 from flea_lab.settings import Settings
-from flea_lab.signal.kernel import Bar, Floats, Kernel, bar_at
+from flea_lab.signal.kernel import Bar, Floats, Kernel
 
 Sizes = npt.NDArray[np.int64]
 
@@ -19,14 +19,12 @@ class Ensemble:
 
     The step is `step(mem, at, width, sizes, prow, bar, opinions)`: kernel `k` keeps its state and memory in `sizes[k]`
     floats of `mem` from flat position `at + k * width`; `prow` of shape `(n_alphas, n_params)` holds the parameters,
-    `opinions` of shape `(n_alphas, 2)` receives direction and confidence. `step_row(mem, sizes, prow, row, opinions)`
-    is the same from Python: the states of one symbol, and the bar in an array (`pack_bar`).
+    `opinions` of shape `(n_alphas, 2)` receives direction and confidence.
     """
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
         self.kernels = tuple(kernels)
         self.step = _step(tuple(_Identity(kernel) for kernel in kernels))
-        self.step_row = _step_row(self.step)
 
     def rows(self, params: Sequence[Settings]) -> Floats:
         """Parameters of every kernel, shape `(n_alphas, n_params)`, padded with zeros."""
@@ -67,15 +65,6 @@ class _Identity:
 @functools.cache
 def _step(kernels: tuple[_Identity, ...]) -> Callable[..., Any]:
     return _chain([key.kernel for key in kernels], 0)
-
-
-@functools.cache
-def _step_row(step: Callable[..., Any]) -> Callable[..., Any]:
-    @compiled_afresh
-    def step_row(mem: Floats, sizes: Sizes, prow: Floats, row: Floats, opinions: Floats) -> None:
-        step(mem, 0, mem.shape[1], sizes, prow, bar_at(row, 0), opinions)
-
-    return step_row
 
 
 def _chain(kernels: list[Kernel], k: int) -> Callable[..., Any]:

@@ -1,14 +1,16 @@
 """The desk: closed candles in, order intents out."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from flea_lab.compiled import compiled_afresh
 from flea_lab.model.trading import OrderIntent, Signal
 from flea_lab.money import USD
 from flea_lab.settings import Settings
-from flea_lab.signal.ensemble import Ensemble
-from flea_lab.signal.kernel import N_FIELDS, Bar, Floats, Kernel, pack_bar
+from flea_lab.signal.ensemble import Ensemble, Sizes
+from flea_lab.signal.kernel import N_FIELDS, Bar, Floats, Kernel, bar_at, pack_bar
 from flea_lab.strategy.combine import combine
 from flea_lab.strategy.params import Combination, Sizing
 from flea_lab.strategy.sizing import INCREMENT, TARGET, intent_uusd, order_type, urgency
@@ -30,7 +32,7 @@ class Desk:
         initial_uusd: int,
     ) -> None:
         ensemble = Ensemble(kernels)
-        self._kernels, self._step, self._rows = ensemble.kernels, ensemble.step_row, ensemble.rows(params)
+        self._kernels, self._step, self._rows = ensemble.kernels, _conviction(ensemble.step), ensemble.rows(params)
         self._sizes = ensemble.start(params)[1]
         self._mem = {symbol: ensemble.start(params)[0] for symbol in symbols}
         self._opinions = {symbol: np.full((len(kernels), 2), np.nan) for symbol in symbols}
@@ -42,10 +44,16 @@ class Desk:
 
     def step(self, symbol: str, bar: Bar) -> float:
         """Steps every alpha of `symbol` once; returns the conviction in [-1, 1], NaN while an alpha is not ready."""
-        opinions = self._opinions[symbol]
         pack_bar(self._bar, 0, *bar)
-        self._step(self._mem[symbol], self._sizes, self._rows, self._bar, opinions)
-        return combine(opinions, self._weights, self.combination.min_confidence)
+        return self._step(
+            self._mem[symbol],
+            self._sizes,
+            self._rows,
+            self._bar,
+            self._opinions[symbol],
+            self._weights,
+            self.combination.min_confidence,
+        )
 
     def intent(
         self, symbol: str, conviction: float, ts_event: int, price_ticks: int, equity: int, position: int
@@ -63,7 +71,8 @@ class Desk:
         )
         if size == 0:
             return None
-        opinions = self._opinions[symbol]
+        confident = self.combination.min_confidence
+        opinions = self._opinions[symbol].tolist()
         return OrderIntent(
             symbol=symbol,
             side="buy" if size > 0 else "sell",
@@ -71,9 +80,7 @@ class Desk:
             order_type=order_type(conviction, sizing.market_above),
             urgency=urgency(conviction, sizing.high_urgency_above),
             signal_sources=tuple(
-                kernel.name
-                for kernel, opinion in zip(self._kernels, opinions, strict=True)
-                if opinion[1] >= self.combination.min_confidence
+                [kernel.name for kernel, (_, told) in zip(self._kernels, opinions, strict=True) if told >= confident]
             ),
             ts_event=ts_event,
             price_ticks=price_ticks,
@@ -106,3 +113,17 @@ class Desk:
                 )
             )
         return tuple(found)
+
+
+@functools.cache
+def _conviction(step: Callable[..., None]) -> Callable[..., float]:
+    """Every alpha's step and their combination in one compiled call: crossing into it costs more than either."""
+
+    @compiled_afresh
+    def conviction(
+        mem: Floats, sizes: Sizes, prow: Floats, row: Floats, opinions: Floats, weights: Floats, min_confidence: float
+    ) -> float:
+        step(mem, 0, mem.shape[1], sizes, prow, bar_at(row, 0), opinions)
+        return combine(opinions, weights, min_confidence)
+
+    return conviction
