@@ -92,12 +92,32 @@ class BookSync:
         before, last, seq = start(event), self._seq, event.seq
         if seq is None or before is None or last is None:
             return self._gap(event, "without its number")
-        if before == last or (self._joining and before < last < seq):
-            if event.ts_event < self._ts and not self._joining:
-                return self._gap(event, f"{self._ts - event.ts_event} ns back", "time_regress")
+        if self._joining:
+            if not self._joins(event, before, last, seq):
+                return self._apart(event, before, last, seq)
             if not self._replaying:
                 self._recent.append(seq)
-            return self._apply(event, event.bids, event.asks)
+            told = self._apply(event, event.bids, event.asks)
+            return (*told, *self._good(event.ts_event))
+        if before != last:
+            return self._apart(event, before, last, seq)
+        if event.ts_event < self._ts:
+            return self._gap(event, f"{self._ts - event.ts_event} ns back", "time_regress")
+        if not self._replaying:
+            self._recent.append(seq)
+        return self._apply(event, event.bids, event.asks)
+
+    def _joins(self, event: BookDelta, before: int, last: int, seq: int) -> bool:
+        """Whether the diff may be the first after the snapshot."""
+        match self.rules.joins:
+            case "covers":
+                return before <= last < seq
+            case "straddles":
+                return event.first_seq is not None and event.first_seq <= last <= seq
+        return before == last
+
+    def _apart(self, event: BookDelta, before: int, last: int, seq: int) -> Told:
+        """A diff that is not the next: an old one, or one before which something is missing."""
         if seq <= last:
             return self._old(event, seq, last)
         self._missed = (last, before)
@@ -255,7 +275,8 @@ class BookSync:
         for notes in (self._names, self._numbers, self._spelling):
             if notes is not None:
                 notes.load(event)
-        self._hidden = not (bids and asks and bids[0][0] < asks[0][0])
+        sound = bool(bids and asks) and bids[0][0] < asks[0][0]
+        self._hidden = not sound or self.rules.joins == "straddles"
         self._regressed = 0
         self._synced = self._joining = True
         self._asked = False
@@ -263,11 +284,15 @@ class BookSync:
         self._seq, self._ts, self._ts_recv = event.seq, event.ts_event, event.ts_recv
         told = (*told, *self._check_sum(event))
         told = (*told, *self._replay())
-        if self._synced and self._open is not None:
-            first, self._open = self._open, None
-            closed = self._found(first.kind, first.ts_from, first.detail, "snapshot", event.ts_event)
-            return (*told, closed)
-        return told
+        return told if self._hidden and self._joining else (*told, *self._good(event.ts_event))
+
+    def _good(self, ts_event: int) -> Told:
+        """The end of what broke the book, where it is synced again."""
+        first = self._open
+        if first is None or not self._synced:
+            return ()
+        self._open = None
+        return (self._found(first.kind, first.ts_from, first.detail, "snapshot", ts_event),)
 
     def _place(self, event: BookSnapshot) -> tuple[bool, Told]:
         """Whether the snapshot is to be ignored, and what is wrong with its place in the order of things."""

@@ -16,6 +16,15 @@ number, only time. offsets: every level has a number of its own, and an older on
 diffs at all.
 """
 
+Join = Literal["exact", "covers", "straddles"]
+"""Which diff may be the first after a snapshot of number S.
+
+exact: the one that begins where the snapshot ends. covers: one that begins no later and ends after S (Binance spot:
+`first_seq` <= S + 1 <= `seq`). straddles: one that holds S itself, `first_seq` <= S <= `seq` (Binance futures): their
+snapshots do not always hold yet what the diff that ends with S says, so that it is applied as well, and nothing can be
+read before it.
+"""
+
 Sum = Literal["", "okx", "kraken"]
 
 
@@ -34,6 +43,7 @@ class BookRules(Struct, frozen=True, kw_only=True):
     continuity: Continuity
     proof: Proof
     buffered: bool = False
+    joins: Join = "exact"
     checksum: Sum = ""
     checked: int | None = None
     levels: int | None = None
@@ -43,9 +53,9 @@ class BookRules(Struct, frozen=True, kw_only=True):
 
 _RULES = (
     BookRules(name="seed", continuity="next", proof="sequence", levels=20),
-    BookRules(name="binance_spot", continuity="range", proof="sequence", buffered=True, levels=5_000),
-    BookRules(name="binance_um", continuity="linked", proof="sequence", buffered=True, levels=1_000),
-    BookRules(name="binance_cm", continuity="linked", proof="sequence", buffered=True, levels=1_000),
+    BookRules(name="binance_spot", continuity="range", proof="sequence", buffered=True, joins="covers", levels=5_000),
+    BookRules(name="binance_um", continuity="linked", proof="sequence", buffered=True, joins="straddles", levels=1_000),
+    BookRules(name="binance_cm", continuity="linked", proof="sequence", buffered=True, joins="straddles", levels=1_000),
     BookRules(name="deribit", continuity="linked", proof="sequence", natural=("empty",)),
     BookRules(name="kraken_futures", continuity="next", proof="sequence"),
     BookRules(name="okx", continuity="time", proof="checksum", checksum="okx", checked=25, levels=400),

@@ -57,7 +57,7 @@ def levels(sync: BookSync) -> tuple[Levels, Levels] | None:
 
 
 def test_there_is_no_book_before_a_snapshot() -> None:
-    sync = BookSync("X", book_rules("binance_um"))
+    sync = BookSync("X", book_rules("binance_spot"))
     assert sync.book is None
     assert kinds(sync.on(futures(4, 5))) == ["ask start"]
     assert sync.on(futures(5, 6)) == (), "asked once"
@@ -65,7 +65,7 @@ def test_there_is_no_book_before_a_snapshot() -> None:
 
 
 def test_a_diff_sets_and_removes_levels() -> None:
-    sync = a_sync("binance_um", whole(10))
+    sync = a_sync("binance_spot", whole(10))
     assert sync.on(futures(10, 12, bids=((99.0, 5.0), (98.0, 0.0)), asks=((100.5, 3.0), (103.0, 0.0)))) == ()
     assert levels(sync) == (((99.0, 5.0),), ((100.5, 3.0), (101.0, 1.0), (102.0, 2.0)))
     assert sync.book is not None
@@ -75,14 +75,21 @@ def test_a_diff_sets_and_removes_levels() -> None:
     assert sync.book.spread_bps == pytest.approx(1.5 / 99.75 * 1e4)
 
 
-def test_diffs_from_before_the_snapshot_are_joined_by_number() -> None:
-    """Binance futures: what ends before the snapshot is dropped, the first may straddle it, then pu = last u."""
+def test_futures_diffs_join_where_one_holds_the_snapshots_number_its_last_included() -> None:
+    """Binance futures: what ends before the snapshot is dropped, what ends with it is applied, then pu = last u."""
     sync = BookSync("X", book_rules("binance_um"))
     sync.on(futures(4, 6, bids=((97.0, 9.0),)))
     sync.on(futures(6, 9, bids=((96.0, 9.0),)))
     sync.on(futures(9, 12, asks=((101.0, 7.0),)))
-    assert sync.on(whole(8)) == ()
+    assert sync.on(whole(9)) == ()
     assert levels(sync) == (((99.0, 1.0), (98.0, 2.0), (96.0, 9.0)), ((101.0, 7.0), (102.0, 2.0)))
+    early = a_sync("binance_um", whole(9))
+    assert early.book is None, "not before a diff has joined it"
+    assert kinds(early.on(futures(9, 12))) == ["gap", "ask gap"], "the one that ended with 9 was never heard"
+    assert early.book is None
+    assert kinds(early.on(whole(12))) == ["gap snapshot"]
+    assert early.on(futures(12, 15)) == ()
+    assert early.book is not None and early.book.seq == 15
 
 
 def test_spot_diffs_join_where_the_first_number_is_not_beyond_the_next() -> None:
@@ -94,7 +101,7 @@ def test_spot_diffs_join_where_the_first_number_is_not_beyond_the_next() -> None
 
 
 def test_a_snapshot_older_than_the_diffs_kept_is_asked_for_again() -> None:
-    sync = BookSync("X", book_rules("binance_um"))
+    sync = BookSync("X", book_rules("binance_spot"))
     sync.on(futures(20, 22))
     assert kinds(sync.on(whole(18))) == ["old_snapshot", "ask old_snapshot"]
     assert sync.book is None
@@ -102,7 +109,7 @@ def test_a_snapshot_older_than_the_diffs_kept_is_asked_for_again() -> None:
     assert sync.book is not None and sync.book.seq == 22
 
 
-@pytest.mark.parametrize("name", ["seed", "kraken_futures", "deribit", "binance_um", "binance_cm"])
+@pytest.mark.parametrize("name", ["seed", "kraken_futures", "deribit"])
 def test_a_gap_takes_the_book_away_in_the_same_event_until_a_snapshot(name: str) -> None:
     sync = a_sync(name, whole(10), numbered(11))
     assert kinds(sync.on(numbered(13, ts=5))) == ["gap", "ask gap"]
@@ -134,7 +141,7 @@ def test_a_late_diff_is_named_as_such() -> None:
 
 
 def test_what_was_on_its_way_while_the_snapshot_was_made_is_no_fault() -> None:
-    sync = a_sync("binance_um", whole(10))
+    sync = a_sync("binance_spot", whole(10))
     assert sync.on(futures(6, 8)) == sync.on(futures(8, 9)) == ()
     assert kinds(sync.on(futures(8, 9))) == ["duplicate ignored"]
     assert sync.on(futures(9, 11)) == ()
@@ -152,7 +159,7 @@ def test_a_lost_connection_takes_the_book_away() -> None:
 
 
 def test_diffs_are_kept_in_bounds() -> None:
-    sync = BookSync("X", book_rules("binance_um"))
+    sync = BookSync("X", book_rules("binance_spot"))
     told = [one for at in range(1, 5_003) for one in sync.on(futures(at, at + 1))]
     assert kinds(tuple(told)) == ["ask start", "overflow dropped", "ask overflow"]
 
@@ -202,7 +209,7 @@ def test_no_shuffling_doubling_or_deleting_of_diffs_makes_a_wrong_book_readable(
     """Whatever arrives in whatever order: a book that can be read is the venue's at its number."""
     snapshot, diffs, truth = a_true_history(seed, 12)
     order = data.draw(st.lists(st.integers(-1, len(diffs) - 1), max_size=30))
-    sync = BookSync("X", RULES["binance_um"])
+    sync = BookSync("X", RULES["binance_spot"])
     numbers = sorted(truth)
     for at in order:
         if at < 0:  # a snapshot, of any moment
@@ -218,7 +225,7 @@ def test_no_shuffling_doubling_or_deleting_of_diffs_makes_a_wrong_book_readable(
 def test_with_one_diff_deleted_the_book_is_gone_at_the_next_and_back_with_the_snapshot(seed: int, gone: int) -> None:
     snapshot, diffs, truth = a_true_history(seed, 14)
     left: Sequence[BookDelta] = [*diffs[:gone], *diffs[gone + 1 :]]
-    sync = a_sync("binance_um", snapshot)
+    sync = a_sync("binance_spot", snapshot)
     for at, diff in enumerate(left):
         told = sync.on(diff)
         assert check_against(truth, sync) == (at < gone)
@@ -255,7 +262,7 @@ def test_an_impossible_number_in_a_diff_breaks_the_book(number: float, kind: str
     if bad[1] == 0.0 and where == "size":
         return  # that is how a level is removed
     for bids, asks in (((bad,), ()), ((), (bad,))):
-        sync = a_sync("binance_um", whole(10))
+        sync = a_sync("binance_spot", whole(10))
         assert kinds(sync.on(futures(10, 11, bids=bids, asks=asks))) == [kind, f"ask {kind}"]
         assert sync.book is None
 

@@ -1,6 +1,5 @@
 """What a venue's books truly are after every message of a clean tape: plain dicts, and snapshots of them on demand."""
 
-import heapq
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,23 +18,29 @@ class TrueBook:
         self.last: Any = None
         self.spelled = False
         self.before: list[BookDelta] = []
+        self.diff: BookDelta | None = None
 
     def on(self, event: BookSnapshot | BookDelta) -> None:
+        if isinstance(event, BookDelta):
+            self.diff = event
         if isinstance(event, BookSnapshot):
             self.bids, self.asks, self.texts = dict(event.bids), dict(event.asks), {}
             self.spelled = event.texts is not None
             self._add(event)
             for kept in self.before:
-                if (kept.seq or 0) > (event.seq or 0):
+                if (kept.seq or 0) >= (event.seq or 0):
                     self._add(kept)
             self.before = []
         elif self.last is None:
             self.before.append(event)
-        elif event.seq is None or self.last.seq is None or event.seq > self.last.seq:
-            self._add(event)
+        elif event.seq is None or self.last.seq is None or event.seq >= self.last.seq:
+            self._add(event)  # Binance futures: also the diff that ends with the snapshot's number
 
     def top(self, most: int = 20) -> Tops:
-        return tuple(heapq.nlargest(most, self.bids.items())), tuple(heapq.nsmallest(most, self.asks.items()))
+        bids, asks = sorted(self.bids, reverse=True)[:most], sorted(self.asks)[:most]
+        return tuple([(price, self.bids[price]) for price in bids]), tuple(
+            [(price, self.asks[price]) for price in asks]
+        )
 
     def snapshot(self, most: int) -> BookSnapshot:
         """The best `most` levels a side, as the venue would send them now."""
