@@ -18,6 +18,7 @@ from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
 from flea_lab.live.halt import remove_halt_file, write_halt_file
+from flea_lab.live.hearing import Hearing
 from flea_lab.live.journal import SqliteJournal
 from flea_lab.live.keys import load_key
 from flea_lab.live.lock import lock_account
@@ -36,15 +37,25 @@ from flea_lab.venue.wire import Kind
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAPER_HEARS: tuple[Kind, ...] = ("candle", "book", "trades", "funding")
 """Channels of a paper venue: what orders fill against, and nothing of another's account."""
+TICKS: tuple[Kind, ...] = (*PAPER_HEARS, "orders", "fills")
+"""Channels of a config that reads books or prints."""
 
 REPLY_S = 4.0
 """How long a request that the loop has to answer may take."""
 
 
-def run_bot(config: RunConfig, build_core: BuildCore, warmup_bars: int, about: About, url: str | None = None) -> str:
+def run_bot(
+    config: RunConfig,
+    build_core: BuildCore,
+    warmup_bars: int,
+    about: About,
+    url: str | None = None,
+    *,
+    ticks: bool = False,
+) -> str:
     """How the session of one process ended. Key, locks, alerts and connection are its own; one runner an account.
 
-    `about.key` is filled in here: nobody above knows the key.
+    `about.key` is filled in here: nobody above knows the key. `ticks` says that the config reads books or prints.
     """
     folder, clock = ready_folder(about.account), WallClock()
     key = load_key(about.account)
@@ -62,13 +73,15 @@ def run_bot(config: RunConfig, build_core: BuildCore, warmup_bars: int, about: A
                 config.interval,
                 config.instruments,
                 clock,
-                channels=PAPER_HEARS if about.venue == "paper" else None,
+                channels=PAPER_HEARS if about.venue == "paper" else TICKS if ticks else None,
                 ack=True,
                 on_fault=lambda text: alerts.put("warning", text),
             )
             async with client:
                 venue = client if about.venue == "sandbox" else await _paper(config, client)
-                return await trade(Bot(config, build_core, warmup_bars, venue, venue, folder, clock, alerts, about))
+                return await trade(
+                    Bot(config, build_core, warmup_bars, venue, venue, folder, clock, alerts, about, dialect.name)
+                )
 
         return asyncio.run(connected())
 
@@ -125,6 +138,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
             clock=bot.clock,
             folder=bot.folder,
             alert=bot.alerts.put,
+            hearing=Hearing(bot.dialect, bot.config.interval, core.fresh_features()),
         )
         how = "died"
         try:

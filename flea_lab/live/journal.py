@@ -13,6 +13,7 @@ the state they led to, or none of it. Rows carry a checksum. One writer; readers
     curve        ts ns, equity, cash, gross (micro-USD), latches (bits of `LATCH_BITS`)
     timings      order; when its bar was received, it was decided, the venue's answer was there: ns UTC, ours
     reconciles   at ns UTC, ts ns (the venue's), equal, ours, theirs (JSON)
+    findings     seq, ts_from, ts_to ns UTC (venue), channel, symbol, kind, detail, resolved: faults of the data
     runs         n, started, ended ns UTC, how, pid, code digest, first_seq
     state        the core's state after row `seq`, msgpack
     meta         key, value
@@ -34,6 +35,7 @@ from flea_lab.core import CoreState
 from flea_lab.errors import WorkspaceError
 from flea_lab.execution.order import Order
 from flea_lab.journal import Entry
+from flea_lab.model.finding import Finding
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import MS_NS, Funding
 from flea_lab.model.trading import Fill
@@ -56,6 +58,8 @@ CREATE TABLE IF NOT EXISTS curve (
 CREATE TABLE IF NOT EXISTS timings (
   client_order_id TEXT PRIMARY KEY, received INTEGER, decided INTEGER, answered INTEGER);
 CREATE TABLE IF NOT EXISTS reconciles (at INTEGER, ts INTEGER, equal INTEGER, ours TEXT, theirs TEXT);
+CREATE TABLE IF NOT EXISTS findings (
+  seq INTEGER, ts_from INTEGER, ts_to INTEGER, channel TEXT, symbol TEXT, kind TEXT, detail TEXT, resolved TEXT);
 CREATE TABLE IF NOT EXISTS runs (
   n INTEGER PRIMARY KEY, started INTEGER, ended INTEGER, how TEXT, pid INTEGER, code TEXT, first_seq INTEGER);
 CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 0), seq INTEGER, body BLOB);
@@ -145,6 +149,12 @@ class SqliteJournal:
         """Takes a settlement that the account felt."""
         values = (self._seq, funding.ts_event, funding.symbol, funding.rate, paid_uusd)
         self._rows.append(("INSERT INTO funding VALUES (?,?,?,?,?)", values))
+
+    def finding(self, found: Finding) -> None:
+        """Takes a fault of the data."""
+        about = found.channel, found.symbol, found.kind, found.detail, found.resolved
+        values = (self._seq, found.ts_from, found.ts_to, *about)
+        self._rows.append((f"INSERT INTO findings VALUES ({','.join('?' * len(values))})", values))
 
     def curve(self, ts: int, equity: int, cash: int, gross: int, closed: tuple[str, ...]) -> None:
         """Takes the account at a decided bar; `closed` are the latches that are closed."""

@@ -20,6 +20,7 @@ from flea_lab.errors import ConfigError, VenueRefusal
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.journal import FILE, SqliteJournal
 from flea_lab.live.paper import PaperVenue
+from flea_lab.venue.dialects import DEFAULT
 from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock
 
 BuildCore = Callable[[str, int, int | None], TradingCore]
@@ -52,6 +53,7 @@ class Bot(NamedTuple):
     clock: Clock
     alerts: Alerts
     about: About
+    dialect: str = DEFAULT
 
 
 async def checked(bot: Bot) -> VenueClock:

@@ -124,6 +124,10 @@ class PaperVenue:
         """The feed's; none where this account pays none."""
         return await self._feed.settlements(symbol, start_ns) if self._funding else []
 
+    async def refresh(self, symbol: str) -> None:
+        """Passed on to the feed."""
+        await self._feed.refresh(symbol)
+
     async def acknowledge(self, ts_event: int) -> None:
         """Passed on to the feed."""
         await self._feed.acknowledge(ts_event)

@@ -16,17 +16,20 @@ from typing import Any
 from flea_lab.clock import Clock
 from flea_lab.config import LiveSettings
 from flea_lab.core import Event
+from flea_lab.data.market_watch import Told
 from flea_lab.data.tape import TapeWriter
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.alerts import Severity
 from flea_lab.live.catch_up import missed
 from flea_lab.live.halt import remove_halt_file
+from flea_lab.live.hearing import Hearing
 from flea_lab.live.pump import Pump
 from flea_lab.live.reconcile import Missed, Reconciler
 from flea_lab.live.sender import ASK_S, Sender, told
 from flea_lab.live.status import status_of
-from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Heartbeat, Trade
+from flea_lab.model.finding import Resync
+from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
     Accepted,
     Alert,
@@ -70,6 +73,7 @@ class Runner:
         clock: Clock,
         folder: Path,
         alert: AlertPut,
+        hearing: Hearing,
     ) -> None:
         """`wall_clock` says that the venue's time is the time of day, so that a candle's age can be told."""
         self.pump, self.core = pump, pump.core
@@ -99,6 +103,7 @@ class Runner:
         self._stopping = asyncio.Event()
         self._published_s = 0.0
         self._tape = TapeWriter(folder / "market.tape")
+        self._hearing, self._asked_for, self.found = hearing, set[str](), 0
 
     def put(self, item: Item) -> None:
         """Takes something into the inbox; from the loop's own thread."""
@@ -219,6 +224,12 @@ class Runner:
             case Trade() | BookSnapshot() | BookDelta():
                 self._tape.append(item)
                 self.venue_ns = max(self.venue_ns, item.ts_event)
+                self._noted(self._hearing.on(item))
+            case Funding():
+                self._tape.append(item)
+                self._noted(self._hearing.on(item))
+                if item.state == "settled":
+                    self._give(item)
             case Heartbeat():
                 self.venue_ns = max(self.venue_ns, item.ts_event)
                 self._give(item)
@@ -226,9 +237,24 @@ class Runner:
             case _:
                 self._give(item)
 
+    def _noted(self, told: Told) -> None:
+        """What was found in the data is kept; a book that needs a snapshot is asked for."""
+        for one in told:
+            if isinstance(one, Resync):
+                if one.reason != "start":
+                    self._alert("warning", f"the book of {one.symbol} cannot be read ({one.reason}): asked for afresh")
+                self._asked_for.add(one.symbol)
+            elif one.kind != "start":
+                self.found += 1
+                self.pump.journal.finding(one)
+                if one.ts_to is None or one.resolved == "told":
+                    self._alert("warning", f"{one.channel} of {one.symbol}: {one.kind} {one.detail}".rstrip())
+
     def _on_candle(self, candle: Candle) -> None:
         ts = candle.ts_event
         self.venue_ns = max(self.venue_ns, ts)
+        features, told = self._hearing.bar(candle)
+        self._noted(told)
         if ts <= self.core.decided_ns:
             self.late += 1  # history had it already, or it came twice
             return
@@ -245,6 +271,8 @@ class Runner:
                 self._warm_ns = ts
         else:
             self._fresh_ns = ts
+        if features is not None:
+            self._give(features)
         self._give(candle)
 
     def _give(self, event: Event) -> None:
@@ -277,6 +305,7 @@ class Runner:
         self._caught_up = self.ready = False
         if not link.up:
             self._ack_ns = None
+            self._noted(self._hearing.lost(self.venue_ns))
             self.state = "warming" if self.state == "trading" else self.state
             self._alert("warning", f"the connection is down: {link.reason}")
             return
@@ -413,8 +442,20 @@ class Runner:
             self._tell(often=False)  # the loop may be waiting for the venue
             if self.link and self._caught_up:
                 await self._sender.ask(self.core.router.blotter)
+            if self.link and self._asked_for:
+                await self._refresh()
             if (self.halt_asked or self.core.halted or self._finish) and not self.verified and self.state != "starting":
                 await self._verify()
+
+    async def _refresh(self) -> None:
+        """Asks for the snapshots that books need."""
+        for symbol in sorted(self._asked_for):
+            try:
+                await self.feed.refresh(symbol)
+            except VenueError as error:
+                self._alert("warning", f"no snapshot of {symbol} can be asked for: {error}")
+                return  # asked again
+            self._asked_for.discard(symbol)
 
     async def _verify(self) -> None:
         """Takes back every open order at the venue; verified when it says that none is open and none is unknown."""

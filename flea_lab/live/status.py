@@ -31,5 +31,6 @@ def status_of(runner: "Runner") -> dict[str, Any]:
         "fills": pump.fills,
         "refused": pump.refused,
         "late_candles": runner.late,
+        "findings": runner.found,
         "error": runner.error,
     }

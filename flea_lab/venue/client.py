@@ -98,6 +98,10 @@ class PurpleFlea:
         """
         await self._stream.run(deliver)
 
+    async def refresh(self, symbol: str) -> None:
+        """As `Feed.refresh`; nothing while there is no connection: the next one begins with whole books."""
+        await self._stream.refresh(symbol)
+
     async def acknowledge(self, ts_event: int) -> None:
         """As `Feed.acknowledge`; nothing while there is no connection, the venue does not wait then."""
         await self._stream.acknowledge(ts_event)

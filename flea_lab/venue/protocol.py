@@ -97,6 +97,9 @@ class Feed(Protocol):
     async def settlements(self, symbol: str, start_ns: int) -> list[Funding]:
         """Funding settled after `start_ns`, oldest first."""
 
+    async def refresh(self, symbol: str) -> None:
+        """Asks for a whole book of `symbol`; it arrives as an event. Nothing where every message is whole anyway."""
+
     async def acknowledge(self, ts_event: int) -> None:
         """Tells a venue that waits for it that everything up to `ts_event` has been worked off; else nothing."""
 

@@ -260,6 +260,13 @@ class Stream:
         if self._on_fault is not None:
             self._on_fault(self._rest.masked(text))
 
+    async def refresh(self, symbol: str) -> None:
+        """As `Feed.refresh`: a second subscription is answered with a whole book first."""
+        ws = self._ws
+        if self._wire.dialect.book == "delta" and ws is not None and not ws.closed:
+            with suppress(aiohttp.ClientError, OSError):  # the reader sees the end of the connection and says why
+                await ws.send_str(self._wire.subscription(("book",), False, (symbol,)).decode())
+
     async def acknowledge(self, ts_event: int) -> None:
         """As `Feed.acknowledge`; nothing while there is no connection, the venue does not wait then."""
         ws = self._ws

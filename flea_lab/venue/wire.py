@@ -173,12 +173,12 @@ class Wire:
 
         self._read[kind] = read
 
-    def subscription(self, kinds: Sequence[Kind], ack: bool) -> bytes:
-        """The frame that asks for these channels, once after the connect."""
+    def subscription(self, kinds: Sequence[Kind], ack: bool, symbols: Sequence[str] | None = None) -> bytes:
+        """The frame that asks for these channels, once after the connect; of all symbols unless some are named."""
         asked: dict[str, Any] = {
             "action": "subscribe",
             "channels": [self.channel[kind] for kind in kinds],
-            "symbols": [self.theirs[symbol] for symbol in self.symbols],
+            "symbols": [self.theirs[symbol] for symbol in (self.symbols if symbols is None else symbols)],
         }
         if self.dialect.book == "delta" and "book" in kinds:
             asked["book"] = "delta"

@@ -1,0 +1,64 @@
+"""What the market says between two bars: watched for faults, its books kept, the features of the coming bar measured.
+
+Rules. A book is measured only where it can be vouched for; what is missing makes the features of its bar unknown, and
+what is unknown is not decided on. The core is told the features of a bar right before its candle, as one message that
+the journal keeps: what was between the bars need not be heard twice.
+"""
+
+from collections.abc import Mapping
+
+from flea_lab.data.features import BarFeatures
+from flea_lab.data.market_watch import MarketWatch, Told
+from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Features, Funding, Trade
+from flea_lab.signal.kernel import FEATURES
+
+RULES = {"purpleflea-seed": "seed"}
+"""Names of dialects whose books follow rules of another name."""
+
+Between = Trade | BookSnapshot | BookDelta | Funding
+
+
+class Hearing:
+    """One feed, listened to for one core."""
+
+    def __init__(self, dialect: str, interval: str, features: Mapping[str, BarFeatures]) -> None:
+        """`features` are those that the config reads, by symbol; none where it reads none."""
+        self.watch = MarketWatch(RULES.get(dialect, dialect), interval)
+        self._features = dict(features)
+
+    def on(self, event: Between) -> Told:
+        """Takes what came between two bars; faults found, and the wish for a snapshot."""
+        told = self.watch.on(event)
+        features = self._features.get(event.symbol)
+        if features is None:
+            return told
+        if isinstance(event, BookSnapshot | BookDelta):
+            book = self.watch.book(event.symbol)
+            if book is None:
+                features.lose("book")
+            else:
+                features.on(book)
+        elif isinstance(event, Trade):
+            if any(finding.kind == "gap" for finding in told if not hasattr(finding, "reason")):
+                features.lose("trades")
+            features.on(event)
+        else:
+            features.on(event)
+        return told
+
+    def bar(self, candle: Candle) -> tuple[Features | None, Told]:
+        """The features of a complete candle's bar, None where nobody reads any; and what is wrong with the candle."""
+        told = self.watch.on(candle)
+        features = self._features.get(candle.symbol)
+        if features is None:
+            return None, told
+        row = features.close(candle.ts_event)
+        named = dict(zip(FEATURES, row, strict=True))
+        return Features(symbol=candle.symbol, ts_event=candle.ts_event, ts_recv=candle.ts_recv, **named), told
+
+    def lost(self, ts_event: int) -> Told:
+        """Takes that the connection was lost: books and prints are unknown until they are heard again."""
+        for features in self._features.values():
+            features.lose("book")
+            features.lose("trades")
+        return self.watch.lost(ts_event)
