@@ -120,7 +120,7 @@ async def _paper(config: RunConfig, feed: PurpleFlea) -> PaperVenue:
 async def trade(bot: Bot, *, signals: bool = True) -> str:
     """How the session ended. `FleaError` where it could not begin or could not go on.
 
-    With `signals` SIGTERM and SIGINT stop it in order; only the main thread can have them.
+    With `signals` SIGTERM, SIGINT and a closed terminal stop it in order; only the main thread can have them.
     """
     time = await checked(bot)
     account, journal = await account_and_journal(bot)
@@ -138,7 +138,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
             clock=bot.clock,
             folder=bot.folder,
             alert=bot.alerts.put,
-            hearing=Hearing(bot.dialect, bot.config.interval, core.fresh_features()),
+            hearing=Hearing(bot.dialect, bot.config.interval, core.fresh_features(), wall_clock=time.kind == "wall"),
         )
         how = "died"
         try:
@@ -158,12 +158,15 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
 
 async def _until_the_end(runner: Runner) -> str:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, runner.finish, f"stopped by {signal.Signals(number).name}")
+    ends = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a closed terminal changes nothing
+        ends.append(signal.SIGHUP)
+    for number in ends:
+        loop.add_signal_handler(number, runner.finish, f"stopped by {number.name}")
     try:
         return await runner.run()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ends:
             loop.remove_signal_handler(number)
 
 

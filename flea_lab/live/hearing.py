@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from flea_lab.data.features import BarFeatures
 from flea_lab.data.market_watch import MarketWatch, Told
+from flea_lab.model.finding import Finding, Resync
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Features, Funding, Trade
 from flea_lab.signal.kernel import FEATURES
 
@@ -21,14 +22,19 @@ Between = Trade | BookSnapshot | BookDelta | Funding
 class Hearing:
     """One feed, listened to for one core."""
 
-    def __init__(self, dialect: str, interval: str, features: Mapping[str, BarFeatures]) -> None:
-        """`features` are those that the config reads, by symbol; none where it reads none."""
+    def __init__(
+        self, dialect: str, interval: str, features: Mapping[str, BarFeatures], *, wall_clock: bool = True
+    ) -> None:
+        """`features` are those that the config reads, by symbol; none where it reads none. Without `wall_clock` the
+        venue's time is that of a recorded market, and nothing is said of it."""
         self.watch = MarketWatch(RULES.get(dialect, dialect), interval)
-        self._features = dict(features)
+        self._features, self._wall_clock = dict(features), wall_clock
 
     def on(self, event: Between) -> Told:
         """Takes what came between two bars; faults found, and the wish for a snapshot."""
         told = self.watch.on(event)
+        if told and not self._wall_clock:
+            told = tuple(one for one in told if isinstance(one, Resync) or one.channel != "clock")
         features = self._features.get(event.symbol)
         if features is None:
             return told
@@ -39,7 +45,7 @@ class Hearing:
             else:
                 features.on(book)
         elif isinstance(event, Trade):
-            if any(finding.kind == "gap" for finding in told if not hasattr(finding, "reason")):
+            if any(isinstance(one, Finding) and one.kind == "gap" for one in told):
                 features.lose("trades")
             features.on(event)
         else:
