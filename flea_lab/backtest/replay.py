@@ -4,6 +4,7 @@ At one instant things happen in this order: the candles that close are decided o
 orders fill at the open. The core cannot tell this driver from the live one.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -173,9 +174,8 @@ class _Driver:
         shape = (len(market.symbols), market.n)
         self.curves = np.zeros((6, market.n), np.int64)
         self.lots = np.zeros(shape, np.int64)
-        self.convictions, self.toxicity = np.full(shape, np.nan), np.full(shape, np.nan)
-        n_alphas = core.desk.opinions(market.symbols[0]).shape[0]
-        self.opinions = np.full((*shape, n_alphas, 2), np.nan)
+        # bar after bar, the symbols of each: appending is cheaper than writing to a place
+        self.convictions, self.toxicity, self.opinions = array("d"), array("d"), array("d")
         self.fills: list[Fill] = []
         self.decided: list[int] = []
         self.funding: list[tuple[int, str, float, int]] = []
@@ -210,9 +210,10 @@ class _Driver:
             if paid:
                 self.funding.append((funding.ts_event // MS_NS, funding.symbol, funding.rate, paid))
         note_account(ledger.book, ledger.cash_uusd, core.gate.state, i, self.curves, self.lots)
-        for s, symbol in enumerate(core.symbols):
-            self.convictions[s, i], self.toxicity[s, i] = core.convictions[symbol], core.toxicity[symbol]
-            self.opinions[s, i] = core.desk.opinions(symbol)
+        self.convictions.extend(core.convictions.values())
+        self.toxicity.extend(core.toxicity.values())
+        for symbol in core.symbols:
+            self.opinions.frombytes(core.desk.opinions(symbol).tobytes())
 
     def seen(self) -> Replayed:
         """Everything written down."""
@@ -225,12 +226,18 @@ class _Driver:
             self.curves[1],
             self.curves[2],
             self.lots,
-            self.convictions,
-            self.toxicity,
-            self.opinions,
+            self._by_symbol(self.convictions),
+            self._by_symbol(self.toxicity),
+            self._by_symbol(self.opinions, -1, 2),
             self.curves[3:].T,
             self.commands,
         )
+
+    def _by_symbol(self, noted: "array[float]", *shape: int) -> Floats:
+        """What was noted bar after bar as an array `(n_symbols, n, *shape)`."""
+        n_symbols, n = self.lots.shape
+        values = np.frombuffer(noted).reshape(n, n_symbols, *shape)
+        return np.ascontiguousarray(np.moveaxis(values, 1, 0))
 
 
 def command_time(command: Command) -> int:

@@ -40,6 +40,8 @@ class Status(Enum):
     REJECTED = "rejected"
     EXPIRED = "expired"
 
+    __hash__ = object.__hash__  # one object a member; Enum's own hash is a Python call, made at every report
+
 
 PENDING, UNKNOWN, WORKING, CANCELLING = Status.PENDING, Status.UNKNOWN, Status.WORKING, Status.CANCELLING
 FILLED, CANCELLED, REJECTED, EXPIRED = Status.FILLED, Status.CANCELLED, Status.REJECTED, Status.EXPIRED
