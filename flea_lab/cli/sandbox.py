@@ -1,10 +1,12 @@
 """`flea sandbox | faucet`: an exchange on this machine, and a key with play money on it."""
 
 import asyncio
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import structs
 
 from flea_lab.errors import ConfigError
 
@@ -59,6 +61,9 @@ def sandbox(
     tape: Annotated[
         Path | None, typer.Option("--tape", help="Play this tape instead: its candles; with book its books and prints.")
     ] = None,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", metavar="FILE.toml", help="What shall go wrong: docs/sandbox.md.")
+    ] = None,
 ) -> None:
     """Play the stored market of a configuration as an exchange on 127.0.0.1, until Ctrl-C: docs/sandbox.md."""
     from flea_lab.sandbox.settings import SandboxSettings
@@ -82,7 +87,19 @@ def sandbox(
         "clock_skew_s": clock_skew_s,
         "seed": seed,
     }
-    _play(path, load_settings(values, SandboxSettings, "flea sandbox"), tape)
+    settings = load_settings(values, SandboxSettings, "flea sandbox")
+    _play(path, settings if faults is None else structs.replace(settings, faults=_faults(faults)), tape)
+
+
+def _faults(path: Path) -> Any:
+    from flea_lab.sandbox.faults import FaultSettings
+    from flea_lab.settings import load_settings
+
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from None
+    return load_settings(values, FaultSettings, str(path))
 
 
 def _pace(text: str) -> str | float:
@@ -106,10 +123,14 @@ def _play(path: Path, settings: Any, tape: Path | None) -> None:
     clock = WallClock()
     loaded, recording = (load_market(config), None) if tape is None else market_of_tape(config, tape, progress=True)
     stage = Stage(playlist_of(loaded.market), full, clock.now_ns() // 1_000_000, recording)
+    server = SandboxServer(stage, clock)
     try:
-        asyncio.run(_serve(SandboxServer(stage, clock), stage))
+        asyncio.run(_serve(server, stage))
     except KeyboardInterrupt:
         print("sandbox  stopped, its accounts are gone")
+    finally:
+        if server.faults:
+            print(f"faults   {server.faults.text()}", flush=True)
 
 
 async def _serve(server: Any, stage: Any) -> None:

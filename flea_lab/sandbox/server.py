@@ -3,6 +3,7 @@
 Rules. The market is played by one coroutine; requests are answered between its scenes, never inside one. After a
 heartbeat it waits for every subscribed connection that acknowledges; in pace "acked" it also waits while there is none.
 A connection that is gone is not waited for, one that does not read is closed. A key is known by its digest only.
+Faults that were asked for (`faults`) are put between the stage and the sockets, and nowhere else.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from flea_lab.errors import VenueError
 from flea_lab.model.market import MS_NS
 from flea_lab.sandbox import api
 from flea_lab.sandbox.api import Ack, Frame, Json, Subscribe
+from flea_lab.sandbox.fault_line import FaultLine
+from flea_lab.sandbox.faults import SUBSCRIBE, FaultPlan, RestFault
 from flea_lab.sandbox.order import Denied
 from flea_lab.sandbox.rest import Answer, Request, answer, denial
 from flea_lab.sandbox.stage import Stage
@@ -31,7 +34,8 @@ HOST = "127.0.0.1"
 BASE = "/trading-api"
 MAX_BODY = 65_536
 MAX_UNREAD = 20_000
-OPEN_TO_ALL = (f"{BASE}/health", f"{BASE}/instruments", f"{BASE}/faucet/claim")
+OPEN_TO_ALL = (f"{BASE}/health", f"{BASE}/instruments", f"{BASE}/faults", f"{BASE}/faucet/claim")
+UNSPOILED = ("faults", "faucet/claim")
 LOCAL = (HOST, "localhost")
 
 
@@ -41,13 +45,20 @@ class Connection:
     `asked_ms` is the last heartbeat it was sent, `acked_ms` the last it has acknowledged.
     """
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None, account_id: str) -> None:
-        self.socket, self.account_id, self._transport = socket, account_id, transport
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        account_id: str,
+        line: FaultLine | None = None,
+    ) -> None:
+        self.socket, self.account_id, self._transport, self.line = socket, account_id, transport, line
         self.wants: set[tuple[str, str]] = set()
         self.channels: set[str] = set()
         self.acking, self.asked_ms, self.acked_ms = False, -1, -1
         self.deltas, self.synced = False, set[str]()
-        self._unread: deque[bytes] = deque()
+        self.at_s, self.mute = 0.0, False
+        self._unread: deque[tuple[bytes, ...] | WSCloseCode] = deque()
         self._wake = asyncio.Event()
 
     def hears(self, frame: Frame) -> bool:
@@ -56,13 +67,33 @@ class Connection:
             return frame.account_id == self.account_id and frame.channel in self.channels
         return (frame.channel, frame.symbol) in self.wants
 
-    def send(self, frame: bytes) -> None:
-        """Queues a frame; who leaves too many unread is cut off."""
-        self._unread.append(frame)
+    def send(self, *frames: bytes) -> None:
+        """Queues frames, which count as one; who leaves too many unread is cut off."""
+        if self.mute:
+            return
+        self._unread.append(frames)
         self._wake.set()
         if len(self._unread) > MAX_UNREAD and self._transport is not None:
             self._unread.clear()
             self._transport.abort()
+        ending = self.line.ending(self.at_s) if self.line is not None and self.channels else ""
+        if ending:
+            self._end(ending)
+
+    def _end(self, kind: str) -> None:
+        """Ends the connection by a fault; nothing is sent on it any more."""
+        self.mute = True
+        match kind:
+            case "close_1000":
+                self._unread.append(WSCloseCode.OK)
+            case "close_1001":
+                self._unread.append(WSCloseCode.GOING_AWAY)
+            case "reset" if self._transport is not None:
+                self._unread.clear()
+                self._transport.abort()
+            case "deaf" if self._transport is not None:
+                self.acking = False  # it will never be heard, nor be seen to leave
+                self._transport.pause_reading()
 
     def beat(self, ts_ms: int) -> None:
         """Queues a heartbeat."""
@@ -74,11 +105,22 @@ class Connection:
         try:
             while True:
                 while self._unread:
-                    await self.socket.send_frame(self._unread.popleft(), WSMsgType.TEXT)
+                    frames = self._unread.popleft()
+                    if isinstance(frames, WSCloseCode):
+                        await self.socket.close(code=frames)
+                        return
+                    for frame in frames:
+                        await self.socket.send_frame(frame, WSMsgType.TEXT)
                 await self._wake.wait()
                 self._wake.clear()
         except ConnectionError:
             self._unread.clear()  # the reading side ends as well, and says so
+
+    async def close(self) -> None:
+        """Says goodbye; a connection that is mute is cut."""
+        if self.mute and self._transport is not None:
+            self._transport.abort()
+        await self.socket.close(code=WSCloseCode.GOING_AWAY, message=b"sandbox ends")
 
 
 class SandboxServer:
@@ -93,6 +135,8 @@ class SandboxServer:
         self._counts: dict[str, tuple[int, int]] = {}
         self._at = 0.0, 0
         self._played = False
+        self._first_ms = stage.now_ms
+        self.faults = FaultPlan(stage.settings.faults)
         self.port = 0
 
     @asynccontextmanager
@@ -111,7 +155,7 @@ class SandboxServer:
             yield f"http://{HOST}:{self.port}{BASE}"
         finally:
             for connection in list(self._connections):
-                await connection.socket.close(code=WSCloseCode.GOING_AWAY, message=b"sandbox ends")
+                await connection.close()
             await runner.cleanup()
 
     @asynccontextmanager
@@ -189,6 +233,9 @@ class SandboxServer:
     def _publish(self) -> None:
         """Queues what happened on the stage, each frame encoded once, for everybody who hears it."""
         for frame in self.stage.frames():
+            if self.faults:
+                self._spoil(frame)
+                continue
             whole: bytes | None = None
             change: bytes | None = None
             book = frame.channel == "orderbook_l2"
@@ -196,7 +243,7 @@ class SandboxServer:
                 if not one.hears(frame):
                     continue
                 if book and one.deltas and frame.symbol in one.synced and frame.symbol in self._books:
-                    change = change or _delta(frame, self._books[frame.symbol])
+                    change = change or _changed(frame, self._books[frame.symbol]).encode()
                     one.send(change)
                     continue
                 whole = whole or frame.encode()
@@ -206,10 +253,30 @@ class SandboxServer:
             if book:
                 self._books[frame.symbol] = frame.data
 
+    def _spoil(self, frame: Frame) -> None:
+        """The same where there are faults: each connection has its own."""
+        book = frame.channel == "orderbook_l2"
+        for one in [one for one in self._connections if one.hears(frame) and one.line is not None]:
+            one.at_s = self._at_s()
+            change = book and one.deltas and frame.symbol in one.synced and frame.symbol in self._books
+            said = _changed(frame, self._books[frame.symbol]) if change else frame
+            assert one.line is not None
+            spoiled = one.line.frames(said, one.at_s)
+            if spoiled:
+                one.send(*(part.encode() for part in spoiled))
+            if book:
+                one.synced.add(frame.symbol)
+        if book:
+            self._books[frame.symbol] = frame.data
+
+    def _at_s(self) -> float:
+        return (self.stage.now_ms - self._first_ms) / 1_000
+
     async def _socket(self, request: web.Request, account_id: str) -> web.StreamResponse:
         socket = web.WebSocketResponse(max_msg_size=MAX_BODY, compress=False, timeout=1.0)
         await socket.prepare(request)
-        connection = Connection(socket, request.transport, account_id)
+        line = FaultLine(self.faults) if self.faults else None
+        connection = Connection(socket, request.transport, account_id, line)
         self._connections.append(connection)
         try:
             async with asyncio.TaskGroup() as group:
@@ -252,7 +319,9 @@ class SandboxServer:
         connection.channels.update(channels)
         connection.deltas = said.book == "delta"
         connection.synced.clear()
-        connection.send(orjson.dumps({"event": "subscribed", "channels": channels, "symbols": symbols}))
+        acknowledged = self._acknowledged(symbols)
+        if acknowledged:
+            connection.send(orjson.dumps({"event": "subscribed", "channels": channels, "symbols": acknowledged}))
         if said.ack:
             connection.acking = True
             connection.acked_ms = -1
@@ -260,6 +329,15 @@ class SandboxServer:
         if self._played:
             connection.send(_control("played", self.stage.now_ms))
         self._listen()
+
+    def _acknowledged(self, symbols: list[str]) -> list[str]:
+        """Those of a subscription's symbols that its answer names; there is none where it names none."""
+        match self.faults.first(SUBSCRIBE, self._at_s()):
+            case "unacknowledged":
+                return []
+            case "half_acknowledged":
+                return symbols[: len(symbols) // 2]
+        return symbols
 
     def _acknowledge(self, connection: Connection, ts_ms: int) -> None:
         if ts_ms > self.stage.now_ms:
@@ -284,7 +362,10 @@ class SandboxServer:
     async def _enter(self, request: web.Request) -> web.StreamResponse:
         """The upgrade: refused like any other request without a key."""
         admitted = self._admit(request)
-        return _reply(denial(admitted)) if isinstance(admitted, Denied) else await self._socket(request, admitted)
+        if isinstance(admitted, Denied):
+            return _reply(denial(admitted))
+        status = self.faults.upgrade(self._at_s())
+        return web.Response(status=status) if status else await self._socket(request, admitted)
 
     async def _rest(self, request: web.Request) -> web.StreamResponse:
         """Every other request; also what cannot be read is answered in JSON."""
@@ -296,10 +377,15 @@ class SandboxServer:
         except web.HTTPRequestEntityTooLarge:
             return _reply(denial(Denied(413, "too_large", f"a body is at most {MAX_BODY} bytes")))
         path = request.path.removeprefix(BASE).strip("/")
+        spoiled = self.faults.rest(self._at_s()) if path not in UNSPOILED else None
+        if spoiled is not None:
+            return _spoiled_reply(spoiled)
         asked = Request(admitted, "", request.query, body, self.venue_ms())
         match request.method, path:
             case "GET", "health":
                 answered = 200, self._health()
+            case "GET", "faults":
+                answered = 200, {"seed": self.faults.seed, "faults": self.faults.counts}
             case "POST", "faucet/claim":
                 answered = self._claim(body)
             case _:
@@ -374,8 +460,12 @@ def _refusal(code: str, message: str) -> bytes:
     return orjson.dumps({"event": "error", "code": code, "message": message})
 
 
-def _delta(frame: Frame, before: Json) -> bytes:
-    return frame._replace(data=api.delta_json(before, frame.data)).encode()
+def _changed(frame: Frame, before: Json) -> Frame:
+    return frame._replace(data=api.delta_json(before, frame.data))
+
+
+def _spoiled_reply(fault: RestFault) -> web.Response:
+    return web.Response(body=fault.body, status=fault.status, content_type=fault.kind, headers=fault.headers)
 
 
 def _reply(answered: Answer) -> web.Response:

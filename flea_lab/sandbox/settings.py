@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from flea_lab.sandbox.faults import FaultSettings
 from flea_lab.settings import Bps, Fraction, Settings, Usd
 
 MakerBps = Annotated[float, Meta(ge=-100.0, le=1_000.0, description="basis points, negative for a rebate")]
@@ -19,7 +20,8 @@ class SandboxSettings(Settings, frozen=True, kw_only=True):
     stands still while there is none; a number plays that many times faster than it was recorded. Playing begins with
     the first bar that opens at or after `start` (default: `days` before the end) and lasts `days`; all bars before it
     are history. Fees and slippage that are None are those of the configuration. `clock` "wall" shifts the recorded
-    market to now and states the machine's time plus `clock_skew_s` as the venue's.
+    market to now and states the machine's time plus `clock_skew_s` as the venue's. `faults` spoil what
+    leaves the sandbox.
     """
 
     port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port on 127.0.0.1, 0 for any free one")] = 8712
@@ -40,6 +42,7 @@ class SandboxSettings(Settings, frozen=True, kw_only=True):
     clock: Literal["market", "wall"] = "market"
     clock_skew_s: Annotated[float, Meta(ge=-86_400.0, le=86_400.0, description="seconds")] = 0.0
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
+    faults: FaultSettings = FaultSettings()
 
     def __post_init__(self) -> None:
         if self.matching == "next_open" and self.latency_ms:
