@@ -93,7 +93,7 @@ async def flea(url: str, key: str, phase: str, commits: list[float]) -> Path:
     from flea_lab.secret import Secret
     from flea_lab.venue.client import PurpleFlea
     from flea_lab.venue.dialects import load_dialect
-    from flea_lab.venue.wire import KINDS
+    from flea_lab.venue.speech import KINDS
     from flea_lab.wiring import alphas, build_core
 
     config, clock = config_of(phase), WallClock()

@@ -32,7 +32,7 @@ from flea_lab.money import USD, rate_e8
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Exchange
-from flea_lab.venue.wire import Kind
+from flea_lab.venue.speech import Kind
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAPER_HEARS: tuple[Kind, ...] = ("candle", "book", "trades", "funding")

@@ -22,7 +22,7 @@ from flea_lab.model.market import Candle, Heartbeat, MarketEvent
 from flea_lab.settings import Settings
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.protocol import Link, Played, Said
-from flea_lab.venue.wire import Kind
+from flea_lab.venue.speech import Kind
 
 CHANNELS: tuple[Kind, ...] = ("candle", "book", "trades", "funding")
 """What a recorder may listen to; the account's own orders never."""

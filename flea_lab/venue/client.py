@@ -20,8 +20,9 @@ from flea_lab.venue.order_wire import OrderWire, complaint, refused
 from flea_lab.venue.protocol import Deliver, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reading import FrameError
 from flea_lab.venue.rest import OK, REFUSED, Answer, Query, Rest, Unsent
+from flea_lab.venue.speech import KINDS, PRIVATE, Kind
 from flea_lab.venue.stream import OnFault, OnRaw, Stream
-from flea_lab.venue.wire import KINDS, PRIVATE, Kind, Wire
+from flea_lab.venue.wire import Wire
 
 
 class PurpleFlea:

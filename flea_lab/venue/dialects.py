@@ -1,9 +1,10 @@
 """Each published way of speaking to a venue as one frozen value: addresses, names, units and limits, no code.
 
-What the venue's article prints is the start; paths and channels beyond it are extensions, and one that a venue lacks
-is set to an empty text.
+What Purple Flea's article prints is the start; paths and channels beyond it are extensions, and one that a venue lacks
+is set to an empty text. `hyperliquid` and `ccxt:EXCHANGE` are venues whose public data is read, and no more.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -20,6 +21,11 @@ Channel = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:{}-]*$", description="a na
 AUTH_HEADER = {"x-api-key": "X-API-Key", "bearer": "Authorization", "x-pf-key": "X-PF-Key", "none": ""}
 QUOTES = ("USDT", "USDC", "USD")
 DEFAULT = "purpleflea-seed"
+HYPERLIQUID = "hyperliquid"
+CCXT = "ccxt:"
+
+Speech = Literal["purpleflea", "hyperliquid", "ccxt"]
+"""Which code reads a dialect."""
 
 
 class Paths(Settings, frozen=True, kw_only=True):
@@ -54,6 +60,10 @@ class Dialect(Settings, frozen=True, kw_only=True):
     subscription is answered: "maybe" takes a push that comes before any answer for a venue that never answers.
     `silence_s` without a frame is a dead connection; with less than an interval and 30 s, that is what counts.
     `order_validity_s` after the decision's time the venue shall refuse an order; 0 does not say so.
+
+    Of venues that are data only: `subscriptions`, `connections` (open at once in this process) and `weight_per_minute`
+    are the venue's limits. A bar is over `bar_grace_s` after its end by the venue's own stamps, where the venue does
+    not say it. `matching` says how paper orders fill on it. `market`, `depth` and `options` are ccxt's.
     """
 
     name: str
@@ -82,6 +92,21 @@ class Dialect(Settings, frozen=True, kw_only=True):
     max_frame_bytes: Annotated[int, Meta(ge=1_024, le=2**28)] = 4 * 2**20
     max_body_bytes: Annotated[int, Meta(ge=1_024, le=2**28)] = 16 * 2**20
     order_validity_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
+    subscriptions: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
+    connections: Annotated[int, Meta(ge=1, le=10)] = 10
+    weight_per_minute: Annotated[int, Meta(ge=110, le=1_200)] = 1_200
+    bar_grace_s: Annotated[float, Meta(ge=0.0, le=30.0, description="seconds")] = 1.0
+    matching: Literal["book", "next_open"] = "book"
+    market: Literal["swap", "spot"] = "swap"
+    depth: Annotated[int, Meta(ge=1, le=1_000, description="levels a side")] = 20
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def speech(self) -> Speech:
+        """Which code reads it."""
+        if self.name.startswith(CCXT):
+            return "ccxt"
+        return "hyperliquid" if self.name == HYPERLIQUID else "purpleflea"
 
     def theirs(self, symbol: str) -> str:
         """Our `symbol` as the venue spells it.
@@ -106,9 +131,46 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "rest_url": "http://127.0.0.1:8712/trading-api",
         "ws_url": "ws://127.0.0.1:8712/trading-api/ws",
     },
+    HYPERLIQUID: {
+        "rest_url": "https://api.hyperliquid.xyz",
+        "ws_url": "wss://api.hyperliquid.xyz/ws",
+        "auth": "none",
+        "symbol": "{base}",
+        "paths": dict.fromkeys(("candles", "funding", "health", "instruments"), "/info")
+        | dict.fromkeys(("orders", "order", "account", "fills"), ""),
+        "channels": {
+            "candle": "candle",
+            "book": "l2Book",
+            "trades": "trades",
+            "funding": "activeAssetCtx",
+            "orders": "",
+            "fills": "",
+        },
+        "acknowledged": "always",
+        "time_unit": "ms",
+        "page": 5_000,
+        "ping_s": 20.0,
+        "silence_s": 50.0,
+        "ambiguous": (),
+    },
 }
-"""What differs from the defaults above. The addresses are the sandbox's; the venue's own are
-https://purpleflea.com/trading-api and wss://purpleflea.com/trading-api/ws."""
+"""What differs from the defaults above. The first addresses are the sandbox's; the venue's own are
+https://purpleflea.com/trading-api and wss://purpleflea.com/trading-api/ws. Hyperliquid's limits by address: 1,200
+weight a minute, 1,000 subscriptions, 10 connections, 30 new ones a minute; it drops a connection that it has sent
+nothing to for 60 s, so that it is pinged before. Its test network is https://api.hyperliquid-testnet.xyz."""
+
+ANY_CCXT: dict[str, Any] = {
+    "rest_url": "",
+    "ws_url": "",
+    "auth": "none",
+    "paths": dict.fromkeys(Paths.__struct_fields__, ""),
+    "channels": dict.fromkeys(Channels.__struct_fields__, ""),
+    "time_unit": "ms",
+    "ambiguous": (),
+}
+"""Any exchange of ccxt: its addresses are the library's own unless others are given."""
+
+_EXCHANGE = re.compile(r"ccxt:[a-z][a-z0-9]{1,30}")
 
 
 def load_dialect(values: Mapping[str, Any], place: str) -> Dialect:
@@ -117,11 +179,20 @@ def load_dialect(values: Mapping[str, Any], place: str) -> Dialect:
     `ConfigError` for a name that is not published, a typo, a value out of range, and a key that would travel in clear.
     """
     name = values.get("name", DEFAULT)
-    if name not in PUBLISHED:
-        raise ConfigError(f"name = {name!r}: must be one of {', '.join(map(repr, PUBLISHED))} (in {place})")
-    dialect = load_settings({"name": name, **PUBLISHED[name], **values}, Dialect, place)
-    _check_address(dialect, dialect.rest_url, "rest_url", ("https", "http"), place)
-    _check_address(dialect, dialect.ws_url, "ws_url", ("wss", "ws"), place)
+    by_ccxt = isinstance(name, str) and _EXCHANGE.fullmatch(name) is not None
+    if not by_ccxt and (not isinstance(name, str) or name not in PUBLISHED):
+        known = ", ".join(map(repr, PUBLISHED))
+        raise ConfigError(f"name = {name!r}: must be one of {known}, or 'ccxt:EXCHANGE' (in {place})")
+    published = ANY_CCXT if by_ccxt else PUBLISHED[name]
+    dialect = load_settings({"name": name, **published, **values}, Dialect, place)
+    if dialect.options and not by_ccxt:
+        raise ConfigError(f"options: are for 'ccxt:EXCHANGE', not for {name!r} (in {place})")
+    if dialect.speech != "purpleflea" and dialect.auth != "none":
+        raise ConfigError(f"auth = {dialect.auth!r}: only public data of {name!r} is read, no key is sent (in {place})")
+    if dialect.rest_url or not by_ccxt:
+        _check_address(dialect, dialect.rest_url, "rest_url", ("https", "http"), place)
+    if dialect.ws_url or not by_ccxt:
+        _check_address(dialect, dialect.ws_url, "ws_url", ("wss", "ws"), place)
     if not dialect.backoff_first_s <= dialect.backoff_last_s:
         first, last = dialect.backoff_first_s, dialect.backoff_last_s
         raise ConfigError(f"backoff_first_s ({first}) must be at most backoff_last_s ({last}) (in {place})")

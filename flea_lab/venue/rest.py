@@ -99,14 +99,18 @@ class Rest:
         """The answer to a wish that may be repeated."""
         return await self._patiently("DELETE", path, None)
 
-    async def _patiently(self, method: str, path: str, query: Query | None) -> Answer:
+    async def ask(self, path: str, body: bytes) -> Answer:
+        """The answer to a question that is posted, asked again while the venue is away."""
+        return await self._patiently("POST", path, None, body)
+
+    async def _patiently(self, method: str, path: str, query: Query | None, body: bytes | None = None) -> Answer:
         dialect, loop = self._dialect, asyncio.get_running_loop()
         reason = ""
         for attempt in range(1, dialect.reads + 1):
             await asyncio.sleep(max(0.0, self._hold_until_s - loop.time()))
             wait = full_jitter_s(attempt, dialect.backoff_first_s, dialect.backoff_last_s, self._clock.jitter())
             try:
-                answer = await self.once(method, path, query)
+                answer = await self.once(method, path, query, body)
             except VenueError as error:
                 reason = str(error)
             else:

@@ -16,9 +16,10 @@ from flea_lab.venue.protocol import Deliver, Link, Played
 from flea_lab.venue.reading import FrameError, shown
 from flea_lab.venue.reconnect import Reconnect
 from flea_lab.venue.rest import AGAIN, Rest, reason_of
-from flea_lab.venue.wire import CRITICAL, PRIVATE, Complaint, Kind, Push, Subscribed, Wire
+from flea_lab.venue.speech import CRITICAL, PRIVATE, Complaint, Kind, Push, Speech, Subscribed
+from flea_lab.venue.speech import Said as Told
 
-FINAL = ("unknown_symbol", "unknown_channel", "invalid_symbol", "invalid_channel")
+FINAL = ("unknown_symbol", "unknown_channel", "invalid_symbol", "invalid_channel", "invalid_subscription")
 TEXT, BINARY = aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY
 WebSocket = aiohttp.ClientWebSocketResponse[bool]
 
@@ -63,7 +64,7 @@ class Stream:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: Speech,
         rest: Rest,
         clock: Clock,
         kinds: Sequence[Kind],
@@ -76,7 +77,8 @@ class Stream:
         self._dialect, self._wire, self._rest, self._clock = wire.dialect, wire, rest, clock
         self._kinds = tuple(kind for kind in kinds if wire.channel[kind])
         self._missed, self._ack, self._on_fault, self._on_raw = missed, ack, on_fault, on_raw
-        self._silence_s = max(wire.dialect.silence_s, INTERVAL_MS[wire.interval] / 1_000 + 30.0)
+        bar_s = INTERVAL_MS[wire.interval] / 1_000 + 30.0
+        self._silence_s = wire.dialect.silence_s if wire.beat_s else max(wire.dialect.silence_s, bar_s)
         self._ws: WebSocket | None = None
         self._running = self._been_up = False
         self.private_seq: int | None = None
@@ -95,7 +97,8 @@ class Stream:
             while True:
                 await asyncio.sleep(pace.wait_s(loop.time(), self._clock.jitter()))
                 pace.connecting(loop.time())
-                state = _Connection(self._asked())
+                state = _Connection(self._wire.asked(self._kinds))
+                self._wire.begin(self._clock.now_ns())
                 ended = await self._connection(state, deliver)
                 reason = self._rest.masked(ended.reason)
                 deliver(Link(up=False, ts_recv=self._clock.now_ns(), reason=reason))
@@ -105,14 +108,6 @@ class Stream:
         finally:
             self._running = False
 
-    def _asked(self) -> set[tuple[str, str]]:
-        symbols = self._wire.ours
-        return {
-            (self._wire.channel[kind], theirs)
-            for kind in self._kinds
-            for theirs in (("",) if kind in PRIVATE else symbols)
-        }
-
     async def _connection(self, state: _Connection, deliver: Deliver) -> _Ended:
         session = self._rest.opened()
         try:
@@ -120,7 +115,7 @@ class Stream:
                 ws = await session.ws_connect(
                     URL(self._dialect.ws_url),
                     headers=self._rest.headers(),
-                    heartbeat=self._dialect.ping_s,
+                    heartbeat=None if self._wire.beat_s else self._dialect.ping_s,
                     max_msg_size=self._dialect.max_frame_bytes,
                     timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
                     decode_text=False,
@@ -132,7 +127,7 @@ class Stream:
         else:
             self._ws = ws
             try:
-                return await self._converse(ws, state, deliver)
+                return await self._together(ws, state, deliver)
             except (aiohttp.ClientError, OSError) as error:
                 return _Ended(reason_of(error))
             finally:
@@ -143,10 +138,36 @@ class Stream:
         mismatch = not self._been_up and status not in AGAIN
         return _Ended(f"{'dialect mismatch: ' if mismatch else ''}websocket upgrade answered {status}", mismatch)
 
+    async def _together(self, ws: WebSocket, state: _Connection, deliver: Deliver) -> _Ended:
+        """`_converse`, with what time alone brings beside it."""
+        if not self._wire.beat_s:
+            return await self._converse(ws, state, deliver)
+        tasks = [asyncio.ensure_future(job(ws, state, deliver)) for job in (self._converse, self._beat)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return next(task for task in tasks if task in done).result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _beat(self, ws: WebSocket, state: _Connection, deliver: Deliver) -> _Ended:
+        while True:
+            await asyncio.sleep(self._wire.beat_s)
+            if not state.up:
+                continue
+            beat = self._wire.beat(self._clock.now_ns())
+            for push in beat.pushes:
+                if push.said is not None:
+                    deliver(push.said)
+            for frame in beat.frames:
+                await ws.send_str(frame.decode())
+
     async def _converse(self, ws: WebSocket, state: _Connection, deliver: Deliver) -> _Ended:
         """Subscribes, then delivers until the connection ends."""
         dialect = self._dialect
-        await ws.send_str(self._wire.subscription(self._kinds, self._ack).decode())
+        for frame in self._wire.subscriptions(self._kinds, self._ack):
+            await ws.send_str(frame.decode())
         if dialect.acknowledged == "never":
             self._lift(state, deliver)
         limit_s = dialect.acknowledge_within_s
@@ -182,15 +203,22 @@ class Stream:
         if self._on_raw is not None:
             self._on_raw(self._rest.without_key(raw), ts_recv)
         try:
-            push = self._wire.push(raw, ts_recv)
+            told = self._wire.push(raw, ts_recv)
         except FrameError as error:
             text = self._rest.unkeyed(raw, str(error))
             self._fault(text)
             return _Ended(text) if error.critical else None
-        if not isinstance(push, Push):
-            return self._told(push, state, deliver)
-        ended = self._pushed(push, state, deliver, now_s)
-        return await self._catch_up(push, deliver) if ended is BEHIND else ended
+        for one in told if isinstance(told, list) else (told,):
+            ended = await self._say(one, state, deliver, now_s)
+            if ended is not None:
+                return ended
+        return None
+
+    async def _say(self, told: Told, state: _Connection, deliver: Deliver, now_s: float) -> _Ended | None:
+        if not isinstance(told, Push):
+            return self._told(told, state, deliver)
+        ended = self._pushed(told, state, deliver, now_s)
+        return await self._catch_up(told, deliver) if ended is BEHIND else ended
 
     def _pushed(self, push: Push, state: _Connection, deliver: Deliver, now_s: float) -> _Ended | None:
         """Delivers `push`; `BEHIND` where private frames before it are missing."""
@@ -265,7 +293,8 @@ class Stream:
         ws = self._ws
         if self._wire.dialect.book == "delta" and ws is not None and not ws.closed:
             with suppress(aiohttp.ClientError, OSError):  # the reader sees the end of the connection and says why
-                await ws.send_str(self._wire.subscription(("book",), False, (symbol,)).decode())
+                for frame in self._wire.subscriptions(("book",), False, (symbol,)):
+                    await ws.send_str(frame.decode())
 
     async def acknowledge(self, ts_event: int) -> None:
         """As `Feed.acknowledge`; nothing while there is no connection, the venue does not wait then."""

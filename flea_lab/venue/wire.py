@@ -6,7 +6,7 @@ Whatever cannot be believed is a `FrameError` that names channel, symbol, field 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -28,13 +28,7 @@ from flea_lab.model.trading import OrderReport
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.protocol import Played, VenueClock
 from flea_lab.venue.reading import UNREADABLE, FrameError, explained, read_body, shown
-
-Kind = Literal["candle", "book", "trades", "funding", "orders", "fills"]
-KINDS: tuple[Kind, ...] = ("candle", "book", "trades", "funding", "orders", "fills")
-PRIVATE: tuple[Kind, ...] = ("orders", "fills")
-
-CRITICAL: tuple[Kind, ...] = ("candle", "funding", "orders", "fills")
-"""Channels whose loss changes what the desk believes: what cannot be read there ends the connection."""
+from flea_lab.venue.speech import CRITICAL, KINDS, PRIVATE, Beat, Complaint, Kind, Push, Subscribed
 
 Number = int | float
 Levels = tuple[tuple[float, float], ...]
@@ -44,29 +38,6 @@ S_BELOW = 1e11
 LATEST_MS = 9.0e12
 LATE_NS = 5_000_000_000
 INF = math.inf
-
-
-class Push(NamedTuple):
-    """One push: its channel's kind (empty for time itself), our symbol, the sequence number and what it says."""
-
-    kind: Kind | Literal[""]
-    symbol: str
-    seq: int | None
-    said: Market | OrderReport | None
-
-
-class Subscribed(Struct, frozen=True):
-    """The venue confirms these channels for these symbols, in its own names."""
-
-    channels: tuple[str, ...]
-    symbols: tuple[str, ...]
-
-
-class Complaint(Struct, frozen=True):
-    """The venue says that something asked for cannot be."""
-
-    code: str
-    message: str
 
 
 class _Frame(Struct):
@@ -136,6 +107,8 @@ class _Grid(Struct):
 class Wire:
     """Reads and writes one dialect for these symbols at one interval."""
 
+    beat_s = 0.0
+
     def __init__(
         self, dialect: Dialect, symbols: Sequence[str], interval: str, instruments: Mapping[str, Instrument]
     ) -> None:
@@ -172,6 +145,25 @@ class Wire:
             return decode(bytes(frame.data), symbol, ts_recv if frame.ts is None else self.ns(frame.ts, "ts"))
 
         self._read[kind] = read
+
+    def begin(self, now_ns: int) -> None:
+        """A connection leaves nothing behind here."""
+
+    def asked(self, kinds: Sequence[Kind]) -> set[tuple[str, str]]:
+        """As `Speech.asked`."""
+        return {
+            (self.channel[kind], theirs)
+            for kind in kinds
+            for theirs in (("",) if kind in PRIVATE else tuple(self.ours))
+        }
+
+    def beat(self, now_ns: int) -> Beat:  # noqa: ARG002
+        """Nothing: the venue tells the time itself."""
+        return Beat()
+
+    def subscriptions(self, kinds: Sequence[Kind], ack: bool, symbols: Sequence[str] | None = None) -> tuple[bytes]:
+        """As `Speech.subscriptions`: one frame asks for everything."""
+        return (self.subscription(kinds, ack, symbols),)
 
     def subscription(self, kinds: Sequence[Kind], ack: bool, symbols: Sequence[str] | None = None) -> bytes:
         """The frame that asks for these channels, once after the connect; of all symbols unless some are named."""

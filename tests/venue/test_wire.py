@@ -16,7 +16,8 @@ from flea_lab.venue.dialects import load_dialect
 from flea_lab.venue.order_wire import OrderWire, exact, steps
 from flea_lab.venue.protocol import Played
 from flea_lab.venue.reading import FrameError
-from flea_lab.venue.wire import KINDS, Complaint, Push, Subscribed, Wire
+from flea_lab.venue.speech import KINDS, Complaint, Push, Subscribed
+from flea_lab.venue.wire import Wire
 from tests.venue.stand_in import GRID, T0, candle_row, fill_row, order, order_row
 
 NOW = (T0 + 3_600_000) * 1_000_000
