@@ -1,11 +1,14 @@
 """Somebody's candle or funding file in canonical form, with a statement of what was recognised in it."""
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from flea_lab.data.dataset import Dataset, check_name
 from flea_lab.data.frames import (
@@ -18,8 +21,11 @@ from flea_lab.data.frames import (
     spacing_ms,
     span,
 )
-from flea_lab.data.sources.recognise import Guess, guess, mapping, symbol_of, times_ms
-from flea_lab.data.sources.table import read_table, stem
+from flea_lab.data.sources.dump import Dump
+from flea_lab.data.sources.lean import read_lean
+from flea_lab.data.sources.prints import is_prints, read_prints
+from flea_lab.data.sources.recognise import Guess, guess, mapping, symbol_of, times_ms, venue_of_folders
+from flea_lab.data.sources.table import read_bytes, read_table, stem
 from flea_lab.errors import DataError
 from flea_lab.model.market import INTERVAL_MS
 
@@ -92,27 +98,62 @@ def recognise_candle_file(
     Refuses a file that cannot be read, and a column, time, venue, symbol or interval that cannot be told.
     """
     path = Path(path)
-    table, content, notes = read_table(path)
-    columns = mapping(table, ("ts", "open", "high", "low", "close", "volume"), ("buy_volume",), path.name)
-    if table.empty:
+    read = _read_candles(path)
+    columns = mapping(read.table, ("ts", "open", "high", "low", "close", "volume"), ("buy_volume",), path.name)
+    if read.table.empty:
         raise DataError(f"{path.name}: no bars")
-    ts, unit, time_notes = times_ms(table[columns["ts"]], path.name)
-    named = _named(table, guess(stem(path)), path.name)
+    ts, unit, time_notes = times_ms(read.table[columns["ts"]], path.name)
+    named = _named(read.table, read.named, path.name)
     known, source = _interval(interval, named.interval, ts, path.name)
     dataset = Dataset(
         _told(venue, named.venue, "venue", path.name), _told(symbol, named.symbol, "symbol", path.name), known
     )
-    raw = pd.DataFrame({"ts": ts} | {name: table[column] for name, column in columns.items() if name != "ts"})
+    raw = pd.DataFrame({"ts": ts} | {name: read.table[column] for name, column in columns.items() if name != "ts"})
     return Imported(
         file=path.name,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=read.sha256,
         dataset=dataset,
         frame=canonical(raw, path.name),
         columns=columns,
         time_unit=unit,
         interval_from=source,
-        notes=(*notes, *time_notes),
+        notes=(*read.notes, *time_notes),
     )
+
+
+class _Read(NamedTuple):
+    """A candle file as a table, the digest of its bytes, what was assumed, and what its name says."""
+
+    table: pd.DataFrame
+    sha256: str
+    notes: tuple[str, ...]
+    named: Guess
+
+
+def _read_candles(path: Path) -> _Read:
+    if is_prints(path):
+        dump, sha256 = read_prints(path)
+        return _Read(dump.table, sha256, dump.notes, dump.named._replace(venue=venue_of_folders(path)))
+    content = read_bytes(path)
+    sha256 = hashlib.sha256(content).hexdigest()
+    lean = _lean(path, content)
+    if lean is not None:
+        return _Read(lean.table, sha256, lean.notes, lean.named)
+    table, _, notes = read_table(path)
+    name = stem(path)
+    if name.endswith(("-mark", "-index")):
+        raise DataError(f"{path.name}: prices of mark or index, not of trades: they are no candles to trade on")
+    named = guess(name)
+    return _Read(table, sha256, notes, named._replace(venue=named.venue or venue_of_folders(path)))
+
+
+def _lean(path: Path, content: bytes) -> Dump | None:
+    if path.suffix != ".zip":
+        return None
+    try:
+        return read_lean(path, content)
+    except (pa.ArrowException, zipfile.BadZipFile):
+        return None  # whatever it is, it is not LEAN's; the reader of tables says what is wrong with it
 
 
 def read_funding(path: Path, *, venue: str | None = None, symbol: str | None = None) -> ImportedFunding:
@@ -122,6 +163,8 @@ def read_funding(path: Path, *, venue: str | None = None, symbol: str | None = N
     """
     path = Path(path)
     table, content, notes = read_table(path)
+    table, told = _funding_table(table, path)
+    notes = (*notes, *told)
     columns = mapping(table, ("ts", "funding_rate"), (), path.name)
     if "venue" in table.columns:
         table, venue = _one_venue(table, venue, path.name)
@@ -161,9 +204,20 @@ def read_funding_file(path: Path, *, venue: str | None = None) -> dict[str, pd.D
 
 
 def holds_funding(path: Path) -> bool:
-    """Whether the columns of `path` say funding rather than candles."""
-    table, _, _ = read_table(Path(path))
+    """Whether the columns of `path`, or its name, say funding rather than candles."""
+    path = Path(path)
+    if is_prints(path) or (path.suffix == ".zip" and _lean(path, read_bytes(path)) is not None):
+        return False
+    table, _, _ = read_table(path)
+    table, _ = _funding_table(table, path)
     return "funding_rate" in mapping(table, (), ("funding_rate",), path.name)
+
+
+def _funding_table(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """`table` with its rate under the name of one: freqtrade writes it as `open`."""
+    if stem(path).endswith("-funding_rate") and "open" in table.columns and "funding_rate" not in table.columns:
+        return table.rename(columns={"open": "funding_rate"}), ("freqtrade's funding: the rate is in open",)
+    return table, ()
 
 
 def _told(given: str | None, guessed: str | None, what: str, place: str) -> str:
@@ -211,4 +265,4 @@ def _one_venue(table: pd.DataFrame, venue: str | None, place: str) -> tuple[pd.D
 def _funding_venue(path: Path) -> str | None:
     """The venue in a name such as binance_um_funding_8h_2025.parquet."""
     before, found, _ = stem(path).partition("_funding")
-    return before if found and before else None
+    return before if found and before and "-" not in before else venue_of_folders(path)

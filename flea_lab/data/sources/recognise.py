@@ -1,6 +1,7 @@
 """Which column is which, what unit the times are in, and what a file's name says."""
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ TIME_NAMES = (
     "ts_ms",
     "open_time",
     "opentime",
+    "calc_time",
     "timestamp",
     "timestamp_ms",
     "time",
@@ -153,6 +155,7 @@ class Guess(NamedTuple):
     interval: str | None = None
 
 
+_FUNDING = re.compile(r"(?P<symbol>[A-Za-z0-9_]+)-fundingRate(?:-.*)?|(?:.*_)?margin_interest_(?P<lean>[a-z0-9]+)")
 _DASHED = re.compile(r"(?P<pair>[A-Za-z0-9]+(?:_[A-Za-z0-9]+){0,2})-(?P<interval>\d+[mhdw])(?:-.*)?")
 
 
@@ -164,6 +167,9 @@ def guess(stem: str) -> Guess:
     >>> guess("BTC_USDT-1m"), guess("BTCUSDT-1m-2024-01").symbol
     (Guess(venue=None, symbol='BTCUSDT', interval='1m'), 'BTCUSDT')
     """
+    funding = _FUNDING.fullmatch(stem)
+    if funding:
+        return Guess(None, (funding["symbol"] or funding["lean"]).upper(), None)
     dashed = _DASHED.fullmatch(stem)
     if dashed:
         parts = dashed["pair"].split("_")
@@ -183,3 +189,17 @@ def symbol_of(written: str) -> str:
     'BTCUSDT'
     """
     return re.sub(r"[-/_ ]", "", written.partition(":")[0]).upper()
+
+
+def venue_of_folders(path: Path) -> str | None:
+    """The venue that the folders of Binance's public data tell; None elsewhere.
+
+    >>> venue_of_folders(Path("data/futures/um/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip"))
+    'binance_um'
+    """
+    parts = path.parts
+    if not {"daily", "monthly"} & set(parts):
+        return None
+    if "futures" in parts:
+        return next((f"binance_{part}" for part in ("um", "cm") if part in parts), None)
+    return "binance_spot" if "spot" in parts else None

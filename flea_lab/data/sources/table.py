@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -32,6 +33,8 @@ KLINE = (
 )
 """The twelve columns of Binance's kline dumps, which carry no header before 2025."""
 
+LEAN_MOMENT = re.compile(r"\d{8} \d\d:\d\d:\d\d")
+
 
 def stem(path: Path) -> str:
     """The name of `path` without its known suffix.
@@ -57,10 +60,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, bytes, tuple[str, ...]]:
     the first 6.
     """
     suffix = _suffix(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    content = read_bytes(path)
     try:
         frame, notes = _parse(content, suffix)
         if not isinstance(frame.index, pd.RangeIndex):
@@ -73,6 +73,14 @@ def read_table(path: Path) -> tuple[pd.DataFrame, bytes, tuple[str, ...]]:
     if twice:
         raise DataError(f"{path.name}: column {twice[0]!r} occurs {names.count(twice[0])} times")
     return frame.set_axis(names, axis=1), content, notes
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; `DataError` where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
 def _parse(content: bytes, suffix: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -105,6 +113,8 @@ def _parse_csv(text: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
         shown = ", ".join(names[:6]) + (" ..." if len(cells) > 6 else "")
         note = f"no header: the {len(cells)} columns are taken as {shown}"
         return _csv_frame(text, names), (note,)
+    if len(cells) == 2 and LEAN_MOMENT.fullmatch(cells[0]) and _is_number(cells[1]):
+        return _csv_frame(text, ["time", "funding_rate"]), ("no header: taken as LEAN's margin interest",)
     return _csv_frame(text, None), ()
 
 
