@@ -17,6 +17,7 @@ from flea_lab.data.sources.files import read_candle_file, read_funding_file
 from flea_lab.data.store import CandleStore
 from flea_lab.data.synthetic import synth
 from flea_lab.errors import ConfigError, DataError, FleaError, KernelError, WorkspaceError
+from flea_lab.risk.checks import VpinGate
 from flea_lab.wiring import load_market, run_fold
 from flea_lab.workspace import Workspace
 
@@ -315,7 +316,7 @@ CASES = [
     Case(
         "a missing input",
         lambda _: require_inputs(
-            build_market(from_dict(PLAIN), {"BTCUSDT": bars()}), alphas(from_dict(PLAIN)), vpin=True
+            build_market(from_dict(PLAIN), {"BTCUSDT": bars()}), alphas(from_dict(PLAIN)), VpinGate(source="bars")
         ),
         DataError,
         r"the VPIN guard needs 'buy_volume', which the candles of BTCUSDT do not have",

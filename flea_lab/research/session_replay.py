@@ -8,6 +8,7 @@ what fills cost, and what follows from that.
 
 import hashlib
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,17 +16,19 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from flea_lab.backtest.features import feature_settings, features_needed
 from flea_lab.backtest.market import Market, build_market
 from flea_lab.backtest.replay import Controls, Replayed, replay
 from flea_lab.config import alphas
 from flea_lab.core import TradingCore
+from flea_lab.data.features import Featured, features_of
 from flea_lab.decision import digest
 from flea_lab.errors import FleaError
 from flea_lab.journal import Entry
 from flea_lab.ledger import FEES
 from flea_lab.live.journal import COMMAND, EVENT, entries
 from flea_lab.live.session import LiveSession
-from flea_lab.model.market import MS_NS
+from flea_lab.model.market import MS_NS, Message
 from flea_lab.model.trading import Command
 from flea_lab.money import USD, nearest
 from flea_lab.research.live_parity import first_parting
@@ -179,7 +182,7 @@ def replay_session(session: LiveSession) -> SessionReplay:
     silent = [symbol for symbol, frame in candles.items() if frame.empty]
     if silent:
         return _nothing(session, f"no candle of {', '.join(silent)} was heard")
-    market = build_market(session.config, candles, heard.funding())
+    market = build_market(session.config, candles, heard.funding(), _features(session))
     at = {int(close): i for i, close in enumerate(market.close_ns)}
     controls = {at[ts]: Controls(*told) for ts, told in heard.controls.items()}
     core = _core(session)
@@ -201,6 +204,23 @@ def replay_session(session: LiveSession) -> SessionReplay:
         first=first_parting(session.config, market, 0, seen.decisions, session.stream, seen.equity, live),
         unfilled=_unfilled(session),
     )
+
+
+def _features(session: LiveSession) -> dict[str, Featured]:
+    """The features of the bars by symbol, measured from the session's own events; empty where its config reads none."""
+    config = session.config
+    if not features_needed(config, alphas(config)):
+        return {}
+    found = {}
+    for symbol, how in feature_settings(config).items():
+        events = (entry for _, kind, entry in entries(session.journal, session.rows) if kind == EVENT)
+        found[symbol] = Featured(features_of(_of_market(events), config.interval, how, symbol), how)
+    return found
+
+
+def _of_market(events: Iterable[Entry]) -> Iterator[Entry]:
+    """What of a journal's events is of the market."""
+    return (event for event in events if isinstance(event, Message))
 
 
 def _core(session: LiveSession) -> TradingCore:
