@@ -89,7 +89,8 @@ class Play:
         for one in told:
             if isinstance(one, Resync):
                 self.due.setdefault(one.symbol, ANSWERED)
-                self.played.resyncs += one.symbol == self.fault.symbol and one.reason != "start"
+                mine = one.symbol == self.fault.symbol and i >= self.fault.first
+                self.played.resyncs += mine and one.reason != "start"
             else:
                 self.played.found.append((i, one))
 

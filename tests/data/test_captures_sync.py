@@ -132,12 +132,12 @@ def test_the_second_part_of_the_2023_recording_follows_without_a_break(data_dir:
 
 def deletions(events: list[Any], count: int, name: str) -> list[Fault]:
     """`count` diffs to delete, one at a time, each with what shows it."""
-    begun: set[str] = set()
+    begun: dict[str, int] = {}
     places: dict[str, list[int]] = {}
     for at, event in enumerate(events):
         if isinstance(event, BookSnapshot):
-            begun.add(event.symbol)
-        elif isinstance(event, BookDelta) and event.symbol in begun:
+            begun[event.symbol] = event.seq or 0
+        elif isinstance(event, BookDelta) and event.symbol in begun and (event.seq or 1) > begun[event.symbol]:
             places.setdefault(event.symbol, []).append(at)
     pairs = [pair for found in places.values() for pair in pairwise(found[1:])]
     pairs = [(at, after) for at, after in pairs if after - at < AFTER - 40 and after < len(events) - 10]
@@ -158,7 +158,8 @@ def delete_one_by_one(name: str, data_dir: Path, count: int) -> Counter[str]:
         played = play.run(events, start)
         assert played.wrong == [], "a readable book is the venue's own at its number"
         assert played.readable, "right again in the end"
-        found = [i for i, one in played.found if one.symbol == fault.symbol and not one.resolved]
+        since = [(i, one) for i, one in played.found if i >= fault.first and one.symbol == fault.symbol]
+        found = [i for i, one in since if not one.resolved]
         seen["deleted"] += 1
         seen["gone in the same event"] += found[:1] == [fault.due] and fault.due in play.dark
         seen["resynced"] += played.resyncs == 1
