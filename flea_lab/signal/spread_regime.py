@@ -49,13 +49,12 @@ class SpreadRegimeState(NamedTuple):
     memory=lambda p: p.window,
 )
 def spread_regime(s: SpreadRegimeState, bar: Bar, p: SpreadRegimeParams, memory: Floats) -> SpreadRegimeState:
-    """Direction against the bar's move, -clip(move / (full_move x spread), -1, 1); confidence (z - wide) / (full -
-    wide), at most 1.
+    """Against the bar's move: -clip(move / (full_move x spread), -1, 1), confidence (z - wide) / (full - wide).
 
-    z is the score of the spread within the last `window` known ones (ddof 0, 1e-8 added to the deviation), the move is
-    close to close, in bps. No opinion on a bar without a book or before `window` of them, where the spread is not wide
-    (z not above `wide`), or where the move is within the spread: crossing it would cost more than the way back. That
-    reversals pay where liquidity is withdrawn: Nagel, Evaporating liquidity (2012).
+    The confidence is at most 1. z is the score of the spread within the last `window` known ones (ddof 0, 1e-8 added to
+    the deviation), the move is close to close, in bps. No opinion on a bar without a book or before `window` of them,
+    where the spread is not wide (z not above `wide`), or where the move is within the spread: crossing it would cost
+    more than the way back. That reversals pay where liquidity is withdrawn: Nagel, Evaporating liquidity (2012).
     """
     n, known = s.n + 1.0, s.known
     move = (bar.close / s.close - 1.0) * 1e4 if n > 1.0 else nan

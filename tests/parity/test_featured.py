@@ -1,5 +1,6 @@
 """With books, prints and the funding ahead, sweep, replay and a core that hears it all decide the same."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,14 @@ def stored(config: Any, candles: Any, funding: Any) -> Any:
         store().write(key, candles[symbol], Origin(source="synth", synthetic=True))
         store().write_funding("synthetic", symbol, funding[symbol])
     return load_market(config)
+
+
+def test_features_of_the_next_bar_would_be_found_on_the_bar_that_knew_them() -> None:
+    config, market = with_values(featured_config(), {"signals": [{"kernel": "book_imbalance"}]}), featured_market()
+    _, start = prepare(config, market)
+    ahead = replace(market, features=np.roll(market.features, -1, axis=1))
+    folded, (seen, _) = run_fold(config, market, start, curves=True), run_replay(config, ahead, start)
+    first = compare(config, market, start, folded, seen).first
+    assert first is not None
+    assert first.bar <= start + 1
+    assert first.what == "direction of book_imbalance"
