@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import KernelManager
 
-from flea_lab.live import attach, process, start_sandbox
+from flea_lab.live import attach, launch, process, start_sandbox
 from flea_lab.live.keys import store_key
 from flea_lab.live.launcher import Session
 from flea_lab.secret import Secret
 from tests.live.processes import config_file, sleep, until
+from tests.live.session import rows
 from tests.live.test_kills import busy, claimed, store_market
 
 ACCOUNT = "survivor"
@@ -70,6 +71,15 @@ def test_an_interrupt_of_the_launchers_group_and_its_death_do_not_reach_the_runn
         launcher.wait()
         if launcher.stdout is not None:
             launcher.stdout.close()
+
+
+def test_a_closed_terminal_stops_a_runner_in_order(market: tuple[str, Path]) -> None:
+    url, file = market
+    session = launch(file, unpromoted=True, account=ACCOUNT, url=url)
+    until(lambda: session.status()["state"] == "trading", 15.0)
+    os.kill(session.pid or 0, signal.SIGHUP)
+    assert session.wait(15.0)
+    assert rows(session.folder, "SELECT how FROM runs") == [("stopped by SIGHUP",)]
 
 
 @pytest.mark.filterwarnings("default")
