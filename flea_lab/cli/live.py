@@ -8,10 +8,10 @@ import typer
 
 from flea_lab.cli.live_text import running_line, status_text
 from flea_lab.errors import ConfigError, WorkspaceError
-from flea_lab.live.account import HALT, account_folder, known_accounts, ready_folder
+from flea_lab.live.account import HALT, account_folder, known_accounts
 from flea_lab.live.control_client import ControlClient, Declined, Latch, NoRunner, Unanswered
 from flea_lab.live.halt import halt_account, remove_halt_file
-from flea_lab.live.launcher import Session, is_promotion_name, require_venue
+from flea_lab.live.launcher import Session, halted_text, is_promotion_name, require_venue
 from flea_lab.live.lock import holder, running_accounts
 
 if TYPE_CHECKING:
@@ -41,12 +41,8 @@ def run(
     """Trade a promoted configuration until it is stopped. Only on the sandbox, or on paper."""
     require_venue(venue)
     config, promotion = resolve(what, unpromoted)
-    folder = ready_folder(account)
-    if (folder / HALT).exists():
-        raise WorkspaceError(
-            f"account {account!r} is halted by {folder / HALT}: "
-            f"flea resume --account {account} --clear kill_switch --by NAME"
-        )
+    if (account_folder(account) / HALT).exists():
+        raise WorkspaceError(halted_text(account))
     if check:
         print("\n".join(_check(config, promotion, venue, account, url)))
         return
@@ -127,7 +123,7 @@ def resume(
     if not yes:
         phrase = f"resume {account}"
         print(f"account {account} trades again once {', '.join(latches)} is cleared in the name of {by}")
-        if typer.prompt(f"type '{phrase}' to confirm", default="", show_default=False) != phrase:
+        if _typed(f"type '{phrase}' to confirm") != phrase:
             raise ConfigError(f"not confirmed: account {account} stays as it is")
     if holder(folder) is None:
         if "kill_switch" not in latches or not remove_halt_file(folder):
@@ -212,6 +208,15 @@ def _which(account: str | None, candidates: list[str]) -> str:
 
 def _only(names: list[str]) -> str | None:
     return names[0] if len(names) == 1 else None
+
+
+def _typed(question: str) -> str:
+    """What a person answers; nothing where there is none to ask, or who interrupts."""
+    try:
+        return str(typer.prompt(question, default="", show_default=False))
+    except typer.Abort:
+        print()
+        return ""
 
 
 def _latch(text: str) -> Latch:

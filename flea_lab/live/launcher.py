@@ -138,7 +138,7 @@ def launch(
     if session.alive:
         return _same(session, _config_id(config, named), venue)
     if (folder / HALT).exists():
-        raise WorkspaceError(f"account {account!r} is halted by {folder / HALT}: flea resume --clear kill_switch")
+        raise WorkspaceError(halted_text(account))
     what = str(config) if named else str(config_file(config, folder, "launched.toml"))
     words = ["-m", "flea_lab", "run", what, f"--venue={venue}", f"--account={account}"]
     words += [f"--url={url}"] * (url is not None) + ["--unpromoted"] * (not named)
@@ -151,6 +151,12 @@ def launch(
         end(process)
         raise
     return session
+
+
+def halted_text(account: str) -> str:
+    """Why `account` does not start while its HALT file is there, and what lifts that."""
+    lift = f"flea resume --account {account} --clear kill_switch --by NAME"
+    return f"account {account!r} is halted by {account_folder(account) / HALT}: {lift}"
 
 
 def require_venue(venue: str) -> None:

@@ -20,6 +20,7 @@ from flea_lab.data.market_watch import Told
 from flea_lab.data.tape import TapeWriter
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
+from flea_lab.live.account import HALT
 from flea_lab.live.alerts import Severity
 from flea_lab.live.catch_up import missed
 from flea_lab.live.halt import remove_halt_file
@@ -50,8 +51,6 @@ TICK_S = 0.1
 
 PUBLISH_S = 0.05
 STOP_WAIT_S = 15.0
-KILL_FILE = "HALT"
-"""A file of this name in the account's folder halts."""
 
 Item = Said | Event | None
 AlertPut = Callable[[Severity, str], None]
@@ -80,7 +79,7 @@ class Runner:
         self.feed, self.exchange, self.settings = feed, exchange, settings
         self._bars, self._wall_clock = max(settings.history_bars, warmup_bars), wall_clock
         self._clock, self._folder, self._alert = clock, folder, alert
-        self._halt_file = str(folder / KILL_FILE)  # looked for at every event
+        self._halt_file = str(folder / HALT)  # looked for at every event
         self.status: dict[str, Any] = {"state": "starting"}
         self._inbox: asyncio.Queue[Item] = asyncio.Queue()
         self.reconciler = Reconciler(pump, exchange, settings, clock)
@@ -181,9 +180,9 @@ class Runner:
 
     def _leave_halt_file(self) -> None:
         try:
-            (self._folder / KILL_FILE).touch(mode=0o600)
+            (self._folder / HALT).touch(mode=0o600)
         except OSError as error:
-            self._alert("critical", f"{self._folder / KILL_FILE}: cannot be written ({error.strerror})")
+            self._alert("critical", f"{self._folder / HALT}: cannot be written ({error.strerror})")
 
     # ---- the loop
 

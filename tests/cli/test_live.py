@@ -153,6 +153,7 @@ def test_resuming_needs_the_typed_phrase(accounts: Accounts) -> None:
     assert flea("halt").exit_code == 0
     words = ("resume", "--clear", "kill_switch", "--clear", "drawdown", "--by", "ann")
     assert str(refused(*words, typed="yes\n")) == "not confirmed: account main stays as it is"
+    assert str(refused(*words)) == "not confirmed: account main stays as it is"  # nobody there to type
     assert runner.status["state"] == "halted"
     found = flea(*words, typed="resume main\n")
     assert found.exit_code == 0 and "cleared kill_switch, drawdown; main: trading seed on sandbox" in found.output
@@ -203,6 +204,7 @@ def test_what_may_not_run_is_refused_in_one_line(accounts: Accounts) -> None:
 def test_a_check_names_what_is_missing_and_starts_nothing(accounts: Accounts) -> None:
     words = ("run", SEED, "--unpromoted", "--check")
     assert "no key for account 'main': flea faucet" in str(refused(*words))
+    assert not account_folder("main").exists()
     store_key("main", Secret("pf_1"))
     found = flea(*words)
     assert found.exit_code == 0 and "not promoted" in found.output

@@ -153,7 +153,7 @@ def test_what_cannot_be_launched_is_said_before_anything_starts(home: Path, conf
     with pytest.raises(ConfigError, match=r"config .*none\.toml: no such file"):
         launch(tmp_path / "none.toml", unpromoted=True)
     write_halt_file(account_folder("main"), "enough", WallClock())
-    with pytest.raises(WorkspaceError, match=r"account 'main' is halted by .*HALT: flea resume --clear kill_switch"):
+    with pytest.raises(WorkspaceError, match=r"account 'main' is halted by .*HALT: flea resume --account main --clear"):
         launch(config, unpromoted=True)
 
 
