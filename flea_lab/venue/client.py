@@ -19,7 +19,7 @@ from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.order_wire import OrderWire, complaint, refused
 from flea_lab.venue.protocol import Deliver, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reading import FrameError
-from flea_lab.venue.rest import OK, REFUSED, Answer, Query, Rest, Unsent
+from flea_lab.venue.rest import OK, REFUSED, Answer, KeyRefused, Query, Rest, Unsent
 from flea_lab.venue.speech import KINDS, PRIVATE, Kind
 from flea_lab.venue.stream import OnFault, OnRaw, Stream
 from flea_lab.venue.wire import Wire
@@ -73,17 +73,18 @@ class PurpleFlea:
         await self._rest.close()
 
     async def probe(self) -> None:
-        """Asks for one candle: `VenueRefusal` where the answer is not of this dialect or the key is refused."""
-        symbol = self._wire.symbols[0]
+        """Asks for one candle: `VenueRefusal` where the answer is not of this dialect, `KeyRefused` for the key."""
+        symbol, base = self._wire.symbols[0], self.dialect.rest_url
         try:
             answer = await self._rest.get(self._path("candles", symbol), {"interval": self._wire.interval, "limit": 1})
             if answer.status in OK:
                 self._wire.candles(answer.body, symbol, self._clock.now_ns(), self._clock.now_ns())
                 return
             reason = self._rest.masked(answer.said)
+        except KeyRefused as error:
+            raise KeyRefused(f"{base}: {error}") from None
         except (VenueRefusal, FrameError) as error:
             reason = str(error)
-        base = self.dialect.rest_url
         raise VenueRefusal(
             f"dialect mismatch: {base} does not speak {self.dialect.name!r}: {self._rest.masked(reason)}"
         )
