@@ -4,7 +4,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from flea_lab.clock import WallClock
 from flea_lab.config import RunConfig
-from flea_lab.errors import ConfigError, WorkspaceError
+from flea_lab.errors import ConfigError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
@@ -32,6 +33,7 @@ from flea_lab.money import USD, rate_e8
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Exchange
+from flea_lab.venue.rest import KeyRefused
 from flea_lab.venue.speech import Kind
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -57,8 +59,8 @@ def run_bot(
 
     `about.key` is filled in here: nobody above knows the key. `ticks` says that the config reads books or prints.
     """
-    folder, clock = ready_folder(about.account), WallClock()
     key = load_key(about.account)
+    folder, clock = ready_folder(about.account), WallClock()
     about = replace(about, key="paper" if about.venue == "paper" else key.fingerprint())
     dialect = _dialect(config, url)
     if about.venue != "paper":
@@ -77,13 +79,32 @@ def run_bot(
                 ack=True,
                 on_fault=lambda text: alerts.put("warning", text),
             )
-            async with client:
+            async with _opened(client, dialect, about.account):
                 venue = client if about.venue == "sandbox" else await _paper(config, client)
                 return await trade(
                     Bot(config, build_core, warmup_bars, venue, venue, folder, clock, alerts, about, dialect.name)
                 )
 
         return asyncio.run(connected())
+
+
+@asynccontextmanager
+async def _opened(client: PurpleFlea, dialect: Dialect, account: str) -> AsyncIterator[None]:
+    """The client, open. Where this machine's sandbox is not there or knows no such key, the error says what helps."""
+    here = urlsplit(dialect.rest_url).hostname in LOOPBACK
+    async with AsyncExitStack() as opened:
+        try:
+            await opened.enter_async_context(client)
+        except KeyRefused as error:
+            claim = f"flea faucet --account {account} --replace"
+            hint = f" (a sandbox that was started again knows no earlier key: {claim})" if here else ""
+            raise KeyRefused(f"{error}{hint}") from None
+        except VenueRefusal:
+            raise
+        except VenueError as error:
+            hint = " (is `flea sandbox CONFIG` running?)" if here else ""
+            raise VenueError(f"{error}{hint}") from None
+        yield
 
 
 def _dialect(config: RunConfig, url: str | None) -> Dialect:

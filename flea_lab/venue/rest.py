@@ -1,6 +1,7 @@
 """Requests of one session: questions are asked again, everything else is sent once. Nothing here knows what about."""
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -41,6 +42,10 @@ class Answer(NamedTuple):
 
 class Unsent(VenueError):
     """The request provably never left."""
+
+
+class KeyRefused(VenueRefusal):
+    """The venue does not take the key, or not in this way."""
 
 
 class Rest:
@@ -125,9 +130,9 @@ class Rest:
         raise VenueError(f"{reason} (asked {dialect.reads} times)")
 
     def allowed(self, answer: Answer) -> Answer:
-        """`answer`, unless it refuses the key: `VenueRefusal`."""
+        """`answer`, unless it refuses the key: `KeyRefused`."""
         if answer.status in (401, 403):
-            raise VenueRefusal(self.masked(f"{answer.said}: the key, or the way it is sent, is refused"))
+            raise KeyRefused(self.masked(f"{answer.said}: the key, or the way it is sent, is refused"))
         return answer
 
     async def once(self, method: str, path: str, query: Query | None = None, body: bytes | None = None) -> Answer:
@@ -164,7 +169,9 @@ async def _stay(session: aiohttp.ClientSession, about: object, redirect: object)
 
 
 def reason_of(error: Exception) -> str:
-    """The kind and the text of `error` in one short line."""
+    """The kind and the text of `error` in one short line; who is not there in plain words."""
+    if type(error) is aiohttp.ClientConnectorError and error.errno:
+        return f"cannot connect to {error.host}:{error.port}: {os.strerror(error.errno).lower()}"
     return f"{type(error).__name__}: {shown(str(error))}" if str(error) else type(error).__name__
 
 

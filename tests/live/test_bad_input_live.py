@@ -74,7 +74,7 @@ def test_a_wrong_key_is_named_and_not_shown(folder: Path) -> None:
 
 def test_a_sandbox_that_is_not_there_is_named(folder: Path) -> None:
     refused(
-        folder, r"GET /candles/X: ClientConnectorError: .*127\.0\.0\.1.*asked 2 times", VenueError,
+        folder, r"GET /candles/X: cannot connect to 127\.0\.0\.1:9: connection refused \(asked 2 times\)", VenueError,
         url="http://127.0.0.1:9/trading-api", dialect={"reads": 2},
     )  # fmt: skip
 

@@ -260,7 +260,7 @@ def test_a_callback_may_stop_the_feed() -> None:
 
 def test_a_venue_that_refuses_is_said_at_the_start_and_later_at_the_stop(caplog: pytest.LogCaptureFixture) -> None:
     async def refused(feed: MarketFeed) -> None:
-        with pytest.raises(VenueRefusal, match=r"dialect mismatch: .* answered 401 invalid_key"):
+        with pytest.raises(VenueRefusal, match=r"GET /candles/BTCUSDT answered 401 invalid_key"):
             await feed.start_in_background()
 
     feed_run(StandIn(**{"GET /candles/BTCUSDT": (401, {"error": "invalid_key"})}), refused)
