@@ -14,8 +14,8 @@ SEEDED = ("default_rng", "SeedSequence", "PCG64", "Philox", "SFC64")  # allowed 
 
 NETWORK = ("asyncio", "aiohttp", "ccxt", "requests", "httpx", "websockets", "urllib.request", "http.client", "socket")
 NETWORK_IN = (
-    "venue/rest.py", "venue/stream.py", "venue/ccxt_venue.py", "data/sources/", "sandbox/server.py",
-    "live/", "sim/", "view/", "report/", "cli.py", "cli/",
+    "venue/rest.py", "venue/stream.py", "venue/hyperliquid_feed.py", "venue/ccxt_venue.py",
+    "data/sources/", "sandbox/server.py", "live/", "sim/", "view/", "report/", "cli.py", "cli/",
 )  # fmt: skip
 
 UNSAFE_MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib")
