@@ -17,6 +17,7 @@ URL = "http://127.0.0.1:8712/trading-api"
 Pace = Annotated[
     str, typer.Option("--pace", help="acked: as fast as clients acknowledge. A number: that many times recorded speed.")
 ]
+Faults = Annotated[Path | None, typer.Option("--faults", metavar="TOML", help="What goes wrong: docs/sandbox.md.")]
 Start = Annotated[
     str | None,
     typer.Option(
@@ -61,9 +62,7 @@ def sandbox(
     tape: Annotated[
         Path | None, typer.Option("--tape", help="Play this tape instead: its candles; with book its books and prints.")
     ] = None,
-    faults: Annotated[
-        Path | None, typer.Option("--faults", metavar="FILE.toml", help="What shall go wrong: docs/sandbox.md.")
-    ] = None,
+    faults: Faults = None,
 ) -> None:
     """Play the stored market of a configuration as an exchange on 127.0.0.1, until Ctrl-C: docs/sandbox.md."""
     from flea_lab.sandbox.settings import SandboxSettings
@@ -87,8 +86,11 @@ def sandbox(
         "clock_skew_s": clock_skew_s,
         "seed": seed,
     }
-    settings = load_settings(values, SandboxSettings, "flea sandbox")
-    _play(path, settings if faults is None else structs.replace(settings, faults=_faults(faults)), tape)
+    _play(path, _with_faults(load_settings(values, SandboxSettings, "flea sandbox"), faults), tape)
+
+
+def _with_faults(settings: Any, path: Path | None) -> Any:
+    return settings if path is None else structs.replace(settings, faults=_faults(path))
 
 
 def _faults(path: Path) -> Any:

@@ -21,7 +21,7 @@ from flea_lab.venue.protocol import Deliver, OrderState, VenueAccount, VenueCloc
 from flea_lab.venue.reading import FrameError
 from flea_lab.venue.rest import OK, REFUSED, Answer, KeyRefused, Query, Rest, Unsent
 from flea_lab.venue.speech import KINDS, PRIVATE, Kind
-from flea_lab.venue.stream import OnFault, OnRaw, Stream
+from flea_lab.venue.stream import Asks, OnFault, OnRaw, Stream
 from flea_lab.venue.wire import Wire
 
 
@@ -30,7 +30,9 @@ class PurpleFlea:
 
     `channels` are kinds of `venue.wire.KINDS`; without a key there are no private ones. With `ack` the venue waits for
     `acknowledge` before its recorded market goes on. `on_fault` hears of every frame that could not be used;
-    `faults` counts them; `on_raw` hears every frame of the websocket before it is read.
+    `faults` counts them; `on_raw` hears every frame of the websocket before it is read. `partial` goes on without the
+    symbols and channels that the venue refuses, and says so as a fault; further apart than `max_skew_s` the two clocks
+    are a fault as well.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class PurpleFlea:
         ack: bool = False,
         on_fault: OnFault | None = None,
         on_raw: OnRaw | None = None,
+        partial: bool = False,
+        max_skew_s: float = 2.0,
     ) -> None:
         wanted = channels if channels is not None else ("candle", "funding", *(PRIVATE if key is not None else ()))
         if not set(wanted) <= set(KINDS):
@@ -56,8 +60,19 @@ class PurpleFlea:
         self._given = dict(instruments)
         self._ahead_ns = 0
         self._rest = Rest(dialect, key, clock)
+        self._partial = partial
         self._stream = Stream(
-            self._wire, self._rest, clock, wanted, self.fills, ack=ack, on_fault=on_fault, on_raw=on_raw
+            self._wire,
+            self._rest,
+            clock,
+            wanted,
+            self.fills,
+            ack=ack,
+            on_fault=on_fault,
+            on_raw=on_raw,
+            asks=Asks(self.history, self.clock),
+            partial=partial,
+            max_skew_s=max_skew_s,
         )
 
     async def __aenter__(self) -> Self:
@@ -75,8 +90,13 @@ class PurpleFlea:
     async def probe(self) -> None:
         """Asks for one candle: `VenueRefusal` where the answer is not of this dialect, `KeyRefused` for the key."""
         symbol, base = self._wire.symbols[0], self.dialect.rest_url
+        query: Query = {"interval": self._wire.interval, "limit": 1}
         try:
-            answer = await self._rest.get(self._path("candles", symbol), {"interval": self._wire.interval, "limit": 1})
+            answer = await self._rest.get(self._path("candles", symbol), query)
+            for symbol in self._wire.symbols[1:] if self._partial else ():
+                if answer.status in OK:
+                    break
+                answer = await self._rest.get(self._path("candles", symbol), query)
             if answer.status in OK:
                 self._wire.candles(answer.body, symbol, self._clock.now_ns(), self._clock.now_ns())
                 return
@@ -93,6 +113,28 @@ class PurpleFlea:
     def faults(self) -> int:
         """How many frames could not be used."""
         return self._stream.faults
+
+    @property
+    def refused(self) -> set[tuple[str, str]]:
+        """(channel, their symbol) that the venue does not give, where that is allowed (`partial`)."""
+        return set(self._stream.refused)
+
+    @property
+    def skew_s(self) -> float | None:
+        """How far the venue's clock is ahead of ours, running; None where that is not known or means nothing."""
+        ahead_ns = self._stream.skew.ahead_ns()
+        return None if ahead_ns is None else -ahead_ns / 1e9
+
+    def venue_now_ns(self) -> int:
+        """The venue's time now, as far as its messages tell it; ours where they do not."""
+        return self._clock.now_ns() - (self._stream.skew.ahead_ns() or 0)
+
+    def freshness(self, channel: Kind, symbol: str, now_venue_ns: int) -> float | None:
+        """Seconds since the venue's own time of the last message of `channel` and `symbol`; None before the first.
+
+        To be asked at the moment of use: what waits in a queue grows old there.
+        """
+        return self._stream.heard.age_s(channel, symbol, now_venue_ns)
 
     async def run(self, deliver: Deliver) -> None:
         """As `Feed.run`; private frames come in between, in wire order. A second call while one runs returns at once,

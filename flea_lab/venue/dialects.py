@@ -59,6 +59,7 @@ class Dialect(Settings, frozen=True, kw_only=True):
     exceptions, ours to theirs. `time_unit` "auto" takes a number below 1e11 for seconds. `acknowledged` says whether a
     subscription is answered: "maybe" takes a push that comes before any answer for a venue that never answers.
     `silence_s` without a frame is a dead connection; with less than an interval and 30 s, that is what counts.
+    After `quiet_s` without one the venue is asked whether its clock runs on; with books that is a dead connection.
     `order_validity_s` after the decision's time the venue shall refuse an order; 0 does not say so.
 
     Of venues that are data only: `subscriptions`, `connections` (open at once in this process) and `weight_per_minute`
@@ -84,6 +85,7 @@ class Dialect(Settings, frozen=True, kw_only=True):
     page: Annotated[int, Meta(ge=1, le=5_000, description="rows of one answer")] = 1_000
     ping_s: Seconds = 30.0
     silence_s: Seconds = 90.0
+    quiet_s: Seconds = 10.0
     acknowledge_within_s: Seconds = 10.0
     backoff_first_s: Seconds = 0.25
     backoff_last_s: Seconds = 30.0

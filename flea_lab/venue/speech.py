@@ -57,6 +57,7 @@ class Speech(Protocol):
     """One way of speaking. Whatever cannot be believed is a `FrameError`, never another exception."""
 
     dialect: Dialect
+    symbols: tuple[str, ...]
     interval: str
     channel: dict[Kind, str]
     beat_s: float

@@ -36,7 +36,6 @@ Market = Candle | Trade | BookSnapshot | BookDelta | Funding | Heartbeat | Playe
 
 S_BELOW = 1e11
 LATEST_MS = 9.0e12
-LATE_NS = 5_000_000_000
 INF = math.inf
 
 
@@ -83,6 +82,8 @@ class _Funding(Struct):
     rate: float
     ts: Number | None = None
     settled: bool = True
+    predicted_rate: float | None = None
+    next_funding_ts: Number | None = None
 
 
 class _Settlement(Struct):
@@ -186,7 +187,7 @@ class Wire:
         """A time in the unit of the wire, rounded down."""
         return ts_ns // (1_000 * MS_NS if self.dialect.time_unit == "s" else MS_NS)
 
-    def push(self, raw: bytes, ts_recv: int) -> Push | Subscribed | Complaint | None:
+    def push(self, raw: bytes, ts_recv: int) -> Push | Subscribed | Complaint | list[Push] | None:
         """What one frame says; None for a frame that says nothing to us."""
         try:
             frame = self._frame.decode(raw)
@@ -198,7 +199,7 @@ class Wire:
             return self._control(frame)
         raise FrameError(fault, any(name in raw for name in self._critical))
 
-    def _pushed(self, frame: _Frame, ts_recv: int) -> Push:
+    def _pushed(self, frame: _Frame, ts_recv: int) -> Push | list[Push]:
         kind = self._kind.get(frame.channel or "")
         symbol = self.ours.get(frame.symbol or "")
         if symbol is None and kind in PRIVATE:  # the account may trade elsewhere too, and its frames are counted
@@ -206,7 +207,9 @@ class Wire:
         if kind is None or symbol is None or kind not in self._read:
             raise FrameError(f"{shown(frame.channel)} {shown(frame.symbol)}: a push that was not asked for")
         try:
-            return Push(kind, symbol, frame.seq, self._read[kind](frame, symbol, ts_recv))
+            push = Push(kind, symbol, frame.seq, self._read[kind](frame, symbol, ts_recv))
+            predicted = self._predicted(frame, push.said) if isinstance(push.said, Funding) else None
+            return push if predicted is None else [push, Push(kind, symbol, None, predicted)]
         except FrameError as error:
             fault = f"{frame.channel} {symbol}: {error}"
         except UNREADABLE as error:
@@ -250,7 +253,7 @@ class Wire:
         if not (0.0 < low <= o <= h < INF and low <= c <= h and 0.0 <= v < INF and not (bv < 0.0 or bv > v)):
             raise FrameError(f"t = {data.t}: {_candle_fault(data)}")
         ts = opened + self._step_ns
-        complete = data.complete if data.complete is not None else ts <= now_ns + LATE_NS
+        complete = data.complete if data.complete is not None else ts <= now_ns
         return Candle(
             symbol=symbol,
             ts_event=ts,
@@ -305,17 +308,35 @@ class Wire:
             trade_id=data.id if isinstance(data.id, int) else None,
         )
 
-    def _read_funding(self, frame: _Frame, symbol: str, ts_recv: int) -> Funding | None:
+    def _read_funding(self, frame: _Frame, symbol: str, ts_recv: int) -> Funding:
         data = self._funding.decode(frame.data)
         ts = data.ts if data.ts is not None else frame.ts
-        if not data.settled:
-            return None
-        return self._funding_of(data.rate, ts_recv if ts is None else self.ns(ts, "ts"), symbol, ts_recv)
+        ts_event = ts_recv if ts is None else self.ns(ts, "ts")
+        if data.settled:
+            return self._funding_of(data.rate, ts_event, symbol, ts_recv)
+        due = data.next_funding_ts
+        due_ns = None if due is None else self.ns(due, "next_funding_ts")
+        return self._funding_of(data.rate, ts_event, symbol, ts_recv, "current", due_ns)
 
-    def _funding_of(self, rate: float, ts_event: int, symbol: str, ts_recv: int) -> Funding:
+    def _predicted(self, frame: _Frame, now: Funding) -> Funding | None:
+        """The rate of the interval after the one that `now` is of, where an unsettled push tells it."""
+        rate = self._funding.decode(frame.data).predicted_rate
+        if now.state == "settled" or rate is None:
+            return None
+        return self._funding_of(rate, now.ts_event, now.symbol, now.ts_recv, "predicted")
+
+    def _funding_of(
+        self,
+        rate: float,
+        ts_event: int,
+        symbol: str,
+        ts_recv: int,
+        state: Literal["settled", "current", "predicted"] = "settled",
+        due_ns: int | None = None,
+    ) -> Funding:
         if not -1.0 < rate < 1.0:
             raise FrameError(f"rate = {rate}: must be a share between -1 and 1")
-        return Funding(symbol=symbol, ts_event=ts_event, ts_recv=ts_recv, rate=rate)
+        return Funding(symbol=symbol, ts_event=ts_event, ts_recv=ts_recv, rate=rate, state=state, due_ns=due_ns)
 
     def candles(self, raw: bytes, symbol: str, ts_recv: int, now_ns: int) -> list[Candle]:
         """The candles of a REST answer that are over at `now_ns` (the venue's time), each later than the one before."""

@@ -94,7 +94,11 @@ def test_the_extensions_are_read() -> None:
     trade = {"id": 5, "price": "1.5", "size": "2", "side": "buy", "ts": T0}
     assert said("trades", trade) == Trade(**at, price=1.5, qty=2.0, side="buy", trade_id=5)
     assert said("funding", {"rate": 1e-4, "settled": True}, ts=T0) == Funding(**at, rate=1e-4)
-    assert said("funding", {"rate": 1e-4, "settled": False}, ts=T0) is None
+    assert said("funding", {"rate": 1e-4, "settled": False}, ts=T0) == Funding(**at, rate=1e-4, state="current")
+    unsettled = {"rate": 1e-4, "settled": False, "predicted_rate": 2e-4, "next_funding_ts": T0 + 60_000}
+    now, then = wire().push(frame("funding", unsettled, ts=T0), NOW)
+    assert now.said == Funding(**at, rate=1e-4, state="current", due_ns=(T0 + 60_000) * NS)
+    assert then.said == Funding(**at, rate=2e-4, state="predicted")
     assert said("candle_1m", candle_row(0, complete=True, bv=1.5)).buy_volume == 1.5
     assert wire().push(b'{"event":"heartbeat","ts":1700000040000}', NOW) == Push(
         "", "", None, Heartbeat(ts_event=T0 * NS)
