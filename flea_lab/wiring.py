@@ -17,6 +17,7 @@ from flea_lab.backtest.playlist import playlist_of
 from flea_lab.backtest.replay import Replayed, replay
 from flea_lab.backtest.result import BacktestResult, build_result
 from flea_lab.backtest.tape_replay import BarByBar
+from flea_lab.clock import WallClock
 from flea_lab.config import Alphas, RunConfig, alphas, from_dict
 from flea_lab.core import TradingCore
 from flea_lab.data.dataset import Dataset, StoredFeatures
@@ -24,6 +25,7 @@ from flea_lab.data.features import BarFeatures, Featured, features_of
 from flea_lab.data.frames import check_candles, iso
 from flea_lab.data.quality import quality
 from flea_lab.data.sources.demo import load_demo
+from flea_lab.data.sources.demo_fetch import fetch_demo
 from flea_lab.data.store import CandleStore
 from flea_lab.data.tape_events import TapeEvents
 from flea_lab.errors import DataError
@@ -347,12 +349,20 @@ def market_from_frames(
     return Loaded(build_market(config, candles, funding, features), dict(candles), source, False, found, [])
 
 
-def demo_config(symbols: Sequence[str] = ("BTCUSDT",), interval: str = "1m", days: int = 30) -> RunConfig:
+def demo_config(
+    symbols: Sequence[str] = ("BTCUSDT",), interval: str = "1m", days: int = 30, *, online: bool = False
+) -> RunConfig:
     """The seed strategy on the demo's market, which is brought into the store where it is not there yet.
 
-    Recorded candles where `FLEA_DATA_DIR` names them, else the synthetic market; at most the last `days` days.
+    Recorded candles where `FLEA_DATA_DIR` names them; else, with `online`, what an exchange answers at once; else the
+    synthetic market; at most the last `days` days.
     """
-    demo = load_demo(CandleStore(workspace().ready().store), symbols, interval)
+    held = CandleStore(workspace().ready().store)
+
+    def fetched() -> bool:
+        return fetch_demo(held, symbols, interval, WallClock())
+
+    demo = load_demo(held, symbols, interval, fetched=fetched if online else None)
     venue = demo.datasets[0].venue
     ends = [store().info(dataset).last_ms for dataset in demo.datasets]
     day = 86_400_000

@@ -1,8 +1,9 @@
 """`flea data`: files and synthetic markets into the store, what is there, and how good it is."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from tqdm import tqdm
@@ -24,7 +25,10 @@ from flea_lab.errors import DataError, FleaError
 from flea_lab.model.market import INTERVAL_MS
 from flea_lab.workspace import workspace
 
-app = typer.Typer(no_args_is_help=True, help="Candles and funding: import, synth, list, check.")
+if TYPE_CHECKING:
+    from flea_lab.data.sources.exchange import Fetched
+
+app = typer.Typer(no_args_is_help=True, help="Candles and funding: import, fetch, synth, list, check.")
 
 Venue = Annotated[str | None, typer.Option(help="Venue, say binance_um; wins over the file's name.")]
 Symbol = Annotated[str | None, typer.Option(help="Symbol, say BTCUSDT; wins over the file's name.")]
@@ -83,6 +87,55 @@ def synthesise(
         store.write_funding(venue, symbol, funding, replace=replace)
     typer.echo(f"{label}: {KINDS[kind]}")
     typer.echo(_table([_stored_row(stored)], STORED))
+
+
+@app.command("fetch")
+def fetch_candles(
+    venue: Annotated[str, typer.Argument(metavar="VENUE", help="binance_um, hyperliquid, ... or ccxt's own name.")],
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="BTCUSDT, BTC/USDT:USDT, or a base alone.")],
+    interval: Annotated[str, typer.Argument(metavar="INTERVAL", help=f"One of {', '.join(INTERVAL_MS)}.")],
+    since: Annotated[str, typer.Option("--since", help="ISO time of the first bar, UTC.")],
+    until: Annotated[str | None, typer.Option("--until", help="ISO time that is not in it; default: now.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Another host for every address, say a stub's.")] = None,
+) -> None:
+    """Fetch candles and funding from an exchange's public interface; goes on where the store ends. Needs ccxt."""
+    from flea_lab.clock import WallClock
+    from flea_lab.data.sources.exchange import ExchangeSource, fetch
+
+    clock = WallClock()
+    start = _epoch_ms(since, "since")
+    end = clock.now_ns() // 1_000_000 if until is None else _epoch_ms(until, "until")
+    source = ExchangeSource(venue, clock, url=url)
+    try:
+        with tqdm(desc=f"{venue} {symbol} {interval}", unit=" bars", disable=None, leave=False) as bar:
+
+            def show(first: int, at: int, last: int) -> None:
+                step = INTERVAL_MS[interval]
+                bar.total = max(1, (last - first) // step)
+                bar.update(max(0, (at - first) // step + 1 - bar.n))
+                bar.set_postfix_str(iso(at))
+
+            found = fetch(CandleStore(workspace().ready().store), source, symbol, interval, start, end, progress=show)
+    finally:
+        source.close()
+    typer.echo("\n".join(_fetched_lines(found)))
+
+
+def _fetched_lines(found: "Fetched") -> list[str]:
+    lines = [f"{found.dataset}: {found.bars} new bars in {found.pages} pages, {found.settlements} new settlements"]
+    if found.first_ms is None or found.last_ms is None:
+        return [*lines, "  nothing is stored in that range: the exchange has no bars there"]
+    lines.append(f"  stored in that range: {iso(found.first_ms)} to {iso(found.last_ms)}")
+    lines.append(f"  holes: {len(found.holes)}, {found.missing} bars missing")
+    return [*lines, *_longest(found.holes)]
+
+
+def _epoch_ms(text: str, name: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise DataError(f"{name} = {text!r} is not an ISO date or time, such as 2026-05-05T12:00") from None
+    return round((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000)
 
 
 @app.command("list")

@@ -39,7 +39,7 @@ SHOWN = 5
 def run_demo() -> None:
     """Prints what it does and where the results are; `FleaError` where two legs disagree."""
     watch = Stopwatch()
-    config = demo_config()
+    config = demo_config(online=True)
     loaded = load_market(config)
     kind = "synthetic" if loaded.synthetic else "recorded"
     _say(f"data     {loaded.source} ({kind}), {loaded.market.n:,} bars of {', '.join(config.symbols)}", watch)

@@ -158,7 +158,8 @@ def test_the_lock_pins_everything_that_pyproject_asks_for() -> None:
     for line in text_of(ROOT / "requirements.lock").splitlines():
         name, _, version = line.split(" ;")[0].partition("==")
         pins.setdefault(name, []).append(version)
-    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
+    extras = project["optional-dependencies"]
+    for text in project["dependencies"] + extras["dev"] + extras["venues"]:
         wanted = Requirement(text)
         found = pins.get(canonicalize_name(wanted.name), [])
         assert found, f"{wanted.name} is not in the lock"

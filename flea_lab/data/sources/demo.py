@@ -1,9 +1,10 @@
-"""The demo's market: recorded files where FLEA_DATA_DIR names a folder, else a synthetic market that says so."""
+"""The demo's market: recorded files where FLEA_DATA_DIR names a folder, else what an exchange answers quickly, else a
+synthetic market that says so."""
 
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,13 +43,20 @@ class DemoFiles:
 
 
 def load_demo(
-    store: CandleStore, symbols: Sequence[str], interval: str = "1m", *, venue: str = "binance_um", seed: int = SEED
+    store: CandleStore,
+    symbols: Sequence[str],
+    interval: str = "1m",
+    *,
+    venue: str = "binance_um",
+    seed: int = SEED,
+    fetched: Callable[[], bool] | None = None,
 ) -> DemoSource:
     """The demo's datasets, brought into `store` where they are not in it yet.
 
-    Recorded data of `venue` when FLEA_DATA_DIR is set, with its funding; else a synthetic market of 30 days made from
-    `seed`, venue "synthetic"; another synthetic market stored under its name is refused, not overwritten. A file that
-    is stored already is not read again, a store read checks it anyway.
+    Recorded data of `venue` when FLEA_DATA_DIR is set, with its funding; else what `fetched` brought into the store, if
+    it says that it did (see `fetch_demo`); else a synthetic market of 30 days made from `seed`, venue "synthetic";
+    another synthetic market stored under its name is refused, not overwritten. A file that is stored already is not
+    read again, a store read checks it anyway.
     """
     interval_ms(interval, "demo")
     if not symbols:
@@ -56,6 +64,9 @@ def load_demo(
     for symbol in symbols:
         check_name(symbol, "symbol")
     named = os.environ.get("FLEA_DATA_DIR", "").strip()
+    if not named and fetched is not None and fetched():
+        datasets = tuple(Dataset(venue, symbol, interval) for symbol in symbols)
+        return DemoSource(datasets, source_label(datasets[0], tuple(symbols)), synthetic=False)
     if not named:
         return _synthetic(store, tuple(symbols), interval, seed)
     files = find_demo(Path(named).expanduser(), symbols, venue, interval)
