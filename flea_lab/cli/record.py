@@ -151,6 +151,7 @@ def _client(
             ack=_on_this_machine(dialect),
             on_fault=recorder.hear_fault,
             on_raw=recorder.hear_raw,
+            partial=len(symbols) > 1,
         )
 
     return make

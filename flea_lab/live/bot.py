@@ -78,6 +78,7 @@ def run_bot(
                 channels=PAPER_HEARS if about.venue == "paper" else TICKS if ticks else None,
                 ack=True,
                 on_fault=lambda text: alerts.put("warning", text),
+                max_skew_s=config.live.max_skew_s,
             )
             async with _opened(client, dialect, about.account):
                 venue = client if about.venue == "sandbox" else await _paper(config, client)

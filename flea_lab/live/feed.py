@@ -9,7 +9,8 @@ Rules. What is kept (`closes`, `book`) is new as soon as it was read, however sl
 own queue and task: one that is slow or raises disturbs neither the reading nor the others. Of a symbol's books a slow
 callback gets the newest; it loses no candle and no trade, and one that falls `backlog` behind is reported and no
 longer called, so that nobody reads a stream with hidden holes. Candles come in order, each once: what was missed while
-the connection was down is asked of history first.
+the connection was down is asked of history first, again until it answers. A symbol that the venue refuses is said once
+and leaves the others alone.
 """
 
 import asyncio
@@ -26,19 +27,24 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from flea_lab.clock import Clock, WallClock
-from flea_lab.errors import ConfigError, FleaError
+from flea_lab.errors import ConfigError, FleaError, VenueError, VenueRefusal
+from flea_lab.live.inbox import Inbox
 from flea_lab.live.keys import VARIABLE
 from flea_lab.model.market import BookSnapshot, Candle, Trade
 from flea_lab.secret import Secret
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Link, Said
+from flea_lab.venue.speech import Kind
 
 Event = Literal["candle", "book", "trade", "stale"]
 Callback = Callable[[dict[str, Any]], Awaitable[None] | None]
 
 KEPT = 500
 """Complete candles kept a symbol."""
+
+AGAIN_S = 1.0
+"""Between two questions for history that does not answer."""
 
 log = logging.getLogger("flea_lab.feed")
 
@@ -84,37 +90,22 @@ class _Listener:
     def __init__(self, event: Event, callback: Callback, backlog: int) -> None:
         self.event, self._callback, self._backlog = event, callback, backlog
         self.name = getattr(callback, "__qualname__", None) or repr(callback)
-        self._waiting: deque[dict[str, Any]] = deque()
-        self._books: dict[str, dict[str, Any]] = {}
-        self._wake = asyncio.Event()
+        self._waiting: Inbox[dict[str, Any]] = Inbox(crowded=0, most=backlog)
         self._dropped = False
 
     def put(self, said: dict[str, Any]) -> None:
         if self._dropped:
             return
-        if self.event == "book":
-            waiting = self._books.get(said["symbol"])
-            if waiting is not None:
-                waiting.update(said)
-                return
-            self._books[said["symbol"]] = said
-        if len(self._waiting) >= self._backlog:
+        try:
+            self._waiting.put_nowait(said, said["symbol"] if self.event == "book" else "")
+        except VenueError:
             self._dropped = True
             self._waiting.clear()
             log.error("callback %s of %r is %d behind and is no longer called", self.name, self.event, self._backlog)
-            return
-        self._waiting.append(said)
-        self._wake.set()
 
     async def run(self) -> None:
-        self._wake = asyncio.Event()  # of the loop that runs now: a feed may be started again in another one
         while True:
-            while self._waiting:
-                said = self._waiting.popleft()
-                self._books.pop(said["symbol"], None)
-                await self._call(said)
-            self._wake.clear()
-            await self._wake.wait()
+            await self._call(await self._waiting.get())
 
     async def _call(self, said: dict[str, Any]) -> None:
         try:
@@ -166,11 +157,13 @@ class MarketFeed:
             clock or WallClock(),
             channels=("candle", "book", "trades"),
             on_fault=lambda text: log.warning("a frame was not used: %s", text),
+            partial=len(self.symbols) > 1,
         )
         self._history, self._stale_after_s, self._backlog = history, stale_after_s, backlog
         self._candles: dict[str, deque[Candle]] = {symbol: deque(maxlen=KEPT) for symbol in self.symbols}
         self._books: dict[str, Book] = {}
         self._last_s: dict[str, float] = {}
+        self._newest: dict[tuple[type, str], object] = {}
         self._listeners: list[_Listener] = []
         self._heard: asyncio.Queue[Candle | Link] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -205,6 +198,17 @@ class MarketFeed:
         if symbol not in self._candles:
             raise KeyError(symbol)
         return self._books.get(symbol)
+
+    def freshness(self, channel: Kind, symbol: str) -> float | None:
+        """Seconds since the venue's own time of the last message of `channel` ("candle", "book", "trades"), as of now;
+        None before the first.
+        """
+        return self._client.freshness(channel, symbol, self._client.venue_now_ns())
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """Symbols, as the venue spells them, that it does not give."""
+        return frozenset(symbol for _, symbol in self._client.refused if symbol)
 
     async def start(self) -> None:
         """Loads history, then runs until `stop`; a `VenueError` says why it cannot."""
@@ -284,7 +288,14 @@ class MarketFeed:
         for symbol, kept in self._candles.items():
             kept.clear()
             if self._history:
-                kept.extend(await self._client.history(symbol, None, self._history))
+                try:
+                    kept.extend(await self._client.history(symbol, None, self._history))
+                except VenueRefusal:
+                    raise
+                except VenueError as error:
+                    if len(self.symbols) == 1:
+                        raise
+                    log.error("history of %s: %s", symbol, error)
 
     @staticmethod
     def _begin(group: asyncio.TaskGroup, listener: _Listener) -> None:
@@ -293,8 +304,11 @@ class MarketFeed:
     def _hear(self, said: Said) -> None:
         """Takes one thing the venue said; never waits."""
         if isinstance(said, Candle | BookSnapshot | Trade):
-            self._last_s[said.symbol] = asyncio.get_running_loop().time()
+            self._refresh(said)
         if isinstance(said, BookSnapshot):
+            if not (said.bids and said.asks):
+                self._books.pop(said.symbol, None)
+                return
             book = Book(symbol=said.symbol, ts_event=said.ts_event, bids=said.bids, asks=said.asks)
             self._books[said.symbol] = book
             self._emit("book", {"symbol": said.symbol, "book": book})
@@ -306,6 +320,14 @@ class MarketFeed:
             self._books.clear()
             log.warning("connection lost: %s", said.reason)
 
+    def _refresh(self, said: Candle | BookSnapshot | Trade) -> None:
+        """A symbol is fresh by what is new in the venue's own time; a frozen feed sends the same again and again."""
+        new = (said.ts_event, said.close, said.volume) if isinstance(said, Candle) else said.ts_event
+        key = type(said), said.symbol
+        if self._newest.get(key) != new:
+            self._newest[key] = new
+            self._last_s[said.symbol] = asyncio.get_running_loop().time()
+
     def _emit(self, event: Event, said: dict[str, Any]) -> None:
         for listener in self._listeners:
             if listener.event == event:
@@ -313,28 +335,37 @@ class MarketFeed:
 
     async def _order_candles(self) -> None:
         """Keeps and emits every complete candle once and in order; after a connect, what was missed comes first."""
-        up, early = False, list[Candle]()
+        linked, whole, early = False, False, list[Candle]()
         while True:
-            heard = await self._heard.get()
+            try:
+                async with asyncio.timeout(AGAIN_S if linked and not whole else None):
+                    heard = await self._heard.get()
+            except TimeoutError:
+                heard = None  # history has not answered yet: it is asked again
             if isinstance(heard, Candle):
-                if up:
+                if whole:
                     self._keep(heard)
                 else:
                     early.append(heard)
                 continue
-            if heard.up:
-                for symbol, kept in self._candles.items():
-                    early += await self._missed(symbol, kept[-1].ts_event) if kept else []
-                for candle in sorted(early, key=lambda candle: candle.ts_event):
+            if heard is not None:
+                linked, whole, early = heard.up, False, []
+            missed = await self._missed() if linked else None
+            if missed is not None:
+                for candle in sorted([*missed, *early], key=lambda candle: candle.ts_event):
                     self._keep(candle)
-            up, early = heard.up, []
+                whole, early = True, []
 
-    async def _missed(self, symbol: str, after_ns: int) -> list[Candle]:
-        try:
-            return await self._client.history(symbol, after_ns, KEPT)
-        except FleaError as error:
-            log.error("candles of %s after the connect are missing: %s", symbol, error)
-            return []
+    async def _missed(self) -> list[Candle] | None:
+        """What every symbol's history has beyond what is kept; None where it does not answer."""
+        found: list[Candle] = []
+        for symbol, kept in self._candles.items():
+            try:
+                found += await self._client.history(symbol, kept[-1].ts_event, KEPT) if kept else []
+            except VenueError as error:
+                log.error("candles of %s after the connect are missing, asked again: %s", symbol, error)
+                return None
+        return found
 
     def _keep(self, candle: Candle) -> None:
         kept = self._candles[candle.symbol]

@@ -25,6 +25,7 @@ from flea_lab.live.alerts import Severity
 from flea_lab.live.catch_up import missed
 from flea_lab.live.halt import remove_halt_file
 from flea_lab.live.hearing import Hearing
+from flea_lab.live.inbox import Inbox
 from flea_lab.live.pump import Pump
 from flea_lab.live.reconcile import Missed, Reconciler
 from flea_lab.live.sender import ASK_S, Sender, told
@@ -81,7 +82,7 @@ class Runner:
         self._clock, self._folder, self._alert = clock, folder, alert
         self._halt_file = str(folder / HALT)  # looked for at every event
         self.status: dict[str, Any] = {"state": "starting"}
-        self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+        self._inbox: Inbox[Item] = Inbox()
         self.reconciler = Reconciler(pump, exchange, settings, clock)
         self._sender = Sender(
             exchange,
