@@ -86,7 +86,7 @@ class Deployment(Settings, frozen=True, kw_only=True):
 
 
 class LiveSettings(Settings, frozen=True, kw_only=True):
-    """How the live runner behaves; decides nothing. `dialect` picks how the venue is spoken to, see `venue.dialects`."""
+    """How the live runner behaves; decides nothing. `dialect` picks how the venue is spoken to (`venue.dialects`)."""
 
     dialect: dict[str, Any] = field(default_factory=dict)
     history_bars: Annotated[int, Meta(ge=1, le=100_000, description="bars")] = 200

@@ -28,7 +28,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Runs the command line: a mistake is one line and exit status 2, an interrupt one line and 130."""
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="flea")
     except FleaError as error:
         print(f"flea: {error}", file=sys.stderr)
         sys.exit(2)

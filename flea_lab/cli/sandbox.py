@@ -17,6 +17,18 @@ URL = "http://127.0.0.1:8712/trading-api"
 Pace = Annotated[
     str, typer.Option("--pace", help="acked: as fast as clients acknowledge. A number: that many times recorded speed.")
 ]
+Matching = Annotated[
+    str, typer.Option("--matching", help="How orders fill: next_open, as in research, or book, against depth.")
+]
+Requests = Annotated[
+    int, typer.Option("--requests-per-minute", help="An account's requests beyond it are answered with 429.")
+]
+VenueTime = Annotated[
+    str, typer.Option("--clock", help="market: the recorded time. wall: the market as if it were recorded now.")
+]
+Tape = Annotated[
+    Path | None, typer.Option("--tape", help="Play this tape instead: its candles; with book its books and prints.")
+]
 Faults = Annotated[Path | None, typer.Option("--faults", metavar="TOML", help="What goes wrong: docs/sandbox.md.")]
 Start = Annotated[
     str | None,
@@ -31,9 +43,7 @@ def sandbox(
     path: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML configuration: docs/configuration.md.")],
     port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1; 0 takes any free one.")] = 8712,
     pace: Pace = "acked",
-    matching: Annotated[
-        str, typer.Option("--matching", help="How orders fill: next_open, as in research, or book, against depth.")
-    ] = "next_open",
+    matching: Matching = "next_open",
     start: Start = None,
     days: Annotated[float, typer.Option("--days", help="How many days are played.")] = 1.0,
     latency_ms: Annotated[int, typer.Option("--latency-ms", help="Until an order works (book).")] = 0,
@@ -49,19 +59,13 @@ def sandbox(
     ] = None,
     leverage: Annotated[float, typer.Option("--leverage", help="Largest exposure over equity.")] = 10.0,
     faucet_usd: Annotated[float, typer.Option("--faucet-usd", help="Play money of a claimed account.")] = 100_000.0,
-    requests_per_minute: Annotated[
-        int, typer.Option("--requests-per-minute", help="An account's requests beyond it are answered with 429.")
-    ] = 1_000_000,
-    clock: Annotated[
-        str, typer.Option("--clock", help="market: the recorded time. wall: the market as if it were recorded now.")
-    ] = "market",
+    requests_per_minute: Requests = 1_000_000,
+    clock: VenueTime = "market",
     clock_skew_s: Annotated[
         float, typer.Option("--clock-skew-s", help="By how much the venue's clock is ahead (wall).")
     ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the books and prints around the candles.")] = 1,
-    tape: Annotated[
-        Path | None, typer.Option("--tape", help="Play this tape instead: its candles; with book its books and prints.")
-    ] = None,
+    tape: Tape = None,
     faults: Faults = None,
 ) -> None:
     """Play the stored market of a configuration as an exchange on 127.0.0.1, until Ctrl-C: docs/sandbox.md."""

@@ -327,8 +327,8 @@ class Proxy:
             return web.Response(status=answer.status, body=content, content_type="application/json")
 
     def _hang_up(self, request: web.Request) -> web.Response:
-        assert request.transport is not None
-        request.transport.abort()
+        if request.transport is not None:  # it may have hung up first
+            request.transport.abort()
         return web.Response(status=500)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
