@@ -98,7 +98,8 @@ def halt(
         print("halted: no open order at the exchange")
         return
     if found.outcome == "open":
-        print(f"halt stands, not verified after {wait_s:g} s: {_open(found.status)} may be left at the exchange")
+        known = f"{_open(found.status)} known here"
+        print(f"halt stands, not verified after {wait_s:g} s: the exchange has not said that none is open, {known}")
     else:
         left = f"; {_open(found.status)} may be left at the exchange" if found.status else ""
         print(

@@ -73,8 +73,8 @@ def test_a_halt_that_is_not_verified_in_time_says_what_may_be_open(accounts: Acc
     found = flea("halt", "--wait-s", 0.3)
     assert found.exit_code == 1 and "halted:" not in found.output
     last = found.output.splitlines()[-1]
-    assert last.startswith("halt stands, not verified after 0.3 s: 99")
-    assert last.endswith("open orders and 1 of unknown fate may be left at the exchange")
+    said = "halt stands, not verified after 0.3 s: the exchange has not said that none is open, 99"
+    assert last.startswith(said) and last.endswith("open orders and 1 of unknown fate known here")
 
 
 def test_where_nobody_answers_the_halt_file_is_written_and_said(accounts: Accounts) -> None:
