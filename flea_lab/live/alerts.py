@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, TextIO
+from typing import Literal, TextIO
 
 import msgspec
 from msgspec import Struct
@@ -52,13 +52,6 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 Sink = Callable[[Notice], None]
 """Sends a notice on; called in the thread of the alerts, may take its time and may fail."""
-
-
-class AlertPort(Protocol):
-    """What a driver needs of alerts."""
-
-    def put(self, severity: Severity, text: str, key: str = "") -> None:
-        """Takes an alert; never blocks on a network or a slow reader, never raises."""
 
 
 class _Key:
