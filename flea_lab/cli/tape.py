@@ -1,5 +1,6 @@
 """`flea tape`: what tapes there are, what is wrong with one, parts of it, several in one, and it as something else."""
 
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,7 +144,7 @@ def replay(
     from flea_lab.wiring import replay_tape
 
     told = load(config)
-    seen, _ = replay_tape(told, path, progress=True)
+    seen, _ = replay_tape(told, path, progress=sys.stderr.isatty())
     print(f"{path.name}: {len(seen.equity)} bars, {len(seen.fills)} fills, equity {seen.equity[-1] / 1e6:,.2f} USD")
     print(f"decisions {digest(seen.decisions, told.symbols)}")
 

@@ -10,6 +10,7 @@ from flea_lab.data.dataset import Dataset
 from flea_lab.data.store import CandleStore
 from flea_lab.data.tape import read_tape
 from flea_lab.errors import FleaError
+from tests.backtest.test_tape_replay import events
 from tests.data.test_tape_work import BEGUN, PRINTS, RECORDS, candle, trade, write
 
 
@@ -87,3 +88,14 @@ def test_convert_by_the_name_of_what_shall_come_out(home: Path, tape: Path) -> N
     assert "c.raw: of no venue known here" in refused("convert", capture, home / "c.tape")
     done = flea("convert", capture, home / "c.tape", "--venue", "binance_um")
     assert done.exit_code == 0 and "c.tape: binance_um, 0 events of 1 frames, 0 lines unread" in done.output
+
+
+def test_replay_says_what_the_core_decided_on_a_tape(home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    config = home / "one.toml"
+    config.write_text('symbols = ["BTCUSDT", "ETHUSDT"]\ninterval = "1m"\nsignals = [{ kernel = "rsi_reversion" }]\n')
+    recorded = write(home / "r.tape", events())
+    first, second = flea("replay", config, recorded), flea("replay", config, recorded)
+    assert first.exit_code == 0, first.output
+    assert first.output == second.output and "r.tape: 600 bars, " in first.output
+    assert len(first.output.splitlines()[1].removeprefix("decisions ")) == 64
