@@ -18,6 +18,7 @@ from flea_lab.errors import ConfigError, VenueError, VenueRefusal, WorkspaceErro
 from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
+from flea_lab.live.feeds import OpenFeed, needs_key, open_feed
 from flea_lab.live.halt import remove_halt_file, write_halt_file
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.journal import SqliteJournal
@@ -34,12 +35,10 @@ from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Exchange
 from flea_lab.venue.rest import KeyRefused
-from flea_lab.venue.speech import Kind
+from flea_lab.venue.speech import PRIVATE, PUBLIC, Kind
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-PAPER_HEARS: tuple[Kind, ...] = ("candle", "book", "trades", "funding")
-"""Channels of a paper venue: what orders fill against, and nothing of another's account."""
-TICKS: tuple[Kind, ...] = (*PAPER_HEARS, "orders", "fills")
+TICKS: tuple[Kind, ...] = (*PUBLIC, *PRIVATE)
 """Channels of a config that reads books or prints."""
 
 REPLY_S = 4.0
@@ -59,40 +58,41 @@ def run_bot(
 
     `about.key` is filled in here: nobody above knows the key. `ticks` says that the config reads books or prints.
     """
-    key = load_key(about.account)
-    folder, clock = ready_folder(about.account), WallClock()
-    about = replace(about, key="paper" if about.venue == "paper" else key.fingerprint())
     dialect = _dialect(config, url)
     if about.venue != "paper":
         _require_this_machine(dialect)
+    key = load_key(about.account) if about.venue != "paper" or needs_key(dialect) else None
+    folder, clock = ready_folder(about.account), WallClock()
+    about = replace(about, key="paper" if about.venue == "paper" or key is None else key.fingerprint())
     with lock_account(folder, clock, key), Alerts(folder, clock) as alerts:
 
         async def connected() -> str:
-            client = PurpleFlea(
-                dialect,
-                key,
-                config.symbols,
-                config.interval,
-                config.instruments,
-                clock,
-                channels=PAPER_HEARS if about.venue == "paper" else TICKS if ticks else None,
-                ack=True,
-                on_fault=lambda text: alerts.put("warning", text),
-                max_skew_s=config.live.max_skew_s,
-            )
+            given = dialect, key, config.symbols, config.interval, config.instruments, clock
+            skew_s = config.live.max_skew_s
+
+            def warn(text: str) -> None:
+                alerts.put("warning", text)
+
+            async def on(venue: PurpleFlea | PaperVenue) -> str:
+                rest = folder, clock, alerts, about, dialect.name
+                return await trade(Bot(config, build_core, warmup_bars, venue, venue, *rest))
+
+            if about.venue == "paper":
+                feed = open_feed(*given, PUBLIC, ack=True, on_fault=warn, max_skew_s=skew_s)
+                async with _opened(feed, dialect, about.account):
+                    return await on(await _paper(config, feed))
+            channels = TICKS if ticks else None
+            client = PurpleFlea(*given, channels=channels, ack=True, on_fault=warn, max_skew_s=skew_s)
             async with _opened(client, dialect, about.account):
-                venue = client if about.venue == "sandbox" else await _paper(config, client)
-                return await trade(
-                    Bot(config, build_core, warmup_bars, venue, venue, folder, clock, alerts, about, dialect.name)
-                )
+                return await on(client)
 
         return asyncio.run(connected())
 
 
 @asynccontextmanager
-async def _opened(client: PurpleFlea, dialect: Dialect, account: str) -> AsyncIterator[None]:
+async def _opened(client: OpenFeed, dialect: Dialect, account: str) -> AsyncIterator[None]:
     """The client, open. Where this machine's sandbox is not there or knows no such key, the error says what helps."""
-    here = urlsplit(dialect.rest_url).hostname in LOOPBACK
+    here = dialect.speech == "purpleflea" and urlsplit(dialect.rest_url).hostname in LOOPBACK
     async with AsyncExitStack() as opened:
         try:
             await opened.enter_async_context(client)
@@ -118,6 +118,8 @@ def _dialect(config: RunConfig, url: str | None) -> Dialect:
 
 def _require_this_machine(dialect: Dialect) -> None:
     """Refuses to send orders to anything but a sandbox on this machine, however it is spoken to."""
+    if dialect.speech != "purpleflea":
+        raise ConfigError(f"dialect {dialect.name!r} is market data only: venue 'paper' trades on it")
     for name, url in (("rest_url", dialect.rest_url), ("ws_url", dialect.ws_url)):
         if urlsplit(url).hostname not in LOOPBACK:
             raise ConfigError(
@@ -125,7 +127,7 @@ def _require_this_machine(dialect: Dialect) -> None:
             )
 
 
-async def _paper(config: RunConfig, feed: PurpleFlea) -> PaperVenue:
+async def _paper(config: RunConfig, feed: OpenFeed) -> PaperVenue:
     """A paper account over `feed`, filling as the feed's own venue fills."""
     return PaperVenue(
         feed,
@@ -148,7 +150,11 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
     account, journal = await account_and_journal(bot)
     try:
         core = await core_of(bot, journal, account, time)
-        pump = Pump(core, journal, bot.clock, beside=_beside(bot.exchange))
+        hearing = Hearing(bot.dialect, bot.config.interval, core.fresh_features(), wall_clock=time.kind == "wall")
+        heard = journal.get("heard")
+        if heard:
+            hearing.load(heard)
+        pump = Pump(core, journal, bot.clock, beside=_beside(bot.exchange, hearing))
         _begin(bot, journal)
         runner = Runner(
             pump=pump,
@@ -160,7 +166,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
             clock=bot.clock,
             folder=bot.folder,
             alert=bot.alerts.put,
-            hearing=Hearing(bot.dialect, bot.config.interval, core.fresh_features(), wall_clock=time.kind == "wall"),
+            hearing=hearing,
         )
         how = "died"
         try:
@@ -259,17 +265,17 @@ def _begin(bot: Bot, journal: SqliteJournal) -> None:
     journal.commit()
 
 
-def _beside(exchange: Exchange) -> Callable[[], Mapping[str, str]] | None:
-    """What becomes durable beside the core's state: the account of a paper venue, which nobody else keeps."""
-    if not isinstance(exchange, PaperVenue):
-        return None
-    paper, kept = exchange, -1
+def _beside(exchange: Exchange, hearing: Hearing) -> Callable[[], Mapping[str, str]]:
+    """What becomes durable beside the core's state: a paper venue's account, which nobody else keeps, and what was
+    measured between the bars."""
+    kept = -1
 
     def changed() -> Mapping[str, str]:
         nonlocal kept
-        if paper.changes == kept:
-            return {}
-        kept = paper.changes
-        return {"paper": json.dumps(paper.state())}
+        facts = {"heard": text} if (text := hearing.dump()) else {}
+        if isinstance(exchange, PaperVenue) and exchange.changes != kept:
+            kept = exchange.changes
+            facts["paper"] = json.dumps(exchange.state())
+        return facts
 
     return changed

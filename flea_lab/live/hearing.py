@@ -5,13 +5,17 @@ what is unknown is not decided on. The core is told the features of a bar right 
 the journal keeps: what was between the bars need not be heard twice.
 """
 
+import base64
 from collections.abc import Mapping
 
-from flea_lab.data.features import BarFeatures
+import msgspec
+
+from flea_lab.data.features import BarFeatures, FeatureState
 from flea_lab.data.market_watch import MarketWatch, Told
 from flea_lab.model.finding import Finding, Resync
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Features, Funding, Trade
 from flea_lab.signal.kernel import FEATURES
+from flea_lab.venue.dialects import CCXT
 
 RULES = {"purpleflea-seed": "seed"}
 """Names of dialects whose books follow rules of another name."""
@@ -27,7 +31,8 @@ class Hearing:
     ) -> None:
         """`features` are those that the config reads, by symbol; none where it reads none. Without `wall_clock` the
         venue's time is that of a recorded market, and nothing is said of it."""
-        self.watch = MarketWatch(RULES.get(dialect, dialect), interval)
+        rules = "snapshots" if dialect.startswith(CCXT) else RULES.get(dialect, dialect)
+        self.watch = MarketWatch(rules, interval)
         self._features, self._wall_clock = dict(features), wall_clock
 
     def on(self, event: Between) -> Told:
@@ -61,6 +66,21 @@ class Hearing:
         row = features.close(candle.ts_event)
         named = dict(zip(FEATURES, row, strict=True))
         return Features(symbol=candle.symbol, ts_event=candle.ts_event, ts_recv=candle.ts_recv, **named), told
+
+    def dump(self) -> str:
+        """The features as they stand, as text, "" where nobody reads any; for `load` after a restart."""
+        if not self._features:
+            return ""
+        states = {symbol: features.dump() for symbol, features in self._features.items()}
+        return base64.b64encode(msgspec.msgpack.encode(states)).decode()
+
+    def load(self, text: str) -> None:
+        """Goes on from what `dump` gave: windows of prints are whole again, the bar that was being heard is not."""
+        states = msgspec.msgpack.decode(base64.b64decode(text), type=dict[str, FeatureState])
+        for symbol, features in self._features.items():
+            features.load(states[symbol])
+            features.lose("book")
+            features.lose("trades")
 
     def lost(self, ts_event: int) -> Told:
         """Takes that the connection was lost: books and prints are unknown until they are heard again."""

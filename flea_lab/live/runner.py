@@ -52,6 +52,9 @@ TICK_S = 0.1
 
 PUBLISH_S = 0.05
 STOP_WAIT_S = 15.0
+REFRESH_S = 5.0
+"""How long at least between two wishes for a whole book of one symbol."""
+
 
 Item = Said | Event | None
 AlertPut = Callable[[Severity, str], None]
@@ -104,6 +107,7 @@ class Runner:
         self._published_s = 0.0
         self._tape = TapeWriter(folder / "market.tape")
         self._hearing, self._asked_for, self.found = hearing, set[str](), 0
+        self._refreshed_s: dict[str, float] = {}
 
     def put(self, item: Item) -> None:
         """Takes something into the inbox; from the loop's own thread."""
@@ -161,6 +165,7 @@ class Runner:
         await asyncio.sleep(STOP_WAIT_S)
         what = "the account equals the venue's" if self.verified else "no order is open"
         self._alert("critical", f"stopped without the venue's word that {what}")
+        self._finish += f", without the venue's word that {what}"
 
     async def _last_words(self, error: Exception) -> None:
         self.error = str(error) or type(error).__name__
@@ -449,7 +454,11 @@ class Runner:
 
     async def _refresh(self) -> None:
         """Asks for the snapshots that books need."""
+        now = asyncio.get_running_loop().time()
         for symbol in sorted(self._asked_for):
+            if now - self._refreshed_s.get(symbol, -REFRESH_S) < REFRESH_S:
+                continue  # a feed that stays broken is not asked at every message
+            self._refreshed_s[symbol] = now
             try:
                 await self.feed.refresh(symbol)
             except VenueError as error:
