@@ -81,8 +81,8 @@ class FindingLedger:
 def findings_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """The rows as a table for reports: the columns of `Row`, times as UTC timestamps, NaT where a fault still lasts."""
     frame = pd.DataFrame([_plain(row) for row in rows], columns=list(COLUMNS))
-    for name in ("ts_from", "ts_to"):
-        frame[name] = pd.to_datetime(pd.array(frame[name], dtype="Int64"), unit="ns", utc=True)
+    for name in ("ts_from", "ts_to"):  # from the rows: a column of numbers and None would be of floats, which round
+        frame[name] = pd.to_datetime(pd.array([getattr(row, name) for row in rows], dtype="Int64"), unit="ns", utc=True)
     return frame
 
 

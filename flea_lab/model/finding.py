@@ -38,6 +38,8 @@ Kind = Literal[
     "clock_skew",
     "time_unit",
     "half_frame",
+    "zero_volume",
+    "flat",
 ]
 """The kinds of fault, the same words in detectors, tests and reports. The channel says where.
 
@@ -54,6 +56,7 @@ on its interval. impossible_bar: high below low and the like. late_trade: a prin
 stale: nothing new by venue time when it was needed. frozen: messages keep coming and say nothing new.
 clock_jump: venue time leaps against our own. clock_skew: the two clocks differ too much. time_unit: a time that is
 only sensible in another unit. half_frame: bytes that are no whole message (channel wire).
+zero_volume, flat: bars without a trade, bars that do not move; facts of a market, no faults.
 """
 
 

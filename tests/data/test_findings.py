@@ -49,11 +49,12 @@ def test_rows_of_a_stretch_and_a_bound() -> None:
 
 def test_the_frame_for_reports_has_times_and_none_where_a_fault_lasts() -> None:
     ledger = FindingLedger()
-    ledger.add([a_finding("gap", 1_700_000_000_123_456_789), a_finding("hole", 10, 20)])
+    odd = 1_700_000_000_123_456_789
+    ledger.add([a_finding("gap", odd), a_finding("hole", 10, odd)])
     frame = findings_frame(ledger.rows())
     assert list(frame.columns) == [
         *("venue", "channel", "symbol", "ts_from", "ts_to", "kind", "count", "detail", "resolved")
     ]
-    assert frame["ts_from"][0] == pd.Timestamp(1_700_000_000_123_456_789, unit="ns", tz="UTC"), "to the nanosecond"
+    assert frame["ts_from"][0] == frame["ts_to"][1] == pd.Timestamp(odd, unit="ns", tz="UTC"), "to the nanosecond"
     assert frame["ts_to"].isna().tolist() == [True, False]
     assert list(findings_frame([]).columns) == list(frame.columns)
