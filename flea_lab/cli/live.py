@@ -187,8 +187,11 @@ def _check(config: "RunConfig", promotion: "Promoted | None", venue: str, accoun
     running = holder(account_folder(account))
     if running is not None:
         raise WorkspaceError(f"a runner is already running for account {account!r} (pid {running.pid})")
+    from flea_lab.live.feeds import dialect_of, needs_key
     from flea_lab.live.keys import load_key
 
+    if venue == "paper" and not needs_key(dialect_of(config.live.dialect, f"config {config.name!r}")):
+        return [*lines, "key       none is needed: public data", "nothing is in the way"]
     load_key(account)
     return [*lines, "key       there", "nothing is in the way"]
 

@@ -19,7 +19,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -28,12 +28,11 @@ from msgspec import Struct
 
 from flea_lab.clock import Clock, WallClock
 from flea_lab.errors import ConfigError, FleaError, VenueError, VenueRefusal
+from flea_lab.live.feeds import Spoken, dialect_of, needs_key, open_feed
 from flea_lab.live.inbox import Inbox
 from flea_lab.live.keys import VARIABLE
 from flea_lab.model.market import BookSnapshot, Candle, Trade
 from flea_lab.secret import Secret
-from flea_lab.venue.client import PurpleFlea
-from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Link, Said
 from flea_lab.venue.speech import Kind
 
@@ -124,7 +123,8 @@ class _Listener:
 class MarketFeed:
     """Live market data of one venue for `symbols`.
 
-    `api_key` None reads FLEA_API_KEY; `dialect` may be a `Dialect` or the values that override the published one.
+    `api_key` None reads FLEA_API_KEY; `dialect` may be a name (`hyperliquid`, `ccxt:binanceusdm`), a `Dialect` or the
+    values that override the published one. Public data needs no key.
     `stale_after_s` without data of a symbol says `stale`, again every half of it; before the first data the age counts
     from the start.
     """
@@ -134,7 +134,7 @@ class MarketFeed:
         symbols: Sequence[str],
         *,
         api_key: str | Secret | None = None,
-        dialect: Dialect | Mapping[str, Any] | None = None,
+        dialect: Spoken = None,
         interval: str = "1m",
         history: int = KEPT,
         stale_after_s: float = 10.0,
@@ -144,18 +144,18 @@ class MarketFeed:
         if not 0 < stale_after_s < math.inf or not 0 <= history <= KEPT or not backlog >= 1:
             text = f"stale_after_s ({stale_after_s}) and backlog ({backlog}) must be above 0"
             raise ConfigError(f"{text}, history ({history}) must be between 0 and {KEPT}")
-        spoken = dialect if isinstance(dialect, Dialect) else load_dialect(dialect or {}, "the feed's dialect")
+        spoken = dialect_of(dialect, "the feed's dialect")
         key = api_key if api_key is not None else os.environ.get(VARIABLE) or None
         secret = Secret(key) if isinstance(key, str) else key
         self.symbols = tuple(symbols)
-        self._client = PurpleFlea(
+        self._client = open_feed(
             spoken,
-            secret,
+            secret if needs_key(spoken) else None,
             self.symbols,
             interval,
             {},
             clock or WallClock(),
-            channels=("candle", "book", "trades"),
+            ("candle", "book", "trades"),
             on_fault=lambda text: log.warning("a frame was not used: %s", text),
             partial=len(self.symbols) > 1,
         )

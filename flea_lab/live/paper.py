@@ -218,7 +218,8 @@ class PaperVenue:
 
     def _hear(self, said: Said) -> None:
         """One thing the feed says."""
-        if isinstance(said, OrderReport) or (isinstance(said, Funding) and not self._funding):
+        settled = isinstance(said, Funding) and said.state == "settled"
+        if isinstance(said, OrderReport) or (settled and not self._funding):
             return
         if isinstance(said, Link):
             self._behind |= said.up
@@ -232,7 +233,7 @@ class PaperVenue:
         self._account.now_ns = max(self._account.now_ns, said.ts_event if complete else 0)
         if isinstance(said, Candle):
             self._candle(said)
-        elif isinstance(said, Funding):
+        elif isinstance(said, Funding) and settled:
             self._account.fund(said)
         elif isinstance(said, Heartbeat):
             self._beat(said)

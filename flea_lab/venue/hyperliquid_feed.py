@@ -52,6 +52,7 @@ class HyperliquidFeed:
         channels: Sequence[Kind] | None = None,
         on_fault: OnFault | None = None,
         on_raw: OnRaw | None = None,
+        max_skew_s: float = 2.0,
     ) -> None:
         wanted: tuple[Kind, ...] = tuple(channels) if channels is not None else ("candle", "funding")
         if not wanted or not set(wanted) <= set(PUBLIC):
@@ -67,7 +68,15 @@ class HyperliquidFeed:
         self._rest = Rest(dialect, None, clock)
         self._told = on_fault
         self._stream = Stream(
-            self._speech, self._rest, clock, wanted, _no_fills, ack=False, on_fault=on_fault, on_raw=on_raw
+            self._speech,
+            self._rest,
+            clock,
+            wanted,
+            _no_fills,
+            ack=False,
+            on_fault=on_fault,
+            on_raw=on_raw,
+            max_skew_s=max_skew_s,
         )
         self._up = asyncio.Event()
 
@@ -105,6 +114,19 @@ class HyperliquidFeed:
         """How many frames could not be used."""
         return self._stream.faults
 
+    @property
+    def refused(self) -> set[tuple[str, str]]:
+        """Nothing: what the venue does not give is refused when the feed is opened."""
+        return set(self._stream.refused)
+
+    def venue_now_ns(self) -> int:
+        """The venue's time now, by the last answer on it."""
+        return self._clock.now_ns() + self._speech.ahead_ns
+
+    def freshness(self, channel: Kind, symbol: str, now_venue_ns: int) -> float | None:
+        """Seconds since the venue's own time of the last message of `channel` and `symbol`; None before the first."""
+        return self._stream.heard.age_s(channel, symbol, now_venue_ns)
+
     async def run(self, deliver: Deliver) -> None:
         """As `Feed.run`."""
 
@@ -135,7 +157,7 @@ class HyperliquidFeed:
             await self._up.wait()
             for symbol in self._speech.symbols:
                 try:
-                    now_ns = self._venue_ns()
+                    now_ns = self.venue_now_ns()
                     for candle in await self._candles(symbol, now_ns // self._step_ns * self._step_ns, now_ns, 1):
                         for said in (
                             self._speech.forming.seed(candle) if not candle.complete and self._up.is_set() else ()
@@ -150,9 +172,9 @@ class HyperliquidFeed:
 
     async def _settle(self) -> None:
         """Every full hour: what was settled, asked for until it is told."""
-        last = dict.fromkeys(self._speech.symbols, self._venue_ns())
+        last = dict.fromkeys(self._speech.symbols, self.venue_now_ns())
         while True:
-            now_ns = self._venue_ns()
+            now_ns = self.venue_now_ns()
             await asyncio.sleep((HOUR_NS - now_ns % HOUR_NS) / 1e9 + SETTLED_AFTER_S)
             missing = set(last)
             for _ in range(SETTLED_TRIES):
@@ -191,7 +213,7 @@ class HyperliquidFeed:
         told_ns = self._speech.status_ns(await self._ask("health", LIGHT, "exchangeStatus"))
         ours_ns = self._clock.now_ns()
         self._speech.ahead_ns = told_ns - (before_ns + ours_ns) // 2
-        return VenueClock(now_ns=self._venue_ns(), kind="wall", matching=self.dialect.matching)
+        return VenueClock(now_ns=self.venue_now_ns(), kind="wall", matching=self.dialect.matching)
 
     async def book(self, symbol: str) -> BookSnapshot:
         """The book of `symbol`, asked for."""
@@ -200,11 +222,11 @@ class HyperliquidFeed:
 
     async def history(self, symbol: str, start_ns: int | None, count: int) -> list[Candle]:
         """As `Feed.history`, in pages. The venue keeps the last 5,000 bars."""
-        young_ns = self._venue_ns() % self._step_ns
+        young_ns = self.venue_now_ns() % self._step_ns
         await asyncio.sleep(max(0.0, self.dialect.bar_grace_s - young_ns / 1e9))
         if start_ns is not None:
             return (await self._after(symbol, start_ns, count))[:count]
-        end_ns = self._venue_ns() // self._step_ns * self._step_ns
+        end_ns = self.venue_now_ns() // self._step_ns * self._step_ns
         found: list[Candle] = []
         for bars in (count, 4 * count):  # holes: look further back
             found = await self._after(symbol, max(0, end_ns - bars * self._step_ns), bars)
@@ -214,7 +236,7 @@ class HyperliquidFeed:
 
     async def _after(self, symbol: str, start_ns: int, count: int) -> list[Candle]:
         """Complete bars that close after `start_ns`, at least `count` of them where there are."""
-        now_ns, page_ns = self._venue_ns(), min(self.dialect.page, CANDLE_ROWS, max(count, 2)) * self._step_ns
+        now_ns, page_ns = self.venue_now_ns(), min(self.dialect.page, CANDLE_ROWS, max(count, 2)) * self._step_ns
         found: list[Candle] = []
         at_ns = max(start_ns, now_ns // self._step_ns * self._step_ns - CANDLE_ROWS * self._step_ns)
         while at_ns < now_ns and len(found) < count:
@@ -232,7 +254,7 @@ class HyperliquidFeed:
         span = {"startTime": start_ns // MS_NS, "endTime": end_ns // MS_NS}
         asked = {"coin": coin, "interval": self._speech.interval, **span}
         body = await self._ask("candles", weight, "candleSnapshot", req=asked)
-        return self._speech.candles(body, symbol, self._clock.now_ns(), self._venue_ns())
+        return self._speech.candles(body, symbol, self._clock.now_ns(), self.venue_now_ns())
 
     async def settlements(self, symbol: str, start_ns: int) -> list[Funding]:
         """As `Feed.settlements`, at the venue's own stamps, which are some ms after the hour."""
@@ -248,9 +270,6 @@ class HyperliquidFeed:
             if not fresh or len(page) < FUNDING_ROWS:
                 return found
             start_ns = found[-1].ts_event
-
-    def _venue_ns(self) -> int:
-        return self._clock.now_ns() + self._speech.ahead_ns
 
     async def _ask(self, where: str, weight: int, kind: str, **given: Any) -> bytes:
         path: str = getattr(self.dialect.paths, where)
