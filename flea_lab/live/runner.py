@@ -22,13 +22,13 @@ from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.account import HALT
 from flea_lab.live.alerts import Severity
-from flea_lab.live.catch_up import missed
+from flea_lab.live.catch_up import ask, unheard
 from flea_lab.live.halt import remove_halt_file
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.inbox import Inbox
 from flea_lab.live.pump import Pump
 from flea_lab.live.reconcile import Missed, Reconciler
-from flea_lab.live.sender import ASK_S, Sender, told
+from flea_lab.live.sender import ASK_S, Sender
 from flea_lab.live.status import status_of
 from flea_lab.model.finding import Resync
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
@@ -38,13 +38,12 @@ from flea_lab.model.trading import (
     CancelOrder,
     Halt,
     NewOrder,
-    NotFound,
     Refused,
     Rejected,
     SendUnclear,
     WarmUp,
 )
-from flea_lab.venue.protocol import Exchange, Feed, Link, OrderState, Played, Said
+from flea_lab.venue.protocol import Exchange, Feed, Link, Played, Said
 
 OVER = "the recorded market is over"
 TICK_S = 0.1
@@ -317,59 +316,27 @@ class Runner:
         await self._catch_up()
 
     async def _catch_up(self) -> None:
-        """History, settlements and fills that nobody heard, and every open order asked for."""
+        """Asks for all that nobody heard, and takes it in."""
         self.state = "stopping" if self._finish else "warming"
         self._tell()
         try:
-            seq = (await self.exchange.account()).seq  # before the questions: their answers hold all up to it
-            past = await missed(
+            asked = await ask(
                 self.feed, self.exchange, self.core, bars=self._bars, fills_after=self.reconciler.known_seq
             )
-            states = {
-                o.command.client_order_id: await self.exchange.order(o.command.client_order_id)
-                for o in self.core.router.blotter.open_orders()
-            }
-            open_there = await self.exchange.open_orders()
         except VenueRefusal:
             raise
         except VenueError as error:
             self._alert("warning", f"the venue does not say what was missed: {error}")
             return  # asked again when next at rest
-        closes = [event.ts_event for event in past if isinstance(event, Candle)]
-        if closes:
-            self._give(WarmUp(ts_event=self._clock.now_ns(), until_ns=max(closes)))
-        for event in past:
+        for event in unheard(asked, self.core, self._clock.now_ns()):
             if isinstance(event, Candle):
                 self._tape.append(event)
                 self.venue_ns = max(self.venue_ns, event.ts_event)
+                self._noted(self._hearing.bar(event)[1])
             self._give(event)
-        self._ask_about(states)
-        for order in open_there:
-            if order.client_order_id not in self.core.router.blotter:
-                self._stranger(order.client_order_id)
         self.pump.commit()
-        self.reconciler.asked_seq = seq or 0
+        self.reconciler.asked_seq = asked.seq
         self._caught_up = True
-
-    def _ask_about(self, states: dict[str, OrderState | None]) -> None:
-        """What the venue says of the orders that were open here; one that it has never seen is asked for again."""
-        now = self._clock.now_ns()
-        for name, state in states.items():
-            status = self.core.router.blotter.get(name).status
-            report = told(state) if state is not None else None
-            if isinstance(report, Accepted) and status is Status.CANCELLING:  # the cancel may never have left
-                self._give(SendUnclear(client_order_id=name, ts_event=now, reason="the runner was away"))
-            if report is not None:
-                self._give(report)
-            elif state is None and status in (Status.PENDING, Status.CANCELLING, UNKNOWN):
-                self._give(SendUnclear(client_order_id=name, ts_event=now, reason="the runner was away"))
-            elif state is None and status is Status.WORKING:
-                self._give(NotFound(client_order_id=name, ts_event=now))  # it had it: nobody can explain that
-
-    def _stranger(self, name: str) -> None:
-        what = f"order {name} is open on this account and was not given here"
-        self._alert("critical", what)
-        self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
 
     # ---- at rest: everything heard, everything answered
 

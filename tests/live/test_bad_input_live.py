@@ -226,8 +226,10 @@ def test_a_stop_while_the_venue_is_silent_has_an_end(folder: Path, monkeypatch: 
                 await until(folder, lambda said: said["link"] == "up" and said["state"] == "warming")
                 await ask(folder, "stop")
                 async with asyncio.timeout(5):
-                    assert await task == "stopped by a person"
+                    how = "stopped by a person, without the venue's word that no order is open"
+                    assert await task == how
             assert "stopped without the venue's word that no order is open" in here.console.getvalue()
+            assert rows(folder, "SELECT how FROM runs") == [(how,)]
 
     asyncio.run(play())
 
