@@ -1,16 +1,66 @@
-"""What happened while nobody listened: history, settlements and fills from the venue, in the order of their time."""
+"""What happened while nobody listened: history, settlements, fills and orders, asked of the venue and told in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from flea_lab.core import TradingCore
+from flea_lab.core import Event, TradingCore
+from flea_lab.execution.order import UNKNOWN, Status
+from flea_lab.live.sender import told
 from flea_lab.model.market import Candle, Funding
-from flea_lab.model.trading import Fill
-from flea_lab.venue.protocol import Exchange, Feed
+from flea_lab.model.trading import Accepted, Fill, Halt, NotFound, SendUnclear, WarmUp
+from flea_lab.venue.protocol import Exchange, Feed, OrderState
 
 PAGE = 5_000
 """Candles that one question may bring; more questions bring the rest."""
 
 Past = Candle | Funding | Fill
+
+
+class Asked(NamedTuple):
+    """What the venue answered. `seq` is its private count before the questions: the answers hold all up to it. `orders`
+    are those open here, None where it has never seen one; `strangers` are open there and were not given here."""
+
+    seq: int
+    past: list[Past]
+    orders: dict[str, OrderState | None]
+    strangers: list[str]
+
+
+async def ask(feed: Feed, exchange: Exchange, core: TradingCore, *, bars: int, fills_after: int) -> Asked:
+    """Everything that the core may have missed. `VenueError` where the venue does not say."""
+    seq = (await exchange.account()).seq
+    past = await missed(feed, exchange, core, bars=bars, fills_after=fills_after)
+    blotter = core.router.blotter
+    names = [order.command.client_order_id for order in blotter.open_orders()]
+    orders = {name: await exchange.order(name) for name in names}
+    strangers = [o.client_order_id for o in await exchange.open_orders() if o.client_order_id not in blotter]
+    return Asked(seq or 0, past, orders, strangers)
+
+
+def unheard(asked: Asked, core: TradingCore, now_ns: int) -> Iterator[Event]:
+    """The answers as events for `core`, which must have taken each before the next is asked for.
+
+    Candles come as history: they decide nothing. An order that the venue has never seen is of unknown fate if nobody
+    can say that it arrived, and cannot be explained if it was acknowledged. A stranger halts.
+    """
+    closes = [event.ts_event for event in asked.past if isinstance(event, Candle)]
+    if closes:
+        yield WarmUp(ts_event=now_ns, until_ns=max(closes))
+    yield from asked.past
+    away = "the runner was away"
+    for name, state in asked.orders.items():
+        status = core.router.blotter.get(name).status
+        report = told(state) if state is not None else None
+        if isinstance(report, Accepted) and status is Status.CANCELLING:  # the cancel may never have left
+            yield SendUnclear(client_order_id=name, ts_event=now_ns, reason=away)
+        if report is not None:
+            yield report
+        elif state is None and status in (Status.PENDING, Status.CANCELLING, UNKNOWN):
+            yield SendUnclear(client_order_id=name, ts_event=now_ns, reason=away)
+        elif state is None and status is Status.WORKING:
+            yield NotFound(client_order_id=name, ts_event=now_ns)  # it had it: nobody can explain that
+    for name in asked.strangers:
+        yield Halt(ts_event=now_ns, reason=f"order {name} is open on this account and was not given here")
 
 
 async def missed(feed: Feed, exchange: Exchange, core: TradingCore, *, bars: int, fills_after: int) -> list[Past]:
