@@ -95,6 +95,7 @@ class BarFeatures:
         self._row: Row = ABSENT
         self._buys = self._sells = 0
         self._book = -1, nan, nan
+        self._unseen: BookSnapshot | None = None  # the last book: looked at when it is asked for, most never are
         self._rates, self._due_ns = (nan, nan), -1
         self._ahead: list[Kept] = []
         self._told: Features | None = None
@@ -142,13 +143,13 @@ class BarFeatures:
     def lose(self, channel: Literal["book", "trades"]) -> None:
         """Messages of `channel` are missing: no book until the next one, no counts until the next bar."""
         if channel == "book":
-            self._book = self._book[0], nan, nan
+            self._book, self._unseen = (self._book[0], nan, nan), None
         elif self._counted_ns >= 0:
             self._counted_ns = self._end_ns
 
     def dump(self) -> FeatureState:
         """All that it remembers; `load` into one of the same settings."""
-        book_ns, imbalance, spread = self._book
+        book_ns, imbalance, spread = self._looked()
         return FeatureState(
             end_ns=self._end_ns,
             counted_ns=self._counted_ns,
@@ -175,7 +176,7 @@ class BarFeatures:
             self._vpin.memory[...] = np.frombuffer(state.vpin)
         self._end_ns, self._counted_ns, self._closed_ns = state.end_ns, state.counted_ns, state.closed_ns
         self._row, self._buys, self._sells = tuple(state.row), state.buys, state.sells
-        self._book = state.book_ns, state.imbalance, state.spread_bps
+        self._book, self._unseen = (state.book_ns, state.imbalance, state.spread_bps), None
         self._rates, self._due_ns = state.rates, state.due_ns
         self._ahead, self._told = list(state.ahead), state.told
 
@@ -196,7 +197,7 @@ class BarFeatures:
                 self._print(event)
         elif isinstance(event, BookSnapshot):
             if event.ts_event >= self._book[0]:
-                self._book = event.ts_event, *look(event, self.settings.levels)
+                self._book, self._unseen = (event.ts_event, nan, nan), event
         elif event.state != "settled":
             self._promise(event)
 
@@ -232,8 +233,14 @@ class BarFeatures:
         """The next settlement after `ts`, by the instrument's interval."""
         return (ts // (self.settings.funding_interval_h * HOUR_NS) + 1) * self.settings.funding_interval_h * HOUR_NS
 
+    def _looked(self) -> tuple[int, float, float]:
+        """Time, imbalance and spread of the last book."""
+        if self._unseen is not None:
+            self._book, self._unseen = (self._book[0], *look(self._unseen, self.settings.levels)), None
+        return self._book
+
     def _measure(self, ts: int) -> Row:
-        book_ns, imbalance, spread = self._book
+        book_ns, imbalance, spread = self._looked()
         if not 0 <= ts - book_ns <= self._fresh_ns:
             imbalance = spread = nan
         count, share = nan, nan
