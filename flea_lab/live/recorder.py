@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from flea_lab.clock import Clock
@@ -136,8 +137,9 @@ class Recorder:
             return
         past = [candle for symbol in symbols for candle in await client.history(symbol, None, self._settings.history)]
         self._note("history", f"{len(past)} candles")
+        here_ns = self._clock.now_ns()  # of all of them: their order on the tape is that of their time
         for candle in sorted(past, key=lambda candle: (candle.ts_event, symbols.index(candle.symbol))):
-            self._event(candle)
+            self._event(msgspec.structs.replace(candle, ts_recv=here_ns))
 
     async def _flush(self) -> None:
         while True:

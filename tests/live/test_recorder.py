@@ -19,6 +19,7 @@ from aiohttp import web
 
 from flea_lab.clock import WallClock
 from flea_lab.data.tape import Note, RawFrame, read_records, read_tape, whole_length
+from flea_lab.data.tape_check import check_tape
 from flea_lab.data.tape_roll import TapeRoll
 from flea_lab.errors import ConfigError
 from flea_lab.live.recorder import Recorded, Recorder, RecorderSettings, channels_of
@@ -64,6 +65,7 @@ def test_frames_and_what_was_read_from_them_stand_side_by_side(tmp_path: Path) -
             event = records[at + 1]
             assert not isinstance(event, RawFrame | Note) and event.ts_event == record_.ts_event
     assert done.counts["RawFrame"] == len(frames)
+    assert check_tape(tmp_path / "a.tape").backwards == 0
     assert stat.S_IMODE((tmp_path / "a.tape").stat().st_mode) == 0o600
 
 
