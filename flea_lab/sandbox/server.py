@@ -57,7 +57,7 @@ class Connection:
         self.channels: set[str] = set()
         self.acking, self.asked_ms, self.acked_ms = False, -1, -1
         self.deltas, self.synced = False, set[str]()
-        self.at_s, self.mute = 0.0, False
+        self.at_s, self.mute, self.deaf = 0.0, False, False
         self._unread: deque[tuple[bytes, ...] | WSCloseCode] = deque()
         self._wake = asyncio.Event()
 
@@ -92,7 +92,7 @@ class Connection:
                 self._unread.clear()
                 self._transport.abort()
             case "deaf" if self._transport is not None:
-                self.acking = False  # it will never be heard, nor be seen to leave
+                self.acking, self.deaf = False, True  # it will never be heard, nor be seen to leave
                 self._transport.pause_reading()
 
     def beat(self, ts_ms: int) -> None:
@@ -290,6 +290,8 @@ class SandboxServer:
         return socket
 
     def _hear(self, connection: Connection, message: WSMessage) -> None:
+        if connection.deaf:
+            return
         if message.type is not WSMsgType.TEXT:
             connection.send(_refusal("invalid_frame", "frames are JSON text"))
             return

@@ -23,13 +23,17 @@ class Owed(NamedTuple):
 
 
 class Bars:
-    """The bars of one connection, `step_ns` long."""
+    """The bars of one connection, `step_ns` long. `closes` holds the last close known, also of an earlier one."""
 
-    def __init__(self, symbols: Sequence[str], step_ns: int) -> None:
-        self._symbols, self._step_ns = tuple(symbols), step_ns
+    def __init__(self, symbols: Sequence[str], step_ns: int, closes: dict[str, float] | None = None) -> None:
+        self._symbols, self._step_ns = list(symbols), step_ns
         self._last: dict[str, int] = {}
         self._asked: dict[str, int] = {}
-        self._close: dict[str, float] = {}
+        self._close = {} if closes is None else closes
+
+    def drop(self, symbol: str) -> None:
+        """Expects no bar of `symbol` any more."""
+        self._symbols.remove(symbol)
 
     def owed(self, said: Candle | Heartbeat) -> list[Owed]:
         """What should have come before `said`, and has not; each is named once."""

@@ -174,6 +174,12 @@ class PurpleFlea:
 
     async def history(self, symbol: str, start_ns: int | None, count: int) -> list[Candle]:
         """As `Feed.history`, in pages."""
+        found = await self._history(symbol, start_ns, count)
+        if found:
+            self._stream.closes.setdefault(symbol, found[-1].close)
+        return found
+
+    async def _history(self, symbol: str, start_ns: int | None, count: int) -> list[Candle]:
         if start_ns is not None:
             return await self._candles_after(symbol, start_ns, count)
         if count <= self.dialect.page:

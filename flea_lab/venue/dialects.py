@@ -83,7 +83,7 @@ class Dialect(Settings, frozen=True, kw_only=True):
     request_timeout_s: Seconds = 10.0
     reads: Annotated[int, Meta(ge=1, le=20, description="attempts of a question")] = 5
     page: Annotated[int, Meta(ge=1, le=5_000, description="rows of one answer")] = 1_000
-    ping_s: Seconds = 30.0
+    ping_s: Seconds = 10.0
     silence_s: Seconds = 90.0
     quiet_s: Seconds = 10.0
     acknowledge_within_s: Seconds = 10.0

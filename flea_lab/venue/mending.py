@@ -11,16 +11,20 @@ History = Callable[[str, int, int], Awaitable[list[Candle]]]
 
 
 class Mended(NamedTuple):
-    """What history has, in the order of time, and what had been wrong, in words."""
+    """Bars that were owed, as history has them, oldest first; the one to tell `instead` of one that is hard to believe,
+    None where history has none; and what had been wrong, in words.
+    """
 
     candles: list[Candle]
+    instead: Candle | None
     faults: list[str]
 
 
 async def mended(history: History, owed: Sequence[Owed], wild: Candle | Heartbeat | None, step_ns: int) -> Mended:
-    """The bars that are `owed`, then the one that is hard to believe. A bar that history lacks was never there."""
+    """The bars that are `owed`, and the one in place of `wild`. A bar that history lacks was never there."""
     candles: list[Candle] = []
     faults: list[str] = []
+    theirs: Candle | None = None
     for symbol, after_ns, until_ns in owed:
         rows = await history(symbol, after_ns, (until_ns - after_ns) // step_ns)
         found = [candle for candle in rows if after_ns < candle.ts_event <= until_ns]
@@ -33,6 +37,5 @@ async def mended(history: History, owed: Sequence[Owed], wild: Candle | Heartbea
         if theirs is None or theirs.close != wild.close:
             has = "none" if theirs is None else theirs.close
             faults.append(f"a candle of {wild.symbol} closes at {wild.close}, history has {has}")
-        candles += [theirs] if theirs is not None else []
     candles.sort(key=lambda candle: candle.ts_event)
-    return Mended(candles, faults)
+    return Mended(candles, theirs, faults)

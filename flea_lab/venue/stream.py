@@ -52,14 +52,14 @@ class Asks(NamedTuple):
 class _Connection:
     """What one websocket has shown so far. `waiting` holds (channel, their symbol) not yet acknowledged; a private
     channel has no symbol. `heard_s` is of the last frame, `owed_ns` a heartbeat that we have not acknowledged yet,
-    `venue_ns` the latest instant that was told; `off_s` is when the venue was found to be ahead of it.
+    `beat_ns` the latest heartbeat; `off_s` is when the venue was found to be a bar ahead of it.
     """
 
     def __init__(self, waiting: set[tuple[str, str]], bars: Bars | None = None) -> None:
         self.waiting, self.bars = waiting, bars
         self.answered = self.up = self.played = self.refused = False
         self.first_s = self.last_s = self.heard_s = self.off_s = 0.0
-        self.owed_ns, self.venue_ns = 0, 0
+        self.owed_ns, self.beat_ns = 0, 0
         self.limit: asyncio.Timeout | None = None
         self.numbers, self.bands = Numbers(), Bands()
 
@@ -76,7 +76,7 @@ BEHIND = _Ended("private frames are missing")
 
 class Stream:
     """One websocket after the other; `private_seq` is the last private frame delivered, `faults` counts what could
-    not be used, `refused` holds (channel, their symbol) that the venue does not give.
+    not be used, `refused` holds (channel, their symbol) that the venue does not give, `closes` the last close known.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Stream:
         self._asks, self._partial = asks, partial
         self.heard, self.skew = Heard(), Skew(max_skew_s)
         self.refused: set[tuple[str, str]] = set()
+        self.closes: dict[str, float] = {}
         self._state: _Connection | None = None
         self._step_ns = INTERVAL_MS[wire.interval] * MS_NS
         self._ws: WebSocket | None = None
@@ -169,7 +170,9 @@ class Stream:
         """The bars that are to be whole; none where nobody may be asked, or where the speech closes bars itself."""
         if self._asks is None or self._wire.beat_s or "candle" not in self._kinds:
             return None
-        return Bars(self._wire.symbols, self._step_ns)
+        channel, theirs = self._wire.channel["candle"], self._dialect.theirs
+        symbols = [symbol for symbol in self._wire.symbols if (channel, theirs(symbol)) not in self.refused]
+        return Bars(symbols, self._step_ns, self.closes)
 
     async def _together(self, ws: WebSocket, state: _Connection, deliver: Deliver) -> _Ended:
         """`_converse`, with what time alone brings beside it."""
@@ -253,12 +256,12 @@ class Stream:
         if time.kind == "wall":
             enough_s = self._limit_s() if "book" in self._kinds else self._silence_s
             return dead if silent_s >= enough_s - 0.01 else enough_s - silent_s
-        if state.venue_ns and time.now_ns >= state.venue_ns + self._step_ns:
+        if state.beat_ns and time.now_ns >= state.beat_ns + self._step_ns:
             state.off_s = loop.time()
             return OFF_S
-        if state.venue_ns:
-            await self.acknowledge(state.venue_ns)  # in case that it was lost
-        state.venue_ns = state.venue_ns or time.now_ns
+        if state.beat_ns:
+            await self.acknowledge(state.beat_ns)  # in case that it was lost
+        state.beat_ns = state.beat_ns or time.now_ns
         return self._limit_s()
 
     async def _receive(self, ws: WebSocket, state: _Connection, deliver: Deliver, limit: asyncio.Timeout) -> _Ended:
@@ -302,9 +305,11 @@ class Stream:
         if bars is not None and isinstance(said, Candle | Heartbeat):
             owed, wild = bars.owed(said), isinstance(said, Candle) and bars.wild(said)
             if owed or wild:
-                ended = await self._mend(bars, owed, said if wild else None, deliver)
-                if ended is not None or wild:
-                    return ended
+                found = await self._mend(bars, owed, said if wild else None, deliver)
+                if isinstance(found, _Ended):
+                    return found
+                said = found if wild else said
+                told = told._replace(said=said)
             if isinstance(said, Candle):
                 bars.told(said)
         ended = self._pushed(told, state, deliver, now_s)
@@ -322,8 +327,8 @@ class Stream:
 
     async def _mend(
         self, bars: Bars, owed: list[Owed], wild: Candle | Heartbeat | None, deliver: Deliver
-    ) -> _Ended | None:
-        """Delivers bars that are owed, and one that is hard to believe, as the venue's history has them, if it does."""
+    ) -> _Ended | Candle | None:
+        """Delivers bars that are owed; one that is hard to believe as the venue's history has it, if it does."""
         assert self._asks is not None
         try:
             with self._unhurried():
@@ -335,7 +340,7 @@ class Stream:
         for candle in found.candles:
             bars.told(candle)
             deliver(candle)
-        return None
+        return found.instead
 
     def _pushed(self, push: Push, state: _Connection, deliver: Deliver, now_s: float) -> _Ended | None:
         """Delivers `push`; `BEHIND` where private frames before it are missing."""
@@ -369,7 +374,7 @@ class Stream:
     def _believed(self, kind: str, symbol: str, said: object, state: _Connection) -> bool:
         """Whether the price of a print or book is near the one before. Notes how recent it all is."""
         if isinstance(said, Heartbeat):
-            state.venue_ns = max(state.venue_ns, said.ts_event)
+            state.beat_ns = max(state.beat_ns, said.ts_event)
             state.owed_ns = said.ts_event if self._ack else 0
             if not self._wire.beat_s:
                 self.skew.note(said.ts_event, self._clock.now_ns())
@@ -386,7 +391,6 @@ class Stream:
         self.heard.note(kind, symbol, ts)
         if kind in ("book", "trades"):
             self.skew.note(ts, said.ts_recv)  # type: ignore[attr-defined]
-            state.venue_ns = max(state.venue_ns, ts)
         return True
 
     def _told(self, said: Subscribed | Complaint | None, state: _Connection, deliver: Deliver) -> _Ended | None:
@@ -413,6 +417,9 @@ class Stream:
         for channel, symbol in sorted(pairs):
             self._fault(f"goes on without {channel} {symbol}".rstrip())
         self.refused |= pairs
+        for symbol in self._wire.symbols:
+            if state.bars is not None and (self._wire.channel["candle"], self._dialect.theirs(symbol)) in pairs:
+                state.bars.drop(symbol)
         state.waiting -= pairs
         if not self._wire.asked(self._kinds) - self.refused:
             return _Ended("nothing that was asked for is given", True)
