@@ -20,6 +20,9 @@ META = {
     "universe": [{"name": "BTC", "szDecimals": 5}, {"name": "ETH", "szDecimals": 4}, {"name": "kPEPE", "szDecimals": 0}]
 }
 
+CONTEXT = {"funding": "0.0000125", "openInterest": "1.0", "prevDayPx": "100.0", "dayNtlVlm": "1.0", "premium": "0.0"}
+CONTEXT |= {"oraclePx": "100.0", "markPx": "100.0", "midPx": "100.0", "dayBaseVlm": "1.0"}
+
 
 def bar(
     coin: str, t: int, close: float, volume: float = 1.0, interval: str = "1m", step: int = MINUTE_MS
@@ -129,6 +132,10 @@ class HyperliquidStandIn:
         match asked["type"]:
             case "meta":
                 return web.json_response(self.meta)
+            case "metaAndAssetCtxs":
+                return web.json_response([self.meta, [CONTEXT for _ in self.meta["universe"]]])
+            case "spotMeta":
+                return web.json_response({"tokens": [], "universe": []})
             case "exchangeStatus":
                 return web.json_response({"specialStatuses": None, "time": self.now_ms()})
             case "l2Book":
