@@ -21,11 +21,11 @@ END = "end"
 class Engine:
     """A child process running `script --child name folder`, where `serve` answers."""
 
-    def __init__(self, script: Path, name: str, folder: Path) -> None:
+    def __init__(self, script: Path, name: str, folder: Path, python: Path | None = None) -> None:
         self.name = name
         self.cpu_s: list[float] = []
         self._child = subprocess.Popen(
-            [sys.executable, str(script), "--child", name, str(folder)],
+            [str(python or sys.executable), str(script), "--child", name, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
