@@ -9,44 +9,49 @@ from flea_lab.model.market import Levels
 
 
 class BookSide:
-    """Sizes by price, and the prices sorted so that the best stands last: that is where almost every change is.
+    """Levels by price, and the prices sorted so that the best stands last: that is where almost every change is.
 
-    `sign` is +1 for bids and -1 for asks; `prices` holds sign x price.
+    `sign` is +1 for bids and -1 for asks; `prices` and the keys of `levels` are sign x price.
     """
 
-    __slots__ = ("keep", "prices", "qty", "sign")
+    __slots__ = ("_best", "keep", "levels", "prices", "sign")
 
     def __init__(self, sign: int, keep: int | None = None) -> None:
         """Empty; beyond the best `keep` levels it forgets."""
         self.sign = float(sign)
         self.keep = keep
-        self.qty: dict[float, float] = {}
+        self.levels: dict[float, tuple[float, float]] = {}
         self.prices: list[float] = []
+        self._best: tuple[int, Levels] | None = None
 
     def load(self, levels: Levels) -> None:
         """Takes a whole side, best first."""
         sign = self.sign
-        self.qty = dict(levels)
-        self.prices = [sign * price for price, _ in reversed(levels)]
+        self.levels = {sign * level[0]: level for level in reversed(levels)}
+        self.prices = list(self.levels)
+        self._best = None
         self._forget()
 
     def apply(self, levels: Levels) -> Kind | None:
         """Takes changes: the size now at each price, 0 for none. What is no possible level is named, and ends it."""
-        qty, prices, sign = self.qty, self.prices, self.sign
-        for price, size in levels:
-            if price in qty:
+        held, prices, sign = self.levels, self.prices, self.sign
+        self._best = None
+        for level in levels:
+            price, size = level
+            key = sign * price
+            if key in held:
                 if 0.0 < size < inf:
-                    qty[price] = size
+                    held[key] = level
                 elif size == 0.0:
-                    del qty[price]
-                    del prices[bisect_left(prices, sign * price)]
+                    del held[key]
+                    del prices[bisect_left(prices, key)]
                 else:
                     return number_fault(size)
             elif not 0.0 < price < inf:
                 return number_fault(price)
             elif 0.0 < size < inf:
-                qty[price] = size
-                insort(prices, sign * price)
+                held[key] = level
+                insort(prices, key)
             elif size != 0.0:
                 return number_fault(size)
         if self.keep is not None:
@@ -55,19 +60,20 @@ class BookSide:
 
     def best(self, count: int) -> Levels:
         """The best `count` levels, best first."""
-        qty = self.qty
-        if self.sign > 0:
-            return tuple([(price, qty[price]) for price in self.prices[: -count - 1 : -1]])
-        return tuple([(-price, qty[-price]) for price in self.prices[: -count - 1 : -1]])
+        kept = self._best
+        if kept is None or kept[0] != count:
+            kept = self._best = count, tuple(map(self.levels.__getitem__, self.prices[: -count - 1 : -1]))
+        return kept[1]
 
     def clear(self) -> None:
         """Forgets everything."""
-        self.qty = {}
+        self.levels = {}
         self.prices = []
+        self._best = None
 
     def _forget(self) -> None:
         if self.keep is not None and len(self.prices) > self.keep:
             worst = len(self.prices) - self.keep
             for price in self.prices[:worst]:
-                del self.qty[self.sign * price]
+                del self.levels[price]
             del self.prices[:worst]
