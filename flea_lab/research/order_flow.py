@@ -51,6 +51,6 @@ def find_feed(seed: int = SEED) -> Feed:
         synthetic=True,
         venue="seed",
         symbol="BTCUSDT",
-        settings=FlowSettings(bucket_volume=2.0, window=20),
+        settings=FlowSettings(bucket_volume=2.0, window=20, bands=15),
         seed=seed,
     )

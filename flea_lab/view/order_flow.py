@@ -37,7 +37,15 @@ def book_figure(flow: Flow) -> go.Figure:
         zmin=0.0,
         zmax=top or 1.0,
         hoverongaps=False,
-        colorbar=dict(title=dict(text="base units", side="right"), thickness=10, outlinewidth=0),
+        colorbar=dict(
+            orientation="h",
+            y=-0.1,
+            yanchor="top",
+            len=0.6,
+            thickness=8,
+            outlinewidth=0,
+            title=dict(text="base units in the book", side="bottom", font=dict(size=12)),
+        ),
         hovertemplate="%{x|%H:%M:%S}<br>%{y:,.8~g}<br>%{z:,.4~g} in the book<extra></extra>",
         name="book",
     )
@@ -50,7 +58,8 @@ def book_figure(flow: Flow) -> go.Figure:
     if len(levels.columns):
         half = (levels.columns[1] - levels.columns[0]) / 2 if len(levels.columns) > 1 else 0.5
         figure.update_yaxes(range=[float(levels.columns[0] - half), float(levels.columns[-1] + half)])
-    figure.update_xaxes(showgrid=False)
+    ends = [float(levels.index[0]), float(levels.index[-1])] if len(levels) > 1 else None
+    figure.update_xaxes(showgrid=False, range=ends)
     figure.update_yaxes(showgrid=False, tickformat=",")
     return _dated(_shaded(figure, flow))
 
@@ -185,4 +194,5 @@ def _shaded(figure: go.Figure, flow: Flow) -> go.Figure:
 
 
 def _dated(figure: go.Figure) -> go.Figure:
-    return figure.update_xaxes(type="date", hoverformat="%d %b %Y %H:%M:%S UTC", tickfont=dict(size=12))
+    look = dict(tickfont=dict(size=12), tickangle=0, nticks=6)  # few enough to lie flat on a phone
+    return figure.update_xaxes(type="date", hoverformat="%d %b %Y %H:%M:%S UTC", **look)

@@ -16,6 +16,7 @@ NOTEBOOKS = [
     "explore/02_signals",
     "explore/03_sweep",
     "explore/04_new_signal",
+    "explore/05_order_flow",
     "live/runner",
     "reports/backtest",
     "reports/session",
