@@ -49,8 +49,11 @@ class Workspace:
 
 
 def workspace() -> Workspace:
-    """The workspace that the environment names; its path is absolute."""
-    return Workspace(Path(os.environ.get("FLEA_HOME") or ".flea").expanduser().absolute())
+    """The workspace that the environment names; its path is absolute. `WorkspaceError` where a file has its place."""
+    root = Path(os.environ.get("FLEA_HOME") or ".flea").expanduser().absolute()
+    if root.is_file():
+        raise WorkspaceError(f"workspace {root} is a file, not a folder (set FLEA_HOME)")
+    return Workspace(root)
 
 
 def write_whole(file: Path, content: bytes, *, mode: int = 0o666) -> None:

@@ -43,7 +43,7 @@ def main() -> None:
         status = INTERRUPTED
     if status == INTERRUPTED:
         print(
-            "flea: interrupted, nothing half-written; `flea runs` says what is kept, a sweep goes on when run again",
+            "flea: interrupted, nothing half-written; what had been finished is kept",
             file=sys.stderr,
         )
     sys.exit(status if isinstance(status, int) else 0)

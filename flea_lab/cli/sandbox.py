@@ -1,6 +1,7 @@
 """`flea sandbox | faucet`: an exchange on this machine, and a key with play money on it."""
 
 import asyncio
+import signal
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -132,7 +133,7 @@ def _play(path: Path, settings: Any, tape: Path | None) -> None:
     server = SandboxServer(stage, clock)
     try:
         asyncio.run(_serve(server, stage))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("sandbox  stopped, its accounts are gone")
     finally:
         if server.faults:
@@ -140,6 +141,10 @@ def _play(path: Path, settings: Any, tape: Path | None) -> None:
 
 
 async def _serve(server: Any, stage: Any) -> None:
+    serving = asyncio.current_task()
+    assert serving is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):  # ended as by Ctrl-C: connections are told
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
     async with server.listening() as url:
         print(f"sandbox  {url}  {played_text(stage)}", flush=True)
         await server.play()

@@ -133,6 +133,25 @@ def convert(
         raise DataError(f"{out}: must end in .tape (from a capture) or .parquet (a tape's prints)")
 
 
+@app.command("features")
+def features(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Whose symbols and bars; how VPIN is measured.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A tape.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Take the new values where stored ones differ.")] = False,
+) -> None:
+    """Measure books, prints and funding of a tape bar by bar, and store that for the sweeps of CONFIG."""
+    from flea_lab.config import load
+    from flea_lab.data.tape_events import TapeEvents
+    from flea_lab.wiring import store_features
+
+    run = load(config)
+    events = TapeEvents(path, run.symbols, run.interval, progress=True)
+    for symbol in run.symbols:
+        stored = store_features(run, symbol, events, f"tape {path.name}", replace=replace)
+        bars = sum(part.rows for part in stored.partitions)
+        print(f"{stored.dataset}: features of {bars} bars, {stored.source}")
+
+
 @app.command("replay")
 def replay(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML configuration: docs/configuration.md.")],

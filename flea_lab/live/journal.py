@@ -28,7 +28,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 from msgspec import Struct
 
 from flea_lab.core import CoreState
@@ -36,12 +35,9 @@ from flea_lab.errors import WorkspaceError
 from flea_lab.execution.order import Order
 from flea_lab.journal import Entry
 from flea_lab.model.finding import Finding
-from flea_lab.model.instrument import Instrument
-from flea_lab.model.market import MS_NS, Funding
+from flea_lab.model.market import Funding
 from flea_lab.model.trading import Fill
-from flea_lab.money import USD, nearest
 from flea_lab.risk.gate import LATCHES
-from flea_lab.settings import load_settings
 
 FILE = "journal.sqlite"
 EVENT, COMMAND, FAULT = range(3)
@@ -279,48 +275,6 @@ def entries(path: Path, last: int = 2**62) -> Iterator[tuple[int, int, Entry]]:
         db.close()
 
 
-def read_curve(path: Path) -> pd.DataFrame:
-    """The account at every decided bar: `ts` ms UTC, `equity_usd`, `cash_usd`, `gross_usd`, `drawdown`, `latches`."""
-    frame = _frame(path, "SELECT ts, equity, cash, gross, latches FROM curve ORDER BY ts")
-    equity = frame["equity"] / USD
-    return pd.DataFrame(
-        {
-            "ts": frame["ts"] // MS_NS,
-            "equity_usd": equity,
-            "cash_usd": frame["cash"] / USD,
-            "gross_usd": frame["gross"] / USD,
-            "drawdown": equity / equity.cummax() - 1.0,
-            "latches": frame["latches"],
-        }
-    )
-
-
-def read_fills(path: Path) -> pd.DataFrame:
-    """The executions: `ts` ms UTC, `symbol`, `side`, `qty`, `price`, `decision_price`, `slippage_usd` (against the
-    decision's price, positive is worse), `fee_usd`, `client_order_id`."""
-    frame = _frame(path, "SELECT * FROM fills ORDER BY seq")
-    grids = _grids(path)
-    rows = []
-    for row in frame.itertuples():
-        grid = grids[row.symbol]
-        moved = (row.price_ticks - row.decision_ticks) * (1 if row.side == "buy" else -1)
-        rows.append(
-            (
-                row.ts // MS_NS,
-                row.symbol,
-                row.side,
-                grid.qty(row.lots),
-                grid.price(row.price_ticks),
-                grid.price(row.decision_ticks),
-                nearest(row.lots * moved * grid.unit_num, grid.unit_den) / USD,
-                row.fee_uusd / USD,
-                row.client_order_id,
-            )
-        )
-    names = ["ts", "symbol", "side", "qty", "price", "decision_price", "slippage_usd", "fee_usd", "client_order_id"]
-    return pd.DataFrame(rows, columns=names)
-
-
 def read_meta(path: Path) -> dict[str, str]:
     """The facts about the whole journal."""
     db = open_read_only(path)
@@ -328,21 +282,6 @@ def read_meta(path: Path) -> dict[str, str]:
         return {str(key): str(value) for key, value in db.execute("SELECT key, value FROM meta")}
     finally:
         db.close()
-
-
-def _frame(path: Path, query: str) -> pd.DataFrame:
-    db = open_read_only(path)
-    try:
-        return pd.read_sql_query(query, db)
-    finally:
-        db.close()
-
-
-def _grids(path: Path) -> dict[str, Instrument]:
-    config = msgspec.json.decode(read_meta(path)["config"])
-    return {
-        symbol: load_settings(grid, Instrument, f"journal {path}") for symbol, grid in config["instruments"].items()
-    }
 
 
 class _one_line:

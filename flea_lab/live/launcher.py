@@ -77,15 +77,15 @@ class Session:
 
     def equity(self) -> "pd.DataFrame":
         """The account bar by bar, from the journal, which is opened for reading only."""
-        from flea_lab.live import journal
+        from flea_lab.live.session_frames import curve_of
 
-        return journal.read_curve(self._journal())
+        return curve_of(self._journal())
 
     def fills(self) -> "pd.DataFrame":
         """Every fill of the account, from the journal, which is opened for reading only."""
-        from flea_lab.live import journal
+        from flea_lab.live.session_frames import fills_of
 
-        return journal.read_fills(self._journal())
+        return fills_of(self._journal())
 
     def log(self, lines: int = 20) -> str:
         """The last lines that the runner wrote to its log."""

@@ -3,16 +3,17 @@
 import json
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pandas as pd
 
-from flea_lab.config import RunConfig
+from flea_lab.config import RunConfig, from_dict
 from flea_lab.decision import Decisions
 from flea_lab.execution.order import Order
-from flea_lab.live.journal import FAULT
+from flea_lab.live.journal import FAULT, open_read_only, read_meta
 from flea_lab.live.reconcile import differences
 from flea_lab.model.market import MS_NS
 from flea_lab.money import CENT, USD
@@ -25,6 +26,19 @@ _MORE = re.compile(r"(\d+) more, the last: ")
 
 def _ms(column: pd.Series) -> pd.Series:
     return column // MS_NS
+
+
+def curve_of(journal: Path) -> pd.DataFrame:
+    """`read_equity` of the journal at a path; it never holds a runner up."""
+    with closing(open_read_only(journal)) as db:
+        return read_equity(db)
+
+
+def fills_of(journal: Path) -> pd.DataFrame:
+    """`read_fills` of the journal at a path; it never holds a runner up."""
+    config = from_dict(json.loads(read_meta(journal)["config"]), f"journal {journal}")
+    with closing(open_read_only(journal)) as db:
+        return read_fills(db, config)
 
 
 def read_runs(db: sqlite3.Connection) -> pd.DataFrame:

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from flea_lab.backtest.market import Market
 from flea_lab.config import RunConfig
 from flea_lab.decision import Decisions, Recorder, digest, first_difference, line
-from flea_lab.live.journal import COMMAND, entries, read_curve
+from flea_lab.live.journal import COMMAND, entries
+from flea_lab.live.session_frames import curve_of
 from flea_lab.money import USD
 from flea_lab.research.parity import ParityReport, check_parity
 from flea_lab.wiring import load_market, prepare, run_rehearsal, run_replay
@@ -63,7 +64,7 @@ def _live(config: RunConfig, market: Market, start: int, progress: bool) -> tupl
         journal = run_rehearsal(
             config, market, start, Path(folder), console=nowhere, progress=lambda done, _: bar.update(done - bar.n)
         )
-        curve = read_curve(journal)
+        curve = curve_of(journal)
         equity = {int(ts): round(usd * USD) for ts, usd in zip(curve["ts"], curve["equity_usd"], strict=True)}
         return decisions_of(journal, config), equity
 

@@ -1,5 +1,6 @@
 """`flea data` says what it recognised, refuses in one line, and never stores half a file."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from typer.testing import CliRunner, Result
 
 from flea_lab.cli.data import app
 from flea_lab.data.dataset import Dataset
+from flea_lab.data.flow import without
 from flea_lab.data.store import CandleStore
+from flea_lab.data.tape import TapeWriter
 from flea_lab.errors import ConfigError, DataError, FleaError
+from flea_lab.sandbox.tape import synthetic_tape
 
 START = 1_735_689_600_000
 
@@ -137,9 +141,13 @@ def test_check_counts_holes_and_spells_of_what_is_stored(store: CandleStore, tmp
         found = flea("check", *words)
         assert found.exit_code == 0, found.output
         assert "v A 1m: 7 of 9 bars" in found.output
-        assert "holes: 1, 2 bars missing\n    2025-01-01T00:05:00Z  2 bars" in found.output
-        assert "zero-volume spells: 1, 2 bars\n    2025-01-01T00:02:00Z  2 bars" in found.output
-        assert "flat spells: 1, 7 bars" in found.output
+        assert "holes: 1, 2 bars missing" in found.output and "zero-volume spells: 1, 2 bars" in found.output
+        assert "flat spells: 1, 7 bars" in found.output and "ledger: 3 rows" in found.output
+        assert (
+            "candles hole: 1 in 1 row, 120 s together\n"
+            "    2025-01-01T00:05:00Z  to 2025-01-01T00:07:00Z  A  2 bars missing; nothing filled in" in found.output
+        )
+        assert "    2025-01-01T00:02:00Z  to 2025-01-01T00:04:00Z  A  2 bars without a trade; kept" in found.output
 
 
 def test_check_of_a_faulty_file_ends_with_1_and_stores_nothing(store: CandleStore, tmp_path: Path) -> None:
@@ -149,7 +157,54 @@ def test_check_of_a_faulty_file_ends_with_1_and_stores_nothing(store: CandleStor
     assert found.exit_code == 1
     assert "OHLC faults: 1" in found.output
     assert "first fault: row 1 (2025-01-01T00:01:00Z): high 99.0 is below" in found.output
+    assert "to 2025-01-01T00:02:00Z  file  1 bar: high below open or close; refused" in found.output
     assert store.list() == ()
+
+
+def test_check_as_json_holds_every_row(store: CandleStore, tmp_path: Path) -> None:
+    file = tmp_path / "v_A_1m.parquet"
+    bars(60, volume=[0, 1] * 30).drop(index=[5]).to_parquet(file)
+    flea("import", file)
+    found = flea("check", "--json")
+    [one] = json.loads(found.output)["checked"]
+    assert found.exit_code == 0 and (one["name"], one["kind"], one["sound"]) == ("v A 1m", "candles", True)
+    assert one["facts"]["missing"] == 1 and len(one["ledger"]) == sum(kind["rows"] for kind in one["kinds"]) == 32
+    [hole] = [row for row in one["ledger"] if row["kind"] == "hole"]
+    assert (hole["ts_from"], hole["ts_to"]) == ("2025-01-01T00:05:00Z", "2025-01-01T00:06:00Z")
+
+
+def test_a_tape_is_checked_too_and_its_gap_ends_with_1(store: CandleStore, tmp_path: Path) -> None:
+    clean, holed = tmp_path / "clean.tape", tmp_path / "holed.tape"
+    for path, events in (
+        (clean, synthetic_tape(minutes=2, books=12)),
+        (holed, without(synthetic_tape(minutes=2, books=12), 20.0, 50.0)),
+    ):
+        writer = TapeWriter(path)
+        for event in events:
+            writer.append(event)
+        writer.close()
+    found = flea("check", clean)
+    assert found.exit_code == 0 and "clean.tape: tape, " in found.output and "ledger: nothing" in found.output
+    found = flea("check", holed)
+    assert (
+        found.exit_code == 1 and "book gap: 1 in 1 row" in found.output and "BTCUSDT  11 after 4; snap" in found.output
+    )
+    [one] = json.loads(flea("check", holed, "--json").output)["checked"]
+    assert one["kind"] == "tape" and not one["sound"] and one["ledger"][0]["resolved"] == "snapshot"
+
+
+def test_a_capture_is_checked_too_line_by_line(store: CandleStore, tmp_path: Path) -> None:
+    def said(k: int, number: int) -> str:
+        trade = {"e": "trade", "E": 1_700_000_000_000 + k, "T": 1_700_000_000_000 + k, "s": "BTCUSDT", "t": number,
+                 "p": "100.0", "q": "1", "m": False, "X": "MARKET"}  # fmt: skip
+        return f"{1_700_000_000_000_000 + 1_000 * k} {json.dumps({'stream': 'btcusdt@trade', 'data': trade})}"
+
+    file = tmp_path / "x.raw"
+    file.write_text("\n".join([said(0, 1), said(1, 2), said(2, 5), said(3, 6)[:-20], said(4, 6)]))
+    found = flea("check", file, "--venue", "binance_um")
+    assert found.exit_code == 1 and "x.raw: capture binance_um, 5 frames, 1 unreadable" in found.output
+    assert "trades gap: 1 in 1 row" in found.output and "prints 3 to 4 are missing; told" in found.output
+    assert "wire half_frame: 1 in 1 row" in found.output and "x.raw:4:" in found.output
 
 
 def test_check_says_what_it_takes(store: CandleStore) -> None:
@@ -161,4 +216,4 @@ def test_check_says_what_it_takes(store: CandleStore) -> None:
 def test_a_workspace_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FLEA_HOME", str(tmp_path / "file"))
-    assert "cannot be made" in str(refused("synth", "--bars", 5))
+    assert "file is a file, not a folder (set FLEA_HOME)" in str(refused("synth", "--bars", 5))

@@ -99,3 +99,18 @@ def test_replay_says_what_the_core_decided_on_a_tape(home: Path) -> None:
     assert first.exit_code == 0, first.output
     assert first.output == second.output and "r.tape: 600 bars, " in first.output
     assert len(first.output.splitlines()[1].removeprefix("decisions ")) == 64
+
+
+def test_features_of_a_tape_are_stored_for_the_sweeps_of_a_config(home: Path, tmp_path: Path) -> None:
+    config = tmp_path / "flow.toml"
+    config.write_text(
+        'symbols = ["X"]\ninterval = "1m"\n[[signals]]\nkernel = "book_imbalance"\n[data]\nvenue = "test"\n'
+        '[instruments.X]\ntick_size = "0.01"\nlot_size = "0.001"\n'
+    )
+    (home / "tapes").mkdir(parents=True)
+    tape = write(home / "tapes" / "a.tape", RECORDS)
+    said = flea("features", config, tape)
+    assert said.exit_code == 0, said.output
+    held = CandleStore(home / "store").features_info(Dataset("test", "X", "1m"))
+    assert held is not None and held.source == "tape a.tape"
+    assert f"features of {sum(part.rows for part in held.partitions)} bars, tape a.tape" in said.output

@@ -14,7 +14,8 @@ from flea_lab.clock import WallClock
 from flea_lab.config import RunConfig
 from flea_lab.data.sources.demo import synthetic_market
 from flea_lab.live.account import account_folder
-from flea_lab.live.journal import FILE, read_fills
+from flea_lab.live.journal import FILE
+from flea_lab.live.session_frames import fills_of
 from flea_lab.sandbox.server import SandboxServer
 from flea_lab.sandbox.settings import SandboxSettings, with_costs
 from flea_lab.sandbox.stage import Stage
@@ -59,4 +60,4 @@ def test_a_paper_order_fills_against_the_books_of_the_venue(tmp_path: Path, monk
     with sandbox_in_depth(config) as (url, key):
         monkeypatch.setenv("FLEA_API_KEY", key)
         assert live_session(config, None, venue="paper", account="main", url=url) == 0
-    assert len(read_fills(account_folder("main") / FILE)) > 0
+    assert len(fills_of(account_folder("main") / FILE)) > 0

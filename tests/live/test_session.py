@@ -9,9 +9,10 @@ import pytest
 
 from flea_lab.clock import WallClock
 from flea_lab.errors import WorkspaceError
-from flea_lab.live.journal import FAULT, FILE, SqliteJournal, read_curve, read_fills
+from flea_lab.live.journal import FAULT, FILE, SqliteJournal
 from flea_lab.live.lock import lock_account
 from flea_lab.live.session import LiveSession, read_session
+from flea_lab.live.session_frames import curve_of, fills_of
 from flea_lab.model.trading import NewOrder
 from flea_lab.research.live_parity import decisions_of
 from flea_lab.research.session_replay import play_back_session
@@ -46,10 +47,9 @@ def test_who_traded_what_is_said(session: LiveSession) -> None:
     assert session.cash_uusd == 100_000_000_000 and session.prefix.startswith(session.config.id[:6])
 
 
-def test_the_frames_agree_with_the_journals_own_readers(session: LiveSession, journal: Path) -> None:
-    pd.testing.assert_frame_equal(session.equity, read_curve(journal), check_dtype=False)
-    theirs = read_fills(journal)
-    pd.testing.assert_frame_equal(session.fills[list(theirs.columns)], theirs, rtol=0, atol=5e-7)
+def test_a_journal_at_a_path_reads_as_the_session_does(session: LiveSession, journal: Path) -> None:
+    pd.testing.assert_frame_equal(session.equity, curve_of(journal))
+    pd.testing.assert_frame_equal(session.fills, fills_of(journal))
     assert len(session.equity) == BARS and len(session.fills) > 10
     assert session.stream.tobytes() == decisions_of(journal, session.config).tobytes()
 
