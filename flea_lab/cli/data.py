@@ -10,13 +10,11 @@ from tqdm import tqdm
 
 from flea_lab.data.dataset import Dataset, Origin, Stored
 from flea_lab.data.frames import iso
-from flea_lab.data.quality import Quality, quality
 from flea_lab.data.sources.demo import SEED, synthetic_market
 from flea_lab.data.sources.files import (
     holds_funding,
     read_candle_file,
     read_funding,
-    recognise_candle_file,
     source_label,
 )
 from flea_lab.data.store import CandleStore
@@ -149,30 +147,28 @@ def list_datasets() -> None:
 @app.command("check")
 def check(
     what: Annotated[
-        list[str] | None, typer.Argument(help="VENUE SYMBOL INTERVAL, or one file; nothing: all that is stored.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[WHAT...]", help="VENUE SYMBOL INTERVAL, or a file: candles, a tape, a venue's capture."
+        ),
     ] = None,
+    venue: Annotated[str | None, typer.Option(help="By whose rules a tape or capture is judged.")] = None,
     interval: Interval = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, every row of the ledger in it.")] = False,
 ) -> None:
-    """Show holes, duplicates, zero-volume spells and faults. Ends with status 1 where there are faults."""
-    sound = True
-    for name, found in _to_check(what or [], interval):
-        typer.echo("\n".join(_quality_lines(name, found)))
-        sound &= found.sound
-    if not sound:
+    """Show what is wrong with data: holes, spells, faults, gaps, books that break; kinds, counts, spans, the worst.
+
+    With nothing named, of all that is stored. Ends with status 1 where there are faults.
+    """
+    from flea_lab.cli.data_check import check_all, json_of, lines_of
+
+    found = check_all(what or [], CandleStore(workspace().store), interval, venue)
+    if as_json:
+        typer.echo(json_of(found))
+    else:
+        typer.echo("\n".join(line for one in found for line in lines_of(one)))
+    if not all(one.sound for one in found):
         raise typer.Exit(1)
-
-
-def _to_check(what: Sequence[str], interval: str | None) -> list[tuple[str, Quality]]:
-    store = CandleStore(workspace().store)
-    if len(what) == 1:
-        found = recognise_candle_file(Path(what[0]), interval=interval, venue="file", symbol="file")
-        return [(f"{found.file} {found.dataset.interval}", quality(found.frame, found.dataset.interval))]
-    if len(what) not in (0, 3):
-        raise DataError(f"check takes VENUE SYMBOL INTERVAL, or one file, or nothing; {len(what)} words given")
-    keys = [Dataset(*what)] if what else [stored.dataset for stored in store.list()]
-    if not keys:
-        raise DataError(f"nothing is stored in {store.root}, so there is nothing to check")
-    return [(str(key), quality(store.read(key), key.interval)) for key in keys]
 
 
 def _import_one(
@@ -225,30 +221,6 @@ def _table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> str:
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _quality_lines(name: str, found: Quality) -> list[str]:
-    if found.first_ms is None or found.last_ms is None:
-        return [f"{name}: no bars"]
-    faults = {
-        "duplicates": found.duplicates,
-        "unordered": found.unordered,
-        "off the grid": found.off_grid,
-        "not finite": found.not_finite,
-        "OHLC faults": found.ohlc_faults,
-        "volume faults": found.volume_faults,
-    }
-    lines = [
-        f"{name}: {found.bars} of {found.expected} bars, {iso(found.first_ms)} to {iso(found.last_ms)}",
-        f"  holes: {len(found.holes)}, {found.missing} bars missing",
-        *_longest(found.holes),
-        f"  zero-volume spells: {len(found.zero_volume)}, {sum(bars for _, bars in found.zero_volume)} bars",
-        *_longest(found.zero_volume),
-        f"  flat spells: {len(found.flat)}, {sum(bars for _, bars in found.flat)} bars",
-        *_longest(found.flat),
-        "  " + ", ".join(f"{what}: {count}" for what, count in faults.items()),
-    ]
-    return [*lines, f"  first fault: {found.first_fault}"] if found.first_fault else lines
 
 
 def _longest(spells: list[tuple[int, int]]) -> list[str]:

@@ -43,11 +43,11 @@ def candle_ledger(found: Mapping[str, Any], venue: str, symbol: str, frame: pd.D
     `frame` (canonical) says where the faults are; without it there are none in the table.
     """
     step = INTERVAL_MS[found["interval"]]
-    rows = [
-        _row(venue, symbol, kind, first, first + bars * step, words.format(_bars(bars)), resolved)
-        for name, kind, words, resolved in _SPELLS
-        for first, bars in found[name]
-    ]
+    rows = []
+    for name, kind, words, resolved in _SPELLS:
+        for first, bars in found[name]:
+            end = first + bars * step if kind == "hole" else _end_of(first, bars, step, frame)
+            rows.append(_row(venue, symbol, kind, first, end, words.format(_bars(bars)), resolved))
     if frame is not None:
         rows += _faults(frame, step, venue, symbol)
     return findings_frame(sorted(rows, key=lambda row: (row.ts_from, row.kind)))
@@ -119,6 +119,14 @@ def _row(venue: str, symbol: str, kind: Kind, first_ms: int, end_ms: int, detail
         detail=detail,
         resolved=resolved,
     )
+
+
+def _end_of(first_ms: int, bars: int, step: int, frame: pd.DataFrame | None) -> int:
+    """Where a spell of `bars` rows ends; there may be a hole within, which only the frame can tell."""
+    if frame is None:
+        return first_ms + bars * step
+    ts = frame["ts"].to_numpy(np.int64)
+    return int(ts[int(np.flatnonzero(ts == first_ms)[0]) + bars - 1]) + step
 
 
 def _faults(frame: pd.DataFrame, step: int, venue: str, symbol: str) -> Iterator[Row]:

@@ -47,6 +47,11 @@ def test_holes_and_spells_have_their_ends() -> None:
     assert seconds_of(found).tolist() == [120.0, 180.0, 60.0]
 
 
+def test_a_spell_around_a_hole_ends_with_its_last_bar() -> None:
+    frame = bars(6, volume=[1, 0, 0, 0, 1, 1]).drop(index=[2]).reset_index(drop=True)
+    assert minutes(ledger(frame)) == [("zero_volume", 1, 4), ("hole", 2, 3)]
+
+
 def test_faults_are_told_where_they_are() -> None:
     frame = bars(8)
     frame.loc[2:3, "high"] = 0.5
