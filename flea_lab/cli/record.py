@@ -29,6 +29,10 @@ def record(
     minutes: Annotated[float | None, typer.Option("--minutes", help="How long; default: until Ctrl-C.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Until this ISO time, UTC.")] = None,
     url: Annotated[str | None, typer.Option("--url", help="Base URL of the venue, if not the configured one.")] = None,
+    dialect_name: Annotated[
+        str | None,
+        typer.Option("--dialect", metavar="NAME", help="Instead of CONFIG's: hyperliquid, ccxt:binanceusdm, ..."),
+    ] = None,
     symbols: Annotated[str | None, typer.Option("--symbols", help="Instead of CONFIG's, separated by commas.")] = None,
     interval: Annotated[str | None, typer.Option("--interval", help="Instead of CONFIG's; 1m without either.")] = None,
     channels: Annotated[
@@ -57,12 +61,14 @@ def record(
     wanted = _wanted(config, symbols)
     clock = WallClock()
     limit_s = _limit_s(minutes, until, clock.now_ns())
-    dialect, kinds = _dialect(config, url), channels_of(channels)
+    dialect, kinds = _dialect(config, url, dialect_name), channels_of(channels)
+    if dialect.speech == "ccxt" and keep != "events":
+        raise ConfigError(f"dialect {dialect.name!r} shows no raw frames: pass --keep events (in flea record)")
     step = interval or (config.interval if config else "1m")
     client = _client(dialect, config, wanted, step, kinds, account, clock)
     file = out if out is not None else _new_tape(config, dialect, clock.now_ns())
     tape = TapeRoll(file, max_bytes=settings.max_bytes, daily=settings.daily)
-    print(f"record  {dialect.name} {dialect.rest_url}  {', '.join(wanted)} {step}  {', '.join(kinds)}")
+    print(f"record  {dialect.name} {dialect.rest_url or 'by ccxt'}  {', '.join(wanted)} {step}  {', '.join(kinds)}")
     print(f"tape    {tape.path}", flush=True)
     recorder = Recorder(tape, settings, clock, ack=_on_this_machine(dialect))
     done = asyncio.run(_record(recorder, client(recorder), wanted, step, limit_s))
@@ -106,10 +112,12 @@ def _epoch_s(text: str) -> float:
     return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp()
 
 
-def _dialect(config: "RunConfig | None", url: str | None) -> "Dialect":
+def _dialect(config: "RunConfig | None", url: str | None, name: str | None) -> "Dialect":
     from flea_lab.venue.dialects import load_dialect
 
-    values: dict[str, Any] = dict(config.live.dialect) if config else {}
+    values: dict[str, Any] = dict(config.live.dialect) if config and name is None else {}
+    if name is not None:
+        values["name"] = name
     if url is not None:
         base = url.rstrip("/")
         values |= {"rest_url": base, "ws_url": f"ws{base.removeprefix('http')}/ws"}
@@ -120,7 +128,8 @@ def _on_this_machine(dialect: "Dialect") -> bool:
     """Whether it is a sandbox, which waits for those who acknowledge."""
     from urllib.parse import urlsplit
 
-    return urlsplit(dialect.rest_url).hostname in ("127.0.0.1", "localhost", "::1")
+    here = urlsplit(dialect.rest_url).hostname in ("127.0.0.1", "localhost", "::1")
+    return here and dialect.speech == "purpleflea"
 
 
 def _client(
@@ -133,25 +142,26 @@ def _client(
     clock: Any,
 ) -> Any:
     """What makes the client once there is somebody to tell of its frames."""
+    from flea_lab.live.feeds import needs_key, open_feed, require_allowed
     from flea_lab.live.keys import load_key
-    from flea_lab.venue.client import PurpleFlea
 
-    key = None if dialect.auth == "none" else load_key(account)
+    require_allowed(dialect)
+    key = load_key(account) if needs_key(dialect) else None
     grids = config.instruments if config else {}
 
     def make(recorder: "Recorder") -> Any:
-        return PurpleFlea(
+        return open_feed(
             dialect,
             key,
             symbols,
             interval,
             grids,
             clock,
-            channels=kinds,
+            kinds,
             ack=_on_this_machine(dialect),
-            on_fault=recorder.hear_fault,
-            on_raw=recorder.hear_raw,
             partial=len(symbols) > 1,
+            on_fault=recorder.hear_fault,
+            on_raw=recorder.hear_raw if recorder.keeps_frames else None,
         )
 
     return make

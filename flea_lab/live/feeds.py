@@ -58,6 +58,11 @@ def needs_key(dialect: Dialect) -> bool:
     return dialect.auth != "none"
 
 
+def require_allowed(dialect: Dialect) -> None:
+    """`ConfigError` where FLEA_OFFLINE=1 forbids the addresses that the dialect states; ccxt's own are known later."""
+    require_reach(filter(None, (dialect.rest_url, dialect.ws_url)), f"dialect {dialect.name!r}")
+
+
 def open_feed(
     spoken: Spoken,
     key: Secret | None,
@@ -80,7 +85,7 @@ def open_feed(
     cannot be, or FLEA_OFFLINE=1 forbids it.
     """
     dialect = dialect_of(spoken, "the feed's dialect")
-    require_reach(filter(None, (dialect.rest_url, dialect.ws_url)), f"dialect {dialect.name!r}")
+    require_allowed(dialect)
     match dialect.speech:
         case "hyperliquid":
             return HyperliquidFeed(

@@ -19,9 +19,9 @@ from flea_lab.clock import Clock
 from flea_lab.data.tape import Note, NoteKind, RawFrame, Record, beginning
 from flea_lab.data.tape_roll import TapeRoll
 from flea_lab.errors import ConfigError, WorkspaceError
+from flea_lab.live.feeds import OpenFeed
 from flea_lab.model.market import Candle, Heartbeat, MarketEvent
 from flea_lab.settings import Settings
-from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.protocol import Link, Played, Said
 from flea_lab.venue.speech import Kind
 
@@ -73,6 +73,11 @@ class Recorder:
         self._over: asyncio.Event = asyncio.Event()
         self._how = ""
 
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether frames are kept as they come."""
+        return self._settings.keep != "events"
+
     def hear_raw(self, raw: bytes, ts_recv: int) -> None:
         """Takes a frame as it came."""
         self._settle_frame()
@@ -101,7 +106,7 @@ class Recorder:
         self._over.set()
 
     async def run(
-        self, client: PurpleFlea, symbols: Sequence[str], interval: str = "1m", limit_s: float | None = None
+        self, client: OpenFeed, symbols: Sequence[str], interval: str = "1m", limit_s: float | None = None
     ) -> Recorded:
         """Records until `finish`, the end of a recorded market, or `limit_s` have gone by; what ends the feed for
         good is raised, the tape closed.
@@ -119,7 +124,7 @@ class Recorder:
                     self.tape.close()
         return Recorded(how=self._how, counts=dict(self.counts), downs=self.downs, faults=self.faults)
 
-    async def _listen(self, client: PurpleFlea, limit_s: float | None) -> None:
+    async def _listen(self, client: OpenFeed, limit_s: float | None) -> None:
         work = (client.run(self.deliver), self._flush(), self._acknowledge(client), self._over.wait())
         tasks = [asyncio.ensure_future(job) for job in work]
         try:
@@ -132,7 +137,7 @@ class Recorder:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ask_history(self, client: PurpleFlea, symbols: Sequence[str]) -> None:
+    async def _ask_history(self, client: OpenFeed, symbols: Sequence[str]) -> None:
         if not self._settings.history:
             return
         past = [candle for symbol in symbols for candle in await client.history(symbol, None, self._settings.history)]
@@ -147,7 +152,7 @@ class Recorder:
             self._settle_frame()
             self._flush_tape(self._settings.fsync)
 
-    async def _acknowledge(self, client: PurpleFlea) -> None:
+    async def _acknowledge(self, client: OpenFeed) -> None:
         while True:
             ts_event = await self._acked.get()
             if self._acked.empty():

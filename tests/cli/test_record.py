@@ -32,3 +32,16 @@ def test_what_cannot_be_recorded_is_said(home: Path, monkeypatch: pytest.MonkeyP
 def test_without_a_key_it_says_where_one_comes_from(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FLEA_API_KEY", raising=False)
     assert "no key for account 'main': flea faucet" in refused("--symbols", "BTCUSDT", "--url", "http://127.0.0.1:1")
+
+
+def test_a_venue_of_public_data_needs_no_key_and_ccxt_shows_no_frames(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLEA_API_KEY", raising=False)
+    monkeypatch.setenv("FLEA_OFFLINE", "1")
+    some = ("--symbols", "BTCUSDT", "--minutes", "1")
+    found = refused(*some, "--dialect", "hyperliquid")
+    assert found.startswith("FLEA_OFFLINE=1 forbids the connection of dialect 'hyperliquid' to api.hyperliquid.xyz")
+    assert "dialect 'ccxt:okx' shows no raw frames: pass --keep events" in refused(*some, "--dialect", "ccxt:okx")
+    assert "must be one of 'purpleflea-seed', 'hyperliquid', or 'ccxt:" in refused(*some, "--dialect", "binance")
+    assert list(home.glob("tapes/*")) == []

@@ -11,13 +11,16 @@ import pytest
 
 from flea_lab import config as configs
 from flea_lab.clock import Stopwatch, WallClock
+from flea_lab.data.tape_roll import TapeRoll
 from flea_lab.errors import ConfigError
 from flea_lab.live.control_client import ControlClient
 from flea_lab.live.feed import MarketFeed
 from flea_lab.live.feeds import dialect_of, needs_key, open_feed
 from flea_lab.live.journal import SqliteJournal
 from flea_lab.live.paper import PaperVenue
+from flea_lab.live.recorder import Recorder, RecorderSettings
 from flea_lab.model.market import Funding
+from flea_lab.settings import load_settings
 from flea_lab.venue.ccxt_venue import CcxtFeed
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.hyperliquid_feed import HyperliquidFeed
@@ -172,6 +175,20 @@ def test_a_paper_session_on_a_real_venues_shapes_decides_trades_and_stops_withou
         assert (journal.get("venue"), journal.get("key")) == ("paper", "paper")
     finally:
         journal.close()
+
+
+def test_a_recorder_keeps_what_the_venue_told_frame_by_frame(home: Path, tmp_path: Path) -> None:
+    venue = HyperliquidStandIn()
+    venue.wanted = 4
+    values = {"keep": "both", "history": 5}
+    with beside(venue) as address:
+        venue.bars["BTC"] = history(venue, 10)
+        recorder = Recorder(TapeRoll(tmp_path / "t.tape"), load_settings(values, RecorderSettings, "x"), WallClock())
+        given = None, ["BTCUSDT"], "1m", {}, WallClock()
+        feed = open_feed(spoken(address), *given, on_raw=recorder.hear_raw, on_fault=recorder.hear_fault)
+        done = asyncio.run(recorder.run(feed, ["BTCUSDT"], "1m", 0.8))
+    assert done.counts["Candle"] > 5 and done.counts["BookSnapshot"] >= 2 and done.counts["Trade"] >= 2
+    assert done.counts["RawFrame"] >= 6 and done.faults == 0, done
 
 
 def test_orders_never_go_to_a_venue_that_is_data_only() -> None:
