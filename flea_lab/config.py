@@ -1,7 +1,8 @@
 """One validated config with an id: the same frozen object drives sweep, report, replay and the runner.
 
-The decision part (signals, combination, sizing, risk, costs, fill rule, account, symbols, interval, instruments) is
-what the id hashes. `name`, `data` and `deployment` say where and on what it runs; changing them does not change the id.
+The decision part (signals, combination, sizing, risk, tolerance, costs, fill rule, account, symbols, interval,
+instruments) is what the id hashes. `name`, `data` and `deployment` say where and on what it runs; changing them does
+not change the id.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from flea_lab.model.instrument import Instrument, known_instrument
 from flea_lab.model.market import INTERVAL_MS
 from flea_lab.money import check_headroom
 from flea_lab.risk.checks import RiskLimits
+from flea_lab.risk.tolerance import Tolerance
 from flea_lab.settings import Bps, Settings, load_settings
 from flea_lab.signal.ensemble import warmup
 from flea_lab.signal.kernel import Floats, Kernel
@@ -108,6 +110,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
     combination: Combination = Combination()
     sizing: Sizing = Sizing()
     risk: RiskLimits = RiskLimits()
+    tolerance: Tolerance = Tolerance()
     costs: Costs = Costs()
     fill_rule: Literal["next_open"] = "next_open"
     initial_cash_usd: Cash = 100_000.0
@@ -122,10 +125,16 @@ class RunConfig(Settings, frozen=True, kw_only=True):
         return values
 
     def decision_dict(self) -> dict[str, Any]:
-        """The part that decides, as plain values."""
+        """The part that decides, as plain values.
+
+        Without `tolerance` where that is all default: a config that says nothing of it has the id that it had before
+        there was such a thing.
+        """
         values = self.to_dict()
         for name in ("name", "data", "deployment", "live"):
             del values[name]
+        if self.tolerance == Tolerance():
+            del values["tolerance"]
         return values
 
     @property

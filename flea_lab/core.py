@@ -30,6 +30,7 @@ from flea_lab.model.trading import (
     Approved,
     Command,
     Control,
+    Doubt,
     Fill,
     Halt,
     NewOrder,
@@ -41,6 +42,7 @@ from flea_lab.model.trading import (
 )
 from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, worst_uusd
 from flea_lab.risk.gate import Gate, TradingState
+from flea_lab.risk.tolerance import Doubts
 from flea_lab.signal.kernel import Bar, Stream
 from flea_lab.strategy.desk import Desk
 
@@ -78,6 +80,7 @@ class TradingCore:
         gate: Gate,
         ledger: Ledger,
         router: Router,
+        doubts: Doubts,
         vpin: Mapping[str, Stream],
         slippage_e8: int,
         trade_from_ns: int,
@@ -86,7 +89,7 @@ class TradingCore:
         limit_ttl_ns: int | None = None,
         features: Mapping[str, BarFeatures] | None = None,
     ) -> None:
-        self.desk, self.gate, self.ledger, self.router = desk, gate, ledger, router
+        self.desk, self.gate, self.ledger, self.router, self.doubts = desk, gate, ledger, router, doubts
         self.symbols = tuple(symbols)
         self._instruments = dict(instruments)
         self._vpin, self._features = dict(vpin), dict(features or {})
@@ -120,6 +123,8 @@ class TradingCore:
                 return self._on_funding(event)
             case Halt() | Reduce() | Resume():
                 return self._on_control(event)
+            case Doubt():
+                return self._on_doubt(event)
             case WarmUp():
                 self._waiting.clear()
                 self._trade_from_ns = event.until_ns + 1
@@ -164,6 +169,7 @@ class TradingCore:
             features.load(state.features[symbol])
         for name, array in arrays.items():
             array[...] = np.frombuffer(state.arrays[name], dtype=array.dtype).reshape(array.shape)
+        self.doubts.wake()
         self.ledger.cash_uusd = state.cash_uusd
         self._funding_rate, self._settled_ns = dict(state.funding_rate), dict(state.settled_ns)
         self._settling = list(state.settling)
@@ -174,7 +180,11 @@ class TradingCore:
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Every array that it remembers in, by name."""
-        found: dict[str, npt.NDArray[Any]] = {"book": self.ledger.book, "gate": self.gate.state}
+        found: dict[str, npt.NDArray[Any]] = {
+            "book": self.ledger.book,
+            "gate": self.gate.state,
+            "doubts": self.doubts.state,
+        }
         for symbol in self.symbols:
             found[f"alphas {symbol}"] = self.desk.memory(symbol)
             found[f"opinions {symbol}"] = self.desk.opinions(symbol)
@@ -269,6 +279,13 @@ class TradingCore:
             return (*self.router.cancel_all(control.ts_event), alert)
         return ()
 
+    def _on_doubt(self, doubt: Doubt) -> tuple[Command, ...]:
+        symbol, ts = doubt.symbol, doubt.ts_event
+        if symbol not in self._instruments:
+            return (Alert(ts_event=ts, severity="warning", text=f"doubt of {symbol}, which is not traded here"),)
+        self.doubts.doubt(symbol)
+        return ()
+
     def _decide(self) -> tuple[Command, ...]:
         """The bar of the account that closes at `_bar_ns`: mark, judge, then one symbol after the other."""
         ts, bars = self._bar_ns, self._waiting
@@ -284,6 +301,8 @@ class TradingCore:
             if symbol not in bars:
                 continue
             candle, ticks = bars[symbol]
+            if self.doubts.awake:
+                self.doubts.bar(symbol, ts)
             conviction = self._step(candle)
             if trading:
                 command = self._order(symbol, conviction, ts, ticks, equity)
@@ -321,7 +340,8 @@ class TradingCore:
             return None
         size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
         worst = worst_uusd(size, ticks, self._slippage_e8)
-        verdict = self.gate.review(intent, equity, position, gross_uusd(book), worst, self.toxicity[symbol])
+        unsettled = self.doubts.awake and self.doubts.unsettled(symbol)
+        verdict = self.gate.review(intent, equity, position, gross_uusd(book), worst, self.toxicity[symbol], unsettled)
         if not isinstance(verdict, Approved):
             return verdict
         order = self.router.on(verdict)

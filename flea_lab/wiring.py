@@ -38,6 +38,7 @@ from flea_lab.live.rehearsal import Progress, rehearse
 from flea_lab.model.market import MS_NS, Candle
 from flea_lab.money import USD, rate_e8
 from flea_lab.risk.gate import Gate
+from flea_lab.risk.tolerance import Doubts
 from flea_lab.runs import code_state
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.sandbox.settings import SandboxSettings, with_costs
@@ -164,6 +165,7 @@ def build_core(
         gate=Gate(config.risk, cash),
         ledger=Ledger(config.symbols, config.instruments, cash),
         router=Router(config.instruments, prefix),
+        doubts=Doubts(config.tolerance, config.symbols, config.interval_ms * MS_NS),
         vpin={symbol: Stream(vpin_kernel(), params) for symbol, params in vpin_params(config).items()},
         slippage_e8=rate_e8(config.costs.slippage_bps),
         trade_from_ns=trade_from_ns,

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from flea_lab.config import DataSettings, RunConfig, alphas, from_dict, load, with_values
 from flea_lab.errors import ConfigError
+from flea_lab.model.finding import Kind
+from flea_lab.risk.tolerance import Fault
 
 PLAIN: dict[str, Any] = {
     "name": "seed",
@@ -56,6 +58,9 @@ DECIDING: list[tuple[str, Any]] = [
     ("risk.vpin.limit", 0.76),
     ("risk.vpin.window", 51),
     ("risk.vpin.bucket_volume.BTCUSDT", 11.0),
+    ("tolerance.max_hole_bars", 0),
+    ("tolerance.settle_bars", 2),
+    ("tolerance.kinds", ["hole", "off_grid"]),
     ("costs.fee_bps", 5.1),
     ("costs.slippage_bps", 1.1),
     ("costs.funding", False),
@@ -128,6 +133,25 @@ def shuffled(values: Any, draw: Any) -> Any:
     if isinstance(values, dict):
         return {name: shuffled(values[name], draw) for name in draw(st.permutations(list(values)))}
     return [shuffled(value, draw) for value in values] if isinstance(values, list) else values
+
+
+def test_an_all_default_tolerance_is_no_part_of_the_id_and_any_other_is_whole() -> None:
+    assert "tolerance" not in CONFIG.decision_dict()
+    assert CONFIG.to_dict()["tolerance"] == {"max_hole_bars": None, "settle_bars": 1, "kinds": ["hole", "resent"]}
+    written = from_dict(CONFIG.to_dict() | {"tolerance": {"settle_bars": 1}})
+    assert written.id == CONFIG.id
+    other = with_values(CONFIG, {"tolerance.settle_bars": 2})
+    assert other.decision_dict()["tolerance"] == other.to_dict()["tolerance"]
+
+
+def test_kinds_are_words_for_faults_and_holes_are_refused_by_their_length() -> None:
+    assert set(get_args(Fault)) <= set(get_args(Kind))
+    with pytest.raises(ConfigError, match=r"must be one of 'disconnected', 'early_close', 'gap', 'hole'"):
+        with_values(CONFIG, {"tolerance.kinds": ["hole", "crossd"]})
+    with pytest.raises(ConfigError, match="kinds without 'hole' tolerate no hole: say so with max_hole_bars = 0"):
+        with_values(CONFIG, {"tolerance.kinds": ["resent"]})
+    with pytest.raises(ConfigError, match=r"tolerance\.settle_bars = 0: expected `int` >= 1"):
+        with_values(CONFIG, {"tolerance.settle_bars": 0})
 
 
 @given(st.data())

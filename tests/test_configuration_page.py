@@ -34,7 +34,7 @@ def value_of(kind: inspect.Type) -> str:
         values = sorted(kind.values, key=lambda value: known.index(value) if value in known else 0)
         return " or ".join(f'`"{value}"`' for value in values)
     if isinstance(kind, inspect.VarTupleType | inspect.ListType):
-        return f"list of {value_of(kind.item_type)}s"
+        return f"list of {value_of(kind.item_type)}{'' if isinstance(kind.item_type, inspect.LiteralType) else 's'}"
     if isinstance(kind, inspect.DictType):
         inside = "" if isinstance(kind.value_type, inspect.AnyType) else f", each a {value_of(kind.value_type)}"
         return f"table{inside}"

@@ -26,6 +26,7 @@ from flea_lab.risk.checks import (
     GateState,
     new_gate,
 )
+from flea_lab.risk.tolerance import DOUBT_COLUMNS, DoubtRows
 from flea_lab.signal.kernel import Floats
 
 CODES = len(NAMES)
@@ -47,7 +48,8 @@ class Tape(NamedTuple):
 
 class State(NamedTuple):
     """What one fold changes as it goes: kernel states `(n_symbols, n_alphas, width)`, the VPIN states, opinions of the
-    symbol at hand, conviction a symbol, the book, the gate, the accumulators of the metrics, vetoes a code."""
+    symbol at hand, conviction a symbol, the book, the gate, the accumulators of the metrics, vetoes a code, what is in
+    doubt."""
 
     mem: Floats
     vpin_mem: Floats
@@ -57,6 +59,7 @@ class State(NamedTuple):
     gate: GateState
     acc: Floats
     vetoes: Ints
+    doubts: DoubtRows
 
 
 class Sink(NamedTuple):
@@ -119,6 +122,7 @@ def new_state(cell: Cell, n_symbols: int) -> State:
         gate,
         acc,
         np.zeros(CODES, np.int64),
+        np.zeros((n_symbols, DOUBT_COLUMNS), np.int64),
     )
 
 
@@ -204,6 +208,7 @@ def unowned_state(t: State) -> State:
         unowned(t.gate),
         unowned(t.acc),
         unowned(t.vetoes),
+        unowned(t.doubts),
     )
 
 

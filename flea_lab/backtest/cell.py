@@ -7,7 +7,9 @@ import numpy as np
 from flea_lab.backtest.market import Ints
 from flea_lab.config import Alphas, RunConfig
 from flea_lab.ledger import Book, empty_book
+from flea_lab.model.market import MS_NS
 from flea_lab.money import USD, rate_e8
+from flea_lab.risk.tolerance import longest_hole_ns
 from flea_lab.settings import Settings
 from flea_lab.signal.ensemble import Ensemble
 from flea_lab.signal.kernel import Floats, Kernel
@@ -34,6 +36,8 @@ class Rules(NamedTuple):
     fee_e8: float
     slippage_e8: float
     initial: float
+    longest_hole_ns: float
+    settle_bars: float
 
 
 N_RULES = len(Rules._fields)
@@ -94,6 +98,8 @@ def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
         fee_e8=rate_e8(costs.fee_bps),
         slippage_e8=rate_e8(costs.slippage_bps),
         initial=round(config.initial_cash_usd * USD),
+        longest_hole_ns=longest_hole_ns(config.tolerance, config.interval_ms * MS_NS),
+        settle_bars=config.tolerance.settle_bars,
     )
     ensemble = Ensemble(alphas.kernels)
     mem, sizes = ensemble.start(alphas.params)

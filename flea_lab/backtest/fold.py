@@ -56,6 +56,7 @@ from flea_lab.risk.checks import (
     review,
     worst_uusd,
 )
+from flea_lab.risk.tolerance import DOUBT_COLUMNS, LEFT, NEVER_NS, DoubtRows, take_bar
 from flea_lab.sandbox.matching import fee_uusd
 from flea_lab.signal.ensemble import Ensemble
 from flea_lab.signal.kernel import N_FEATURES, N_PLAIN, Floats, Kernel, joined_bar
@@ -108,7 +109,16 @@ def judge(gate: GateState, book: Book, ts_ns: int, equity: int, rules: Rules) ->
 
 
 @compiled
-def verdict(gate: GateState, book: Book, s: int, equity: int, size: int, vpin: float, rules: Rules) -> int:
+def watch_bar(doubts: DoubtRows, s: int, ts_ns: int, rules: Rules) -> None:
+    """Takes that a bar of row `s` closes, where holes matter."""
+    if rules.longest_hole_ns < NEVER_NS:
+        take_bar(doubts, s, ts_ns, int(rules.longest_hole_ns), int(rules.settle_bars))
+
+
+@compiled
+def verdict(
+    gate: GateState, book: Book, s: int, equity: int, size: int, vpin: float, rules: Rules, unsettled: bool
+) -> int:
     """The gate's code for `size` signed micro-dollars in row `s`."""
     return review(
         gate,
@@ -123,6 +133,7 @@ def verdict(gate: GateState, book: Book, s: int, equity: int, size: int, vpin: f
         rules.vpin_applied != 0.0,
         vpin,
         rules.vpin_limit,
+        unsettled,
     )
 
 
@@ -171,7 +182,8 @@ def decide_bar(
         size = wanted(book, s, equity, conviction, rules)
         if size == 0:
             continue
-        code = verdict(state.gate, book, s, equity, size, state.vpin_mem[s, vpin_column], rules)
+        unsettled = state.doubts[s, LEFT] > 0
+        code = verdict(state.gate, book, s, equity, size, state.vpin_mem[s, vpin_column], rules, unsettled)
         lots = 0
         if code == PASSED:
             lots = quantise(size, book[s, MARK], book[s, NUM], book[s, DEN], book[s, MIN_NOTIONAL])
@@ -203,6 +215,7 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[
             if played.close_ticks[s, i] == 0:
                 continue
             state.book[s, MARK] = played.close_ticks[s, i]
+            watch_bar(state.doubts, s, played.close_ns[i], rules)
             # a market without features has one row of them for all bars
             features_at = (s * offered + (i if offered > 1 else 0)) * N_FEATURES
             bar = joined_bar(played.bars, (s * n + i) * N_PLAIN, played.features, features_at)
@@ -230,7 +243,8 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[
         mem, vpin_mem = known(known(t.mem, 0, n_symbols), 1, n_alphas), known(t.vpin_mem, 0, n_symbols)
         opinions, conviction = known(known(t.opinions, 0, n_alphas), 1, 2), known(t.conviction, 0, n_symbols)
         book = known(known(t.book, 0, n_symbols), 1, COLUMNS)
-        return State(mem, vpin_mem, opinions, conviction, book, t.gate, t.acc, t.vetoes)
+        doubts = known(known(t.doubts, 0, n_symbols), 1, DOUBT_COLUMNS)
+        return State(mem, vpin_mem, opinions, conviction, book, t.gate, t.acc, t.vetoes, doubts)
 
     @compiled_afresh
     def fold(

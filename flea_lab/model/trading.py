@@ -168,6 +168,14 @@ class WarmUp(Struct, frozen=True, kw_only=True, tag=True):
     until_ns: int
 
 
+class Doubt(Struct, frozen=True, kw_only=True, tag=True):
+    """The data of `symbol` had a fault of `kind` that its config does not tolerate: its next bars open no position."""
+
+    ts_event: int
+    symbol: str
+    kind: str
+
+
 class Alert(Struct, frozen=True, kw_only=True, tag=True):
     """Something a person should hear of."""
 
@@ -188,5 +196,5 @@ class Account(Struct, frozen=True, kw_only=True, tag=True):
 
 
 Report = Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Fill
-Control = Halt | Reduce | Resume | WarmUp
+Control = Halt | Reduce | Resume | WarmUp | Doubt
 Command = NewOrder | CancelOrder | Refused | Alert

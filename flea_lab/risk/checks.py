@@ -16,7 +16,7 @@ from flea_lab.settings import Fraction, Settings, Usd
 
 PASSED = 0
 DAILY_LOSS, DRAWDOWN, CONCENTRATION, ORDER_SIZE, VPIN = 1, 2, 3, 4, 5
-KILL_SWITCH, REDUCING, INVALID_INPUT, BELOW_MINIMUM = 6, 7, 8, 9
+KILL_SWITCH, REDUCING, INVALID_INPUT, BELOW_MINIMUM, DATA = 6, 7, 8, 9, 10
 
 CHECKS: dict[int, tuple[str, str]] = {
     PASSED: ("passed", "every guard passed"),
@@ -29,8 +29,9 @@ CHECKS: dict[int, tuple[str, str]] = {
     REDUCING: ("reducing", "only orders that reduce a position pass"),
     INVALID_INPUT: ("invalid_input", "equity, price or size is not a usable number"),
     BELOW_MINIMUM: ("below_minimum", "less than one lot, or below the venue's smallest order"),
+    DATA: ("data", "the data had a fault that the configuration does not tolerate"),
 }
-"""Name and sentence of every code. Tried in this order: 6, 7, 1, 2, 8, 3, 4, 5; the router adds 9."""
+"""Name and sentence of every code. Tried in this order: 6, 7, 1, 2, 10, 8, 3, 4, 5; the router adds 9."""
 
 NAMES = {code: name for code, (name, _) in CHECKS.items()}
 
@@ -132,12 +133,13 @@ def review(
     vpin_applied: bool,
     vpin: float,
     vpin_limit: float,
+    unsettled: bool,
 ) -> int:
     """The first check that refuses an order of `size` (signed micro-dollars), or 0.
 
     `before` is the symbol's signed exposure with what is pending, `gross_before` that of all symbols; `worst` is the
     order's absolute value at the worst price it may pay. An order reduces when it ends no further from flat on the
-    same side; what reduces passes the concentration and VPIN guards.
+    same side; what reduces passes the concentration and VPIN guards, and passes while the symbol's data is `unsettled`.
     """
     after = before + size
     reduces = abs(after) <= abs(before) and after * (1.0 * before) >= 0.0
@@ -149,6 +151,8 @@ def review(
         return DAILY_LOSS
     if gate[DRAWDOWN_LATCH] != 0:
         return DRAWDOWN
+    if unsettled and not reduces:
+        return DATA
     if not equity > 0 or size == 0:
         return INVALID_INPUT
     whole = gross_before - abs(before) + abs(after) if of_exposure else equity

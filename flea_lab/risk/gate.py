@@ -104,14 +104,23 @@ class Gate:
                         self.state[PEAK] = self.state[LAST]  # the peak begins again from here
 
     def review(
-        self, intent: OrderIntent, equity: int, before: int, gross: int, worst: float, vpin: float
+        self,
+        intent: OrderIntent,
+        equity: int,
+        before: int,
+        gross: int,
+        worst: float,
+        vpin: float,
+        unsettled: bool = False,
     ) -> Approved | Refused:
         """The verdict on one intent; see `checks.review` for the arguments, all in micro-dollars."""
         size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
-        code = self.code(size, equity, before, gross, worst, vpin)
+        code = self.code(size, equity, before, gross, worst, vpin, unsettled)
         return Approved(intent) if code == PASSED else Refused(intent, code, CHECKS[code][1])
 
-    def code(self, size: int, equity: int, before: int, gross: int, worst: float, vpin: float) -> int:
+    def code(
+        self, size: int, equity: int, before: int, gross: int, worst: float, vpin: float, unsettled: bool = False
+    ) -> int:
         """The code of `checks.review` under this gate's limits."""
         limits = self.limits
         return review(
@@ -127,6 +136,7 @@ class Gate:
             self._vpin_applied,
             vpin,
             limits.vpin.limit,
+            unsettled,
         )
 
 

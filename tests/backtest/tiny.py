@@ -45,7 +45,7 @@ def config(symbols: Sequence[str] = ("X",), grid: Mapping[str, Any] = GRID, **se
     """A config of `symbols` that decides what the bars say; `sections` are laid over the plain one's."""
     values = {**PLAIN, "symbols": list(symbols), "instruments": {symbol: dict(grid) for symbol in symbols}}
     for name, section in sections.items():
-        values[name] = {**values[name], **section} if isinstance(section, Mapping) else section
+        values[name] = {**values.get(name, {}), **section} if isinstance(section, Mapping) else section
     return from_dict(values)
 
 

@@ -77,10 +77,17 @@ def random_features(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def random_tolerance(seed: int) -> dict[str, Any]:
+    """What data configuration number `seed` tolerates: every hole in one of three."""
+    rng = np.random.default_rng([20_261_122, seed])
+    longest = None if rng.random() < 1 / 3 else int(rng.integers(0, 5))
+    return {"tolerance.max_hole_bars": longest, "tolerance.settle_bars": int(rng.integers(1, 40))}
+
+
 def random_config(
     base: RunConfig, seed: int, bucket_volume: dict[str, float] | None = None, *, features: bool = False
 ) -> RunConfig:
     """Configuration number `seed` around `base`; with `features` also of the kernels that read them."""
     rng = np.random.default_rng([20_250_504, seed])
-    changes = random_changes(rng, bucket_volume)
+    changes = random_changes(rng, bucket_volume) | random_tolerance(seed)
     return with_values(base, changes | random_features(rng) if features else changes, f"config {seed}")

@@ -15,6 +15,7 @@ from flea_lab.backtest.market import Market
 from flea_lab.core import TradingCore
 from flea_lab.model.market import Candle
 from flea_lab.model.trading import Fill
+from flea_lab.risk.tolerance import LEFT
 from flea_lab.sandbox.matching import NextOpenMatching
 
 HOUR_NS = 3_600_000_000_000
@@ -203,9 +204,9 @@ def lets_unknown_vpin_pass(scene: Scene) -> None:
     """A VPIN that is not known passes its guard."""
     right = scene.core.gate.code
 
-    def code(size: int, equity: int, before: int, gross: int, worst: float, vpin: float) -> int:
-        proper = right(size, equity, before, gross, worst, vpin)
-        found = right(size, equity, before, gross, worst, 0.0 if vpin != vpin else vpin)
+    def code(size: int, equity: int, before: int, gross: int, worst: float, vpin: float, unsettled: bool) -> int:
+        proper = right(size, equity, before, gross, worst, vpin, unsettled)
+        found = right(size, equity, before, gross, worst, 0.0 if vpin != vpin else vpin, unsettled)
         if found != proper:
             scene.harm(scene.bar_of(scene.core._decided_ns))
         return found
@@ -230,6 +231,28 @@ def sizes_from_what_it_began_with(scene: Scene) -> None:
     scene.core.desk.intent = intent  # type: ignore[method-assign]
 
 
+def settles_a_bar_early(scene: Scene) -> None:
+    """After a hole a symbol is back one bar too soon."""
+    doubts, right, ask = scene.core.doubts, scene.core.gate.code, scene.core.doubts.unsettled
+    last = False
+
+    def unsettled(symbol: str) -> bool:
+        nonlocal last
+        last = bool(doubts.state[scene.market.symbols.index(symbol), LEFT] == 1)
+        return ask(symbol)
+
+    def code(size: int, equity: int, before: int, gross: int, worst: float, vpin: float, out: bool) -> int:
+        proper = right(size, equity, before, gross, worst, vpin, out)
+        bar = scene.bar_of(scene.core._decided_ns)
+        found = right(size, equity, before, gross, worst, vpin, out and not (last and bar >= scene.since))
+        if found != proper:
+            scene.harm(bar)
+        return found
+
+    doubts.unsettled = unsettled  # type: ignore[method-assign]
+    scene.core.gate.code = code  # type: ignore[method-assign]
+
+
 BUGS: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
     "partial candle": (partial_candle, {}),
     "peeks at the next bar": (peeks_at_next_bar, {}),
@@ -246,5 +269,6 @@ BUGS: dict[str, tuple[Callable[[Scene], None], dict[str, Any]]] = {
         {"risk.vpin": {"source": "bars", "bucket_volume": {"BTCUSDT": 50.0, "ETHUSDT": 1_000.0}, "window": 50}},
     ),
     "sizes from what it began with": (sizes_from_what_it_began_with, {"sizing.mode": "target"}),
+    "settles a bar early": (settles_a_bar_early, {"tolerance.max_hole_bars": 0, "tolerance.settle_bars": 5}),
 }
 """Every planted bug, with the settings under which it can do harm."""

@@ -15,6 +15,7 @@ from flea_lab.config import RunConfig
 from flea_lab.data.sources.demo import find_demo
 from flea_lab.data.sources.files import read_candle_file, read_funding_file
 from flea_lab.research.parity import compare
+from flea_lab.risk.checks import DATA
 from flea_lab.wiring import market_from_frames, prepare, run_fold, run_replay
 from tests.parity.campaign import random_config
 from tests.parity.test_planted import market as synthetic_market
@@ -58,6 +59,17 @@ def real_market(data_dir: Path) -> tuple[RunConfig, Market]:
 def test_random_configs_are_equal_on_a_synthetic_market(seed: int) -> None:
     buckets = {"BTCUSDT": 60.0, "ETHUSDT": 900.0}
     check(random_config(seed_config(), seed, buckets), synthetic_market())
+
+
+def test_random_configs_are_equal_on_a_market_with_holes_and_some_refuse_for_them() -> None:
+    refused = 0
+    for seed in range(12):
+        config = random_config(seed_config(), seed, {"BTCUSDT": 60.0, "ETHUSDT": 900.0})
+        market = synthetic_market(holes=True)
+        check(config, market)
+        held = market if config.costs.funding else unfunded(market)
+        refused += int((run_fold(config, held).decisions["code"] == DATA).sum())
+    assert refused > 100
 
 
 @pytest.mark.real_data

@@ -15,6 +15,7 @@ from flea_lab.risk.checks import (
     CONCENTRATION,
     DAILY_LATCH,
     DAILY_LOSS,
+    DATA,
     DAY_OPEN,
     DRAWDOWN,
     DRAWDOWN_LATCH,
@@ -61,6 +62,7 @@ def code(state: GateState | None = None, **changes: Any) -> int:
         vpin_applied=True,
         vpin=0.5,
         vpin_limit=0.75,
+        unsettled=False,
     )
     return int(review(gate() if state is None else state, *(values | changes).values()))
 
@@ -143,18 +145,28 @@ def test_reducing_lets_through_only_what_reduces() -> None:
         assert code(state, before=before * USD, size=size * USD) == REDUCING
 
 
+def test_while_the_data_is_in_doubt_only_what_reduces_passes() -> None:
+    for before, size in REDUCES:
+        held = dict(before=before * 1_000 * USD, gross_before=abs(before) * 1_000 * USD)
+        assert code(**held, size=size * 1_000 * USD, unsettled=True) == PASSED
+    for before, size in ADDS:
+        assert code(before=before * USD, size=size * USD, unsettled=True) == DATA
+
+
 def test_with_everything_breached_the_first_in_order_answers() -> None:
     state = gate()
     state[[KILL_LATCH, REDUCE_LATCH, DAILY_LATCH, DRAWDOWN_LATCH]] = 1
-    bad: dict[str, Any] = dict(equity=0, max_concentration=1e-9, worst=NAN, vpin=NAN)
+    bad: dict[str, Any] = dict(equity=0, max_concentration=1e-9, worst=NAN, vpin=NAN, unsettled=True)
     seen = [code(state, **bad)]
     for latch in (KILL_LATCH, REDUCE_LATCH, DAILY_LATCH, DRAWDOWN_LATCH):
         state[latch] = 0
         seen.append(code(state, **bad))
-    for repair in (dict(equity=EQUITY), dict(max_concentration=0.25), dict(worst=1.0), dict(vpin=0.5)):
+    account = (dict(equity=EQUITY), dict(max_concentration=0.25), dict(worst=1.0), dict(vpin=0.5))
+    for repair in (dict(unsettled=False), *account):
         bad |= repair
         seen.append(code(state, **bad))
-    order = [KILL_SWITCH, REDUCING, DAILY_LOSS, DRAWDOWN, INVALID_INPUT, CONCENTRATION, ORDER_SIZE, VPIN, PASSED]
+    halts = [KILL_SWITCH, REDUCING, DAILY_LOSS, DRAWDOWN]
+    order = [*halts, DATA, INVALID_INPUT, CONCENTRATION, ORDER_SIZE, VPIN, PASSED]
     assert seen == order
     five = [CHECKS[found][0] for found in order if found in (DAILY_LOSS, DRAWDOWN, CONCENTRATION, ORDER_SIZE, VPIN)]
     assert five == ["daily_loss", "drawdown", "concentration", "order_size", "vpin"]
