@@ -54,7 +54,7 @@ FINAL = ("AuthenticationError", "PermissionDenied", "BadSymbol", "NotSupported",
 PAGE = 500
 TRADES = 4_096
 BEAT_S = 0.2
-FUNDING_S = 60.0
+FUNDING_S, TIME_S = 60.0, 600.0
 AGAIN_S = 1.0
 
 
@@ -162,7 +162,7 @@ class CcxtFeed:
     async def _connection(self) -> tuple[str, bool]:
         """Why the streams ended, and whether no others could do better."""
         jobs = [self._watch(kind, symbol) for kind in self._wanted if kind in WATCHES for symbol in self.symbols]
-        jobs.append(self._beat())
+        jobs += [self._beat(), self._keep_time()]
         if "funding" in self._wanted:
             jobs += [self._fund(symbol) for symbol in self.symbols]
         tasks = [asyncio.ensure_future(job) for job in jobs]
@@ -233,6 +233,15 @@ class CcxtFeed:
                     await asyncio.sleep(AGAIN_S)
             self._over()
 
+    async def _keep_time(self) -> None:
+        """Asks for the exchange's time again, now and then: clocks drift."""
+        while True:
+            await asyncio.sleep(TIME_S)
+            try:
+                await self.clock()
+            except VenueError as error:
+                self._fault(f"time: {error}")
+
     def _over(self) -> None:
         for said in self._forming.over(self._clock.now_ns()):
             self._say(said)
@@ -245,7 +254,7 @@ class CcxtFeed:
             for candle in await self._fetched(symbol, end_ns - self._step_ns, 2):
                 for said in self._forming.on(candle) if candle.ts_event == end_ns else ():
                     self._say(said)
-        self._forming.hear(now_ns)
+        self._forming.hear(now_ns, now_ns)
 
     def _candles(self, symbol: str, rows: Any, ts_recv: int) -> None:
         for row in rows:
@@ -261,14 +270,14 @@ class CcxtFeed:
             seen[name] = None
             if len(seen) > TRADES:
                 del seen[next(iter(seen))]
-            self._forming.hear(trade.ts_event)
+            self._forming.hear(trade.ts_event, self.venue_now_ns())
             self._over()
             self._say(trade)
 
     def _book(self, symbol: str, told: Any, ts_recv: int) -> None:
         book = book_of(told, self._markets[symbol], symbol, ts_recv, self.dialect.depth)
         if told.get("timestamp") is not None:  # else it bears our own time, which proves nothing
-            self._forming.hear(book.ts_event)
+            self._forming.hear(book.ts_event, self.venue_now_ns())
             self._over()
         self._say(book)
 

@@ -14,6 +14,9 @@ from msgspec.structs import replace
 from flea_lab.model.market import Candle, Funding, Heartbeat
 from flea_lab.venue.reading import FrameError
 
+FUTURE_NS = 5_000_000_000
+"""How far clocks may differ before a stamp is one of times to come."""
+
 
 class Forming:
     """The forming bars of one connection after the other, `step_ns` long."""
@@ -34,9 +37,12 @@ class Forming:
         self._split = False
         self._told_ns = max(self._told_ns, now_ns // self._step_ns * self._step_ns)
 
-    def hear(self, ts_event: int) -> None:
-        """Takes note that everything up to `ts_event` of the venue's time has been heard."""
-        self.heard_ns = max(self.heard_ns, ts_event)
+    def hear(self, ts_event: int, now_ns: int) -> None:
+        """Takes note that everything up to `ts_event` of the venue's time has been heard, at `now_ns` of it. A stamp of
+        times to come proves nothing.
+        """
+        if ts_event <= now_ns + FUTURE_NS:
+            self.heard_ns = max(self.heard_ns, ts_event)
 
     def settled(self, funding: Funding) -> None:
         """Keeps a settlement until no bar is told by halves."""

@@ -27,7 +27,7 @@ from flea_lab.model.book import book_fault
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import INTERVAL_MS, MS_NS, BookSnapshot, Candle, Funding, Trade
 from flea_lab.venue.dialects import Dialect
-from flea_lab.venue.forming import Forming, candle_fault
+from flea_lab.venue.forming import FUTURE_NS, Forming, candle_fault
 from flea_lab.venue.reading import UNREADABLE, FrameError, explained, shown
 from flea_lab.venue.speech import CRITICAL, PUBLIC, Beat, Complaint, Kind, Push, Said, Subscribed
 
@@ -231,7 +231,8 @@ class HyperliquidSpeech:
     def _control(self, frame: _Frame) -> Said:
         if frame.channel == "pong":
             if self._pinged_ns:
-                self.forming.hear(self._pinged_ns + self.ahead_ns)
+                sent_ns = self._pinged_ns + self.ahead_ns
+                self.forming.hear(sent_ns, sent_ns)
                 self._pinged_ns = 0
             return None
         try:
@@ -287,8 +288,11 @@ class HyperliquidSpeech:
         found = _book_of(book, symbol, ts_recv)
         if book.time < self._books_ms[symbol]:
             raise FrameError(f"{symbol}: time = {book.time}: before the book of {self._books_ms[symbol]}")
+        now_ns = ts_recv + self.ahead_ns
+        if found.ts_event > now_ns + FUTURE_NS:  # every book after it would seem to go back in time
+            raise FrameError(f"{symbol}: time = {book.time}: ahead of the venue's own clock")
         self._books_ms[symbol] = book.time
-        self.forming.hear(found.ts_event)
+        self.forming.hear(found.ts_event, now_ns)
         return [Push("book", symbol, None, found)]
 
     def _trades(self, raw: bytes, ts_recv: int) -> list[Push]:
@@ -302,7 +306,7 @@ class HyperliquidSpeech:
             known[row.tid] = None
             if len(known) > TIDS:
                 del known[next(iter(known))]
-            self.forming.hear(trade.ts_event)
+            self.forming.hear(trade.ts_event, ts_recv + self.ahead_ns)
             found.append(Push("trades", trade.symbol, None, trade))
         return found
 

@@ -28,6 +28,7 @@ from flea_lab.venue.stream import OnFault, OnRaw, Stream
 SETTLED_AFTER_S = 5.0
 SETTLED_AGAIN_S = 10.0
 SETTLED_TRIES = 30
+TIME_S = 600.0
 LIGHT, HEAVY = 2, 20
 CANDLES_A_WEIGHT, ROWS_A_WEIGHT = 60, 20
 
@@ -136,7 +137,7 @@ class HyperliquidFeed:
             deliver(said)
 
         self._up = asyncio.Event()
-        jobs = [self._stream.run(hear)]
+        jobs = [self._stream.run(hear), self._keep_time()]
         if "candle" in self._wanted:
             jobs.append(self._seed(deliver))
         if "funding" in self._wanted:
@@ -169,6 +170,15 @@ class HyperliquidFeed:
                     self._fault(f"the running bar of {symbol} was not told: {error}")
             while self._up.is_set():  # until the connection ends; the next one is seeded again
                 await asyncio.sleep(0.1)
+
+    async def _keep_time(self) -> None:
+        """Asks for the venue's time again, now and then: clocks drift."""
+        while True:
+            await asyncio.sleep(TIME_S)
+            try:
+                await self.clock()
+            except VenueError as error:
+                self._fault(f"time: {error}")
 
     async def _settle(self) -> None:
         """Every full hour: what was settled, asked for until it is told."""

@@ -12,6 +12,7 @@ from flea_lab.venue.forming import Forming, candle_fault
 from flea_lab.venue.reach import on_loopback, require_reach
 from flea_lab.venue.reading import FrameError
 
+NOW = 1_000
 STEP, GRACE, T0 = 60, 2, 600  # a bar of 60 ns, closed 2 ns after its end
 
 
@@ -42,9 +43,9 @@ def test_our_clock_alone_closes_nothing() -> None:
     bars.on(candle(660))
     assert bars.due(662) and not bars.due(661)
     assert bars.over(10_000) == ()
-    bars.hear(661)
+    bars.hear(661, NOW)
     assert bars.over(10_000) == () and bars.due(662)
-    bars.hear(662)
+    bars.hear(662, NOW)
     assert not bars.due(662)
     assert told(bars.over(10_000)) == [(660, True), "Heartbeat"]
     assert bars.over(10_000) == ()
@@ -53,9 +54,9 @@ def test_our_clock_alone_closes_nothing() -> None:
 def test_a_symbol_without_a_print_has_no_bar_and_time_goes_on() -> None:
     bars = forming("A", "B")
     bars.on(candle(660, symbol="B"))
-    bars.hear(662)
+    bars.hear(662, NOW)
     assert told(bars.over(0)) == [(660, True), "Heartbeat"]
-    bars.hear(722)
+    bars.hear(722, NOW)
     assert bars.over(0) == (Heartbeat(ts_event=720),)
 
 
@@ -63,13 +64,20 @@ def test_a_bar_that_was_forming_when_the_connection_ended_is_never_told() -> Non
     bars = forming()
     bars.on(candle(660))
     bars.begin(675)
-    bars.hear(900)
+    bars.hear(900, NOW)
     assert told(bars.over(0)) == ["Heartbeat"]
+
+
+def test_a_stamp_of_times_to_come_proves_nothing() -> None:
+    bars = forming()
+    bars.on(candle(660))
+    bars.hear(10**18, NOW)
+    assert bars.over(0) == () and bars.due(662)
 
 
 def test_no_bar_of_before_the_connection_is_told_as_a_heartbeat() -> None:
     bars = forming()
-    bars.hear(T0 + 31)
+    bars.hear(T0 + 31, NOW)
     assert bars.over(0) == () and not bars.due(T0 + 31)
 
 
@@ -99,7 +107,7 @@ def test_a_settlement_never_comes_between_two_bars_of_one_instant() -> None:
     bars.on(candle(720, symbol="A"))  # A's bar is over, B's not yet
     bars.settled(settled)
     assert bars.over(0) == ()
-    bars.hear(662)
+    bars.hear(662, NOW)
     assert told(bars.over(0)) == [(660, True), "Heartbeat", "Funding"]
     bars.settled(settled)
     assert bars.over(0) == (settled,)

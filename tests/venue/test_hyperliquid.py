@@ -142,8 +142,11 @@ def test_a_bar_is_over_when_the_next_one_comes() -> None:
 def test_a_bar_is_over_when_the_venues_own_time_has_passed_its_end_and_grace() -> None:
     spoken = speech()
     said(spoken, "candle", bar("BTC", T0, 101.0))
-    assert len(said(spoken, "l2Book", book("BTC", T0 + 60_999))) == 1
-    over, beat, shown = said(spoken, "l2Book", book("ETH", T0 + 61_000))
+    late = NOW + 31_000 * MS
+    assert len(said(spoken, "l2Book", book("BTC", T0 + 60_999), late)) == 1
+    with pytest.raises(FrameError, match=r"time = .*: ahead of the venue's own clock"):
+        spoken.push(frame("l2Book", book("BTC", T0 + 90_000)), late)
+    over, beat, shown = said(spoken, "l2Book", book("ETH", T0 + 61_000), late)
     assert isinstance(over, Candle) and over.complete and over.symbol == "BTCUSDT"
     assert beat == Heartbeat(ts_event=(T0 + 60_000) * MS) and isinstance(shown, BookSnapshot)
 
