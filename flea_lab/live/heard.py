@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flea_lab.journal import Entry
+from flea_lab.model.finding import Kind
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
 from flea_lab.model.trading import Control, Doubt, Fill, Halt, Reduce, Resume, WarmUp
 
@@ -34,12 +35,16 @@ class Heard:
         self.settlements: dict[str, list[Funding]] = {symbol: [] for symbol in symbols}
         self.unused = dict.fromkeys(symbols, 0)
         self.stale = dict.fromkeys(symbols, 0)
+        self.late: list[tuple[str, int, Kind]] = []
+        """Candles that came too late to be decided on or used (symbol, close in ns), and what they were: stale, resent
+        or out_of_order."""
         self.controls: dict[int, tuple[list[Control], list[Control]]] = {}
         self._pending: tuple[list[Control], list[Control]] = ([], [])
         self._filled = False
         self._waiting: dict[str, Candle] = {}
         self._bar_ns = self._decided_ns = self._trade_from_ns = 0
         self._stale_ns = -1
+        self._used: dict[str, set[int]] = {symbol: set() for symbol in symbols}
 
     def on(self, event: Entry) -> None:
         """Takes one event of the journal."""
@@ -65,14 +70,18 @@ class Heard:
 
     def _on_candle(self, candle: Candle) -> None:
         ts, symbol = candle.ts_event, candle.symbol
-        self.stale[symbol] += ts == self._stale_ns
+        if ts == self._stale_ns:
+            self.stale[symbol] += 1
+            self.late.append((symbol, ts, "stale"))
         if self._waiting and ts > self._bar_ns:
             self._decide()
         if ts <= self._decided_ns or ts < self._bar_ns or symbol in self._waiting:
             self.unused[symbol] += 1
+            self.late.append((symbol, ts, "resent" if ts in self._used[symbol] else "out_of_order"))
             return
         self._bar_ns = ts
         self._waiting[symbol] = candle
+        self._used[symbol].add(ts)
         if len(self._waiting) == len(self.symbols):
             self._decide()
 

@@ -17,6 +17,7 @@ in base units; slippage is against the decision's price and positive where it wa
     funding     ts, symbol, rate, paid_usd
     faults      seq, at, kind, what                                                events that the core refused
     ledger      see `live.heard.Heard.ledger`
+    findings    see `data.findings.findings_frame`: all that was found wrong with the data, holes and late candles too
 """
 
 import hashlib
@@ -35,12 +36,14 @@ from flea_lab.live.account import ALERTS
 from flea_lab.live.heard import Heard
 from flea_lab.live.journal import COMMAND, EVENT, FAULT, FILE, entries, open_read_only
 from flea_lab.live.lock import holder
+from flea_lab.live.session_findings import session_findings
 from flea_lab.live.session_frames import (
     read_alerts,
     read_decisions,
     read_equity,
     read_faults,
     read_fills,
+    read_findings,
     read_funding,
     read_latency,
     read_orders,
@@ -86,6 +89,7 @@ class LiveSession:
     funding: pd.DataFrame
     faults: pd.DataFrame
     ledger: pd.DataFrame
+    findings: pd.DataFrame
 
     @property
     def matching(self) -> str:
@@ -167,6 +171,7 @@ def _read(journal: Path, db: sqlite3.Connection) -> LiveSession:
         funding=read_funding(db),
         faults=read_faults(db, faults),
         ledger=heard.ledger(),
+        findings=session_findings(read_findings(db, meta["venue"]), heard, meta["venue"]),
     )
 
 

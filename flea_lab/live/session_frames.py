@@ -15,6 +15,7 @@ from flea_lab.decision import Decisions
 from flea_lab.execution.order import Order
 from flea_lab.live.journal import FAULT, open_read_only, read_meta
 from flea_lab.live.reconcile import differences
+from flea_lab.model.finding import Finding
 from flea_lab.model.market import MS_NS
 from flea_lab.money import CENT, USD
 from flea_lab.risk.checks import NAMES
@@ -166,6 +167,15 @@ def read_faults(db: sqlite3.Connection, faults: list[tuple[int, str, str]]) -> p
     at = dict(db.execute("SELECT seq, ts_recv FROM entries WHERE kind=?", (FAULT,)).fetchall())
     rows = [(seq, at[seq] // MS_NS, kind, what) for seq, kind, what in faults]
     return pd.DataFrame(rows, columns=["seq", "at", "kind", "what"])
+
+
+def read_findings(db: sqlite3.Connection, venue: str) -> list[Finding]:
+    """What was found wrong with the data, as it was told; none in a journal from before there were findings."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE type='table' AND name='findings'").fetchone() is None:
+        return []
+    names = ("ts_from", "ts_to", "channel", "symbol", "kind", "detail", "resolved")
+    rows = db.execute(f"SELECT {', '.join(names)} FROM findings ORDER BY rowid").fetchall()
+    return [Finding(venue=venue, **dict(zip(names, row, strict=True))) for row in rows]
 
 
 def read_alerts(file: Path, runs: pd.DataFrame, state: str) -> pd.DataFrame:

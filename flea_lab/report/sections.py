@@ -8,7 +8,9 @@ from IPython.display import HTML
 from flea_lab import runs
 from flea_lab.backtest.metrics import BASIC, UNITS
 from flea_lab.backtest.result import BacktestResult
+from flea_lab.data.ledger import candle_ledger, one_ledger
 from flea_lab.report import facts, pieces
+from flea_lab.report.data_ledger import ledger
 from flea_lab.report.look import section_css
 from flea_lab.report.pieces import badge, code_badge, commit_of, digests, length, made, note, spaced, tile, unbroken
 from flea_lab.report.wording import day, minute, number, percent, plural, size, table, tag, text, usd
@@ -17,6 +19,7 @@ from flea_lab.view import figures
 COUNTS = ("fills", "round_trips")
 SIGNED_SHARES = ("total_return", "annual_return", "max_drawdown")
 SHARES = (*SIGNED_SHARES, "volatility", "exposure", "win_rate")
+SOUND = "The data ledger is empty: no hole, no spell without volume or movement, no faulty bar."
 SHORT_DAYS = 180
 """Below this, annual figures are called what they are: an extrapolation."""
 
@@ -161,13 +164,22 @@ def cost_note(result: BacktestResult) -> HTML:
 
 
 def data_quality(result: BacktestResult) -> HTML:
-    """Bars, holes, spells and faults by symbol."""
+    """Bars, holes, spells and faults by symbol; below, the ledger with the ends of each."""
     head = ("symbol", "from", "to", "bars", "missing", "holes", "zero-volume bars", "flat bars", "faults")
     rows = [_quality_row(symbol, found) for symbol, found in result.quality.items()]
     spent = [int((frame["ts"] + result.config.interval_ms < result.equity["ts"].iloc[0]).sum()) for frame in
              result.candles.values()]  # fmt: skip
     source = f"Source: {text(result.source)}. The first {max(spent, default=0):,} bars only warm the signals up."
-    return HTML(table(head, rows, left=3) + note(source + " Holes stay holes: nothing is filled in."))
+    venues = {str(one["symbol"]): str(one["venue"]) for one in result.data}
+    found = one_ledger(
+        [
+            candle_ledger(result.quality[symbol], venues.get(symbol, result.config.data.venue), symbol, frame)
+            for symbol, frame in result.candles.items()
+            if symbol in result.quality
+        ]
+    )
+    said = note(source + " Holes stay holes: nothing is filled in.")
+    return HTML(table(head, rows, left=3) + said + (ledger(found) if len(found) else note(SOUND)))
 
 
 def parameters(result: BacktestResult) -> HTML:

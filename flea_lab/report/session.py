@@ -9,6 +9,7 @@ from IPython.display import HTML
 from flea_lab import runs
 from flea_lab.model.market import MS_NS
 from flea_lab.report import pieces, session_facts
+from flea_lab.report.data_ledger import counted
 from flea_lab.report.look import section_css
 from flea_lab.report.pieces import badge, code_badge, commit_of, digests, length, made, note, tile
 from flea_lab.report.record import store
@@ -20,7 +21,7 @@ from flea_lab.view.live_figures import slippage_figure
 
 DAY_MS = 86_400_000
 SUMMARY = "summary.txt"
-FRAMES = ("equity", "decisions", "fills", "orders", "latency", "reconciles", "alerts")
+FRAMES = ("equity", "decisions", "fills", "orders", "latency", "reconciles", "alerts", "findings")
 
 
 def verdict(lived: Lived) -> HTML:
@@ -219,6 +220,8 @@ def _sentences(lived: Lived) -> list[str]:
         said.append("<strong>Replayed as a backtest, the market it heard gives something else.</strong>")
     if len(session.reconciles) and not session.reconciles["equal"].iloc[-1]:
         said.append("<strong>The account differs from the venue's.</strong>")
+    if len(session.findings):
+        said.append(f"Its data had {plural(len(session.findings), 'fault')}: {text(counted(session.findings))}.")
     if len(session.faults):
         said.append(f"{plural(len(session.faults), 'event')} could not be explained and halted it.")
     return said
@@ -245,6 +248,9 @@ def _badges(lived: Lived) -> str:
         badges.append(badge(words, "good" if same else "warn", session_facts.reconciled_words(session)))
     else:
         badges.append(badge("never reconciled", "warn", "the account was never compared with the venue's"))
+    if len(session.findings):
+        words = plural(len(session.findings), "data fault")
+        badges.append(badge(words, "warn", f"see the data: {counted(session.findings)}"))
     other = ("ran on other code than this", "warn", session.code)
     badges.append(badge(*(code_badge(lived.code) if lived.same_code else other)))
     badges.append(badge(f"config {session.config.id[:10]}", "plain", session.config.id))

@@ -18,6 +18,7 @@ from flea_lab.live.account import account_folder, check_account
 from flea_lab.live.journal import FILE
 from flea_lab.live.session import LiveSession, read_session
 from flea_lab.money import USD
+from flea_lab.report.data_ledger import counted
 from flea_lab.report.facts import curve_metrics
 from flea_lab.report.record import Record
 from flea_lab.research.session_replay import PlayBack, SessionReplay, play_back_session, replay_session
@@ -100,6 +101,7 @@ def metrics(lived: Lived) -> dict[str, float]:
         "reconciles": float(len(session.reconciles)),
         "reconciles_unequal": float((~session.reconciles["equal"].astype(bool)).sum()),
         "faults": float(len(session.faults)),
+        "data_faults": float(len(session.findings)),
         "played_back_equal": float(lived.played.equal),
         "replayed_equal": float(lived.replayed.equal),
     }
@@ -167,6 +169,7 @@ def summary(lived: Lived) -> str:
         ("replay", lived.replayed.text()),
     ]
     lines += [("faults", f"{len(session.faults):,}")] if len(session.faults) else []
+    lines += [("data", counted(session.findings))] if len(session.findings) else []
     return "\n".join(f"{name:<11}{value}" for name, value in lines)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from flea_lab.report import pieces, session_facts
+from flea_lab.report.data_ledger import ledger
 from flea_lab.report.pieces import length, note
 from flea_lab.report.session_facts import Lived
 from flea_lab.report.wording import UNDEFINED, minute, plural, table, tag, text
@@ -29,7 +30,8 @@ def reconciles(lived: Lived) -> HTML:
 
 
 def data(lived: Lived) -> HTML:
-    """What was heard by symbol: history, live bars, late and repeated candles, holes; and how often the link broke."""
+    """What was heard by symbol: history, live bars, late and repeated candles, holes; how often the link broke; and
+    the ledger of everything that was found wrong with it."""
     head = ("symbol", "first close", "last close", "history", "live", "stale", "unused", "holes", "missing bars")
     rows, longest = [], []
     for row in lived.session.ledger.itertuples():
@@ -41,7 +43,8 @@ def data(lived: Lived) -> HTML:
         "History only warms up. Stale: came too late to be decided on. Unused: came late or twice. "
         f"Holes: between live candles. The connection was lost {plural(lived.session.link_downs, 'time')}."
     )
-    return HTML(table(head, rows, left=3) + note(words + (f" Longest: {'; '.join(longest)}." if longest else "")))
+    shown = table(head, rows, left=3) + note(words + (f" Longest: {'; '.join(longest)}." if longest else ""))
+    return HTML(shown + ledger(lived.session.findings))
 
 
 def alerts(lived: Lived) -> HTML:

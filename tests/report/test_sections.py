@@ -8,6 +8,7 @@ import pytest
 
 from flea_lab.backtest.result import BacktestResult
 from flea_lab.config import with_values
+from flea_lab.data.quality import quality
 from flea_lab.report import facts, pieces, sections
 from flea_lab.report.wording import day, minute, number, percent, plural, size, table, text, usd
 from flea_lab.runs import CodeState
@@ -140,6 +141,17 @@ def test_data_quality_and_parameters_are_complete(result: BacktestResult) -> Non
     ):
         assert words in settings
     assert "start not set" in settings
+
+
+def test_holes_and_spells_are_listed_with_their_ends(result: BacktestResult) -> None:
+    assert "The data ledger is empty" in plain(sections.data_quality(result))
+    frame = result.candles["BTCUSDT"].copy()
+    frame.loc[10:12, ["volume", "buy_volume"]] = 0.0
+    frame = frame.drop(index=range(20, 25)).reset_index(drop=True)
+    found = {**result.quality, "BTCUSDT": quality(frame, "1m").to_dict()}
+    said = plain(sections.data_quality(replace(result, quality=found, candles={**result.candles, "BTCUSDT": frame})))
+    assert "candles hole 1 1 5 min 2025-01-01 00:20:00" in said and "5 bars missing nothing filled in" in said
+    assert "BTCUSDT 2025-01-01 00:10:00 2025-01-01 00:13:00 3 min zero volume 3 bars without a trade kept" in said
 
 
 def test_the_reproduction_names_every_digest(result: BacktestResult) -> None:

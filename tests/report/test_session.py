@@ -181,6 +181,33 @@ def test_a_session_that_has_only_begun_draws_every_piece(mine: Path) -> None:
     assert "never compared" in session_facts.summary(found)
 
 
+def test_faults_of_the_data_are_on_the_page_with_their_ends(mine: Path, lived: Lived) -> None:
+    assert lived.session.findings.empty and "Nothing was found wrong" in plain(session_log.data(lived))
+    first = int(lived.session.equity["ts"].iloc[-1]) * 1_000_000
+    told = (
+        (first, None, "book", "BTCUSDT", "gap", "41 after <b>2</b>", ""),
+        (first, first + 2_500_000_000, "book", "BTCUSDT", "gap", "41 after <b>2</b>", "snapshot"),
+        (first + 7, first + 7, "trades", "ETHUSDT", "duplicate", "print 3 was told before", "told"),
+        (first + 9, None, "book", "ETHUSDT", "crossed", "", ""),
+    )
+    for row in told:
+        execute(mine, "INSERT INTO findings VALUES (5,?,?,?,?,?,?,?)", *row)
+    found = look({"folder": str(mine)})
+    said = plain(session_log.data(found))
+    assert "book gap 1 1 2.5 s" in said and "41 after <b>2</b> snapshot" in said and "lasts lasts crossed not" in said
+    assert "<b>2</b>" not in session_log.data(found).data
+    assert "! 3 data faults" in plain(sections.verdict(found)) and "Its data had 3 faults: " in plain(
+        sections.verdict(found)
+    )
+    assert "data       book crossed 1, trades duplicate 1, book gap 1" in session_facts.summary(found)
+    assert session_facts.metrics(found)["data_faults"] == 3.0
+
+
+def test_a_journal_from_before_there_were_findings_is_read(mine: Path) -> None:
+    execute(mine, "DROP TABLE findings")
+    assert look({"folder": str(mine)}).session.findings.empty
+
+
 def test_what_comes_from_outside_is_escaped(mine: Path) -> None:
     evil = {"ts": 0, "severity": "info", "key": "k", "text": "<script>alert(1)</script>"}
     execute(mine, "UPDATE runs SET how='<script>alert(2)</script>'")
