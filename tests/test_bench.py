@@ -6,26 +6,55 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("name", ["sweep", "replay", "live"])
-def test_a_benchmark_ends_in_json_with_its_ratio(name: str, tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "FLEA_HOME": str(tmp_path)}
+def figures_of(name: str, home: Path, *flags: str) -> dict[str, Any]:
+    """What a benchmark's last line says."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "FLEA_HOME": str(home)}
     ran = subprocess.run(
-        [sys.executable, ROOT / "bench" / f"{name}.py", "--smoke"], capture_output=True, text=True, env=env, timeout=120
+        [sys.executable, ROOT / "bench" / f"{name}.py", *flags], capture_output=True, text=True, env=env, timeout=240
     )
     assert ran.returncode == 0, ran.stderr
-    figures = json.loads(ran.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return figures
+
+
+@pytest.mark.parametrize("name", ["sweep", "live", "memory"])
+def test_a_benchmark_ends_in_json_with_its_ratio(name: str, tmp_path: Path) -> None:
+    figures = figures_of(name, tmp_path, "--smoke")
     assert math.isfinite(figures["ratio"]) and figures["ratio"] > 0.0
     assert figures["rounds"] == 1
+
+
+def test_the_replay_without_its_peer_says_so_and_gives_no_ratio(tmp_path: Path) -> None:
+    figures = figures_of("replay", tmp_path, "--smoke")
+    assert (figures["ratio"], figures["peer"], figures["rounds"]) == (None, "not asked for", 1)
+    assert 0.0 < figures["fold_ratio"] < 1.0
+    assert all(rate > 0.0 for rate in figures["events_per_s"].values())
+
+
+def test_a_peer_that_cannot_be_installed_is_no_error(tmp_path: Path) -> None:
+    script = "from engines import nautilus; from pathlib import Path; print(nautilus.environment(Path('cache')))"
+    (tmp_path / "cache").write_text("a file where a folder is due")
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "bench")}
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert ran.returncode == 0 and ran.stdout.startswith("(None, '-m venv"), ran.stdout + ran.stderr
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_a_million_messages(tmp_path: Path) -> None:
+    figures = figures_of("memory", tmp_path)
+    assert figures["messages"] == 1_000_000
+    assert figures["ratio"] < 1.02 and figures["most_mib"] < 1.02 * figures["before_mib"]
 
 
 def test_the_benchmark_readme_names_every_benchmark() -> None:
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
     runnable = [path.name for path in (ROOT / "bench").glob("*.py") if "argparse" in path.read_text(encoding="utf-8")]
-    assert sorted(runnable) == ["live.py", "replay.py", "sweep.py"]
+    assert sorted(runnable) == ["live.py", "memory.py", "replay.py", "sweep.py"]
     assert all(f"bench/{name}" in text for name in runnable)

@@ -68,7 +68,8 @@ class FaultLine:
             found = [self._thawed(frame, key, at_s)]
             if frame.channel == "orderbook_l2":
                 kind = due(BOOK, at_s)
-                found = [frame._replace(data=_bad_book(found[0].data, kind))] if kind else found
+                if kind:
+                    return [found[0]._replace(data=_bad_book(found[0].data, kind))]
             elif frame.channel == "trades":
                 found = self._burst(found[0], key, at_s)
         if found and frame.channel != "funding":

@@ -241,7 +241,7 @@ class Stream:
         """
         loop = asyncio.get_running_loop()
         silent_s = loop.time() - state.heard_s
-        dead = _Ended(f"no frame for {silent_s:.3g} s")
+        dead = _Ended(f"no frame for {round(silent_s, 1):g} s")
         if state.played or state.owed_ns:
             return self._limit_s()
         if silent_s < self._limit_s() - 0.01 and not state.off_s:
@@ -292,6 +292,8 @@ class Stream:
             text = self._rest.unkeyed(raw, str(error))
             self._fault(text)
             return _Ended(text) if error.critical else None
+        if type(told) is Push and told.kind in ("book", "trades"):  # nearly all: nothing to wait for
+            return self._pushed(told, state, deliver, now_s)
         for one in told if isinstance(told, list) else (told,):
             ended = await self._say(one, state, deliver, now_s)
             if ended is not None:

@@ -6,6 +6,8 @@ Whatever cannot be believed is a `FrameError` that names channel, symbol, field 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import or_
 from typing import Any, Literal
 
 import msgspec
@@ -21,22 +23,27 @@ from flea_lab.model.market import (
     Candle,
     Funding,
     Heartbeat,
+    Levels,
     Side,
     Trade,
 )
 from flea_lab.model.trading import OrderReport
 from flea_lab.venue.dialects import Dialect
+from flea_lab.venue.levels import check_levels, falls, rises
 from flea_lab.venue.protocol import Played, VenueClock
 from flea_lab.venue.reading import UNREADABLE, FrameError, explained, read_body, shown
 from flea_lab.venue.speech import CRITICAL, KINDS, PRIVATE, Beat, Complaint, Kind, Push, Subscribed
 
 Number = int | float
-Levels = tuple[tuple[float, float], ...]
 Market = Candle | Trade | BookSnapshot | BookDelta | Funding | Heartbeat | Played
 
 S_BELOW = 1e11
 LATEST_MS = 9.0e12
 INF = math.inf
+HEAD = 64
+"""Bytes in which a frame names its channel, if it is to be read in one pass."""
+
+MANY: tuple[Kind, ...] = ("book", "trades")
 
 
 class _Frame(Struct):
@@ -105,6 +112,33 @@ class _Grid(Struct):
     funding_interval_h: int = 8
 
 
+class _Whole(Struct):
+    """A frame of the two channels that carry nearly everything, read in one pass."""
+
+    symbol: str
+    data: Any
+    seq: int | None = None
+    ts: Number | None = None
+
+
+def _one_pass(channels: Mapping[str, Kind]) -> msgspec.json.Decoder[Any] | None:
+    """Reads a frame of the book's or the prints' channel at once, by its channel's name."""
+    kinds = {"book": _Book, "trades": _Trade}
+    found = [
+        msgspec.defstruct(
+            f"_{kind}",
+            [("data", kinds[kind])],
+            bases=(_Whole,),
+            tag_field="channel",
+            tag=name,
+            namespace={"kind": kind},
+        )
+        for name, kind in channels.items()
+        if kind in kinds
+    ]
+    return msgspec.json.Decoder(reduce(or_, found), strict=False) if found else None
+
+
 class Wire:
     """Reads and writes one dialect for these symbols at one interval."""
 
@@ -131,6 +165,8 @@ class Wire:
         self._candle = msgspec.json.Decoder(_Candle, strict=False)
         self._book = msgspec.json.Decoder(_Book, strict=False)
         self._trade = msgspec.json.Decoder(_Trade, strict=False)
+        self._at_once = _one_pass(self._kind)
+        self._many = tuple(f'"{self.channel[kind]}"'.encode() for kind in MANY if self.channel[kind])
         self._funding = msgspec.json.Decoder(_Funding, strict=False)
         self._read: dict[Kind, Callable[[_Frame, str, int], Market | OrderReport | None]] = {
             "candle": self._read_candle,
@@ -189,6 +225,12 @@ class Wire:
 
     def push(self, raw: bytes, ts_recv: int) -> Push | Subscribed | Complaint | list[Push] | None:
         """What one frame says; None for a frame that says nothing to us."""
+        head = raw[:HEAD]
+        for name in self._many:
+            if name in head:
+                push = self._at_a_time(raw, ts_recv)
+                if push is not None:
+                    return push
         try:
             frame = self._frame.decode(raw)
         except UNREADABLE as error:
@@ -198,6 +240,16 @@ class Wire:
                 return self._pushed(frame, ts_recv)
             return self._control(frame)
         raise FrameError(fault, any(name in raw for name in self._critical))
+
+    def _at_a_time(self, raw: bytes, ts_recv: int) -> Push | None:
+        """A sound book or print; None for anything else, of which the long way says what is wrong."""
+        try:
+            frame = self._at_once.decode(raw)  # type: ignore[union-attr]
+            symbol = self.ours[frame.symbol]
+            read = self._book_of if frame.kind == "book" else self._trade_of
+            return Push(frame.kind, symbol, frame.seq, read(frame.data, frame.ts, frame.seq, symbol, ts_recv))
+        except (*UNREADABLE, FrameError, KeyError):
+            return None
 
     def _pushed(self, frame: _Frame, ts_recv: int) -> Push | list[Push]:
         kind = self._kind.get(frame.channel or "")
@@ -230,6 +282,8 @@ class Wire:
 
     def ns(self, value: Number, name: str) -> int:
         """A time on the wire in ns UTC."""
+        if type(value) is int and S_BELOW <= value < LATEST_MS and self.dialect.time_unit != "s":
+            return value * MS_NS
         if not 0 < value < INF:
             raise FrameError(f"{name} = {value}: not a time")
         unit = self.dialect.time_unit
@@ -268,36 +322,42 @@ class Wire:
         )
 
     def _read_book(self, frame: _Frame, symbol: str, ts_recv: int) -> BookSnapshot | BookDelta:
-        data = self._book.decode(frame.data)
+        return self._book_of(self._book.decode(frame.data), frame.ts, frame.seq, symbol, ts_recv)
+
+    def _book_of(
+        self, data: _Book, stamp: Number | None, seq: int | None, symbol: str, ts_recv: int
+    ) -> BookSnapshot | BookDelta:
         delta = data.type == "delta"
         bids, asks = data.bids, data.asks
-        if delta or not (_falls(bids) and _rises(asks)):
-            _check_levels(bids, "bids", -1.0, delta)
-            _check_levels(asks, "asks", 1.0, delta)
-        ts = data.ts if data.ts is not None else frame.ts
+        if delta or not (falls(bids) and rises(asks)):
+            check_levels(bids, "bids", -1.0, delta)
+            check_levels(asks, "asks", 1.0, delta)
+        ts = data.ts if data.ts is not None else stamp
         ts_event = ts_recv if ts is None else self.ns(ts, "ts")
         if delta:
-            if frame.seq is None:
+            if seq is None:
                 raise FrameError("seq is missing: a delta cannot be placed")
             return BookDelta(
                 symbol=symbol,
                 ts_event=ts_event,
                 ts_recv=ts_recv,
-                prev_seq=frame.seq - 1,
-                seq=frame.seq,
+                prev_seq=seq - 1,
+                seq=seq,
                 bids=bids,
                 asks=asks,
             )
         if bids and asks and not bids[0][0] < asks[0][0]:
             raise FrameError(f"bids[0][0] = {bids[0][0]}: crosses asks[0][0] = {asks[0][0]}")
-        return BookSnapshot(symbol=symbol, ts_event=ts_event, ts_recv=ts_recv, seq=frame.seq, bids=bids, asks=asks)
+        return BookSnapshot(symbol=symbol, ts_event=ts_event, ts_recv=ts_recv, seq=seq, bids=bids, asks=asks)
 
     def _read_trade(self, frame: _Frame, symbol: str, ts_recv: int) -> Trade:
-        data = self._trade.decode(frame.data)
+        return self._trade_of(self._trade.decode(frame.data), frame.ts, frame.seq, symbol, ts_recv)
+
+    def _trade_of(self, data: _Trade, stamp: Number | None, _: int | None, symbol: str, ts_recv: int) -> Trade:
         if not (0.0 < data.price < INF and 0.0 < data.size < INF):
             name, value = ("size", data.size) if 0.0 < data.price < INF else ("price", data.price)
             raise FrameError(f"{name} = {value}: must be a number above 0")
-        ts = data.ts if data.ts is not None else frame.ts
+        ts = data.ts if data.ts is not None else stamp
         return Trade(
             symbol=symbol,
             ts_event=ts_recv if ts is None else self.ns(ts, "ts"),
@@ -412,34 +472,3 @@ def _candle_fault(data: _Candle) -> str:
     if data.buy_volume is not None and not 0.0 <= data.buy_volume <= data.volume:
         return f"bv = {data.buy_volume}: must be between 0 and v = {data.volume}"
     return f"h = {data.high}, l = {data.low}: do not span o = {data.open} and c = {data.close}"
-
-
-def _falls(bids: Levels) -> bool:
-    """Whether `_check_levels` has nothing to say of the bids of a snapshot; twice as fast, and most books are sound."""
-    last = INF
-    for price, size in bids:
-        if not (0.0 < price < last and 0.0 < size < INF):
-            return False
-        last = price
-    return True
-
-
-def _rises(asks: Levels) -> bool:
-    """The same of its asks."""
-    last = 0.0
-    for price, size in asks:
-        if not (last < price < INF and 0.0 < size < INF):
-            return False
-        last = price
-    return True
-
-
-def _check_levels(levels: Levels, name: str, sign: float, delta: bool) -> None:
-    """Prices from the best on, sizes above 0 (a delta's may be 0)."""
-    last = -INF
-    for place, (price, size) in enumerate(levels):
-        if not (0.0 < price < INF and (0.0 < size < INF or (delta and size == 0.0))):
-            raise FrameError(f"{name}[{place}] = [{price}, {size}]: price and size must be numbers above 0")
-        if not (sign * price > last or delta):
-            raise FrameError(f"{name}[{place}][0] = {price}: not behind the level before it")
-        last = sign * price

@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from flea_lab.sandbox.stage import Stage
 from flea_lab.secret import Secret
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import load_dialect
+from flea_lab.venue.speech import Kind
 from flea_lab.wiring import build_core, prepare
 from tests.backtest.tiny import NOON
 
@@ -149,6 +150,7 @@ async def session(
     config: RunConfig | None = None,
     dialect: dict[str, Any] | None = None,
     ack: bool = True,
+    channels: Sequence[Kind] | None = None,
 ) -> str:
     """How a session of `here` on the journal in `folder` ended; `url` where it is to speak to a proxy, `ack` whether
     the market waits for it."""
@@ -164,7 +166,7 @@ async def session(
     with Alerts(folder, CLOCK, console=here.console) as alerts:
         client = PurpleFlea(
             spoken, secret, config.symbols, config.interval, config.instruments, CLOCK, ack=ack,
-            on_fault=lambda text: alerts.put("warning", text),
+            on_fault=lambda text: alerts.put("warning", text), channels=channels,
         )  # fmt: skip
         async with client:
             bot = Bot(config, here.core, here.warmup, client, client, folder, CLOCK, alerts, about)
