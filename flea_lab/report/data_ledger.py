@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from flea_lab.data.ledger import by_kind, seconds_of, worst_of
+from flea_lab.data.ledger import by_kind, worst_of
 from flea_lab.report.pieces import note, spaced
 from flea_lab.report.wording import UNDEFINED, plural, table, tag, text
 from flea_lab.view.market import UNRESOLVED, lasting
@@ -22,7 +22,7 @@ def ledger(found: pd.DataFrame, title: str = "The data ledger") -> str:
             spaced(str(row.kind)),
             f"{row.count:,}",
             f"{row.rows:,}",
-            lasting(row.seconds) if row.seconds else "at once",
+            "lasts" if found.loc[row.worst, "ts_to"] is pd.NaT else lasting(row.seconds),
             instant(row.first),
         )
         for row in by_kind(found).itertuples()
@@ -34,18 +34,17 @@ def ledger(found: pd.DataFrame, title: str = "The data ledger") -> str:
             text(row.venue),
             text(row.channel),
             text(row.symbol),
-            instant(row.ts_from),
-            "lasts" if row.ts_to is pd.NaT else UNDEFINED if row.ts_to == row.ts_from else instant(row.ts_to),
-            lasting(seconds),
             spaced(str(row.kind)) + (f", {row.count:,} times" if row.count > 1 else ""),
-            text(row.detail),
+            instant(row.ts_from),
+            _until(row.ts_from, row.ts_to),
             text(row.resolved or UNRESOLVED),
+            text(row.detail),
         )
-        for row, seconds in zip(shown.itertuples(), seconds_of(shown), strict=True)
+        for row in shown.itertuples()
     ]
-    head = ("venue", "channel", "symbol", "from (UTC)", "to", "lasted", "what", "", "how resolved")
+    head = ("venue", "channel", "symbol", "what", "from (UTC)", "to", "how resolved", "detail")
     cut = note(f"Shown are the worst {SHOWN} of {plural(len(found), 'row')}.") if len(found) > SHOWN else ""
-    return tag("h3", text(title)) + top + table(head, rows, left=9, css="flea-log") + cut
+    return tag("h3", text(title)) + top + table(head, rows, left=len(head), css="flea-log") + cut
 
 
 def counted(found: pd.DataFrame) -> str:
@@ -57,3 +56,12 @@ def counted(found: pd.DataFrame) -> str:
 def instant(at: pd.Timestamp) -> str:
     """A time to the second, to the millisecond where there are any."""
     return f"{at:%Y-%m-%d %H:%M:%S}" + (f".{at.microsecond // 1000:03d}" if at.microsecond else "")
+
+
+def _until(begin: pd.Timestamp, end: pd.Timestamp) -> str:
+    """The end, without its day where that is the beginning's; a dash where it was over at once."""
+    if end is pd.NaT:
+        return "lasts"
+    if end == begin:
+        return UNDEFINED
+    return instant(end).removeprefix(f"{begin:%Y-%m-%d} ")

@@ -194,7 +194,8 @@ def test_faults_of_the_data_are_on_the_page_with_their_ends(mine: Path, lived: L
         execute(mine, "INSERT INTO findings VALUES (5,?,?,?,?,?,?,?)", *row)
     found = look({"folder": str(mine)})
     said = plain(session_log.data(found))
-    assert "book gap 1 1 2.5 s" in said and "41 after <b>2</b> snapshot" in said and "lasts lasts crossed not" in said
+    assert "book gap 1 1 2.5 s" in said and "snapshot 41 after <b>2</b>" in said
+    assert "book crossed 1 1 lasts" in said and re.search(r"book ETHUSDT crossed \S+ \S+ lasts not", said)
     assert "<b>2</b>" not in session_log.data(found).data
     assert "! 3 data faults" in plain(sections.verdict(found)) and "Its data had 3 faults: " in plain(
         sections.verdict(found)
