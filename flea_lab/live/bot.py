@@ -20,7 +20,7 @@ from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
 from flea_lab.live.feeds import OpenFeed, needs_key, open_feed
 from flea_lab.live.halt import remove_halt_file, write_halt_file
-from flea_lab.live.hearing import Hearing
+from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.journal import SqliteJournal
 from flea_lab.live.keys import load_key
 from flea_lab.live.lock import lock_account
@@ -150,7 +150,14 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
     account, journal = await account_and_journal(bot)
     try:
         core = await core_of(bot, journal, account, time)
-        hearing = Hearing(bot.dialect, bot.config.interval, core.fresh_features(), wall_clock=time.kind == "wall")
+        hearing = Hearing(
+            bot.dialect,
+            bot.config.interval,
+            core.fresh_features(),
+            wall_clock=time.kind == "wall",
+            tolerance=bot.config.tolerance,
+            prints=reads_prints(bot.config),
+        )
         heard = journal.get("heard")
         if heard:
             hearing.load(heard)

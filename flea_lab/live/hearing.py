@@ -2,7 +2,8 @@
 
 Rules. A book is measured only where it can be vouched for; what is missing makes the features of its bar unknown, and
 what is unknown is not decided on. The core is told the features of a bar right before its candle, as one message that
-the journal keeps: what was between the bars need not be heard twice.
+the journal keeps: what was between the bars need not be heard twice. Of a fault that the config does not tolerate the
+core is told likewise, where it was found: at the latest before the candle that has it.
 """
 
 import base64
@@ -10,30 +11,59 @@ from collections.abc import Mapping
 
 import msgspec
 
+from flea_lab.config import RunConfig, alphas
 from flea_lab.data.features import BarFeatures, FeatureState
 from flea_lab.data.market_watch import MarketWatch, Told
 from flea_lab.model.finding import Finding, Resync
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Features, Funding, Trade
+from flea_lab.model.trading import Doubt
+from flea_lab.risk.tolerance import DOUBTED, Tolerance
 from flea_lab.signal.kernel import FEATURES
 from flea_lab.venue.dialects import CCXT
 
 RULES = {"purpleflea-seed": "seed"}
 """Names of dialects whose books follow rules of another name."""
 
+PRINTED = frozenset(("trades", "trade_imbalance", "vpin"))
+"""The features that are measured of prints."""
+
 Between = Trade | BookSnapshot | BookDelta | Funding
+
+
+def reads_prints(config: RunConfig) -> bool:
+    """Whether a signal or a guard of `config` reads what is measured of prints."""
+    inputs = {name for kernel in alphas(config).kernels for name in kernel.inputs}
+    return config.risk.vpin.source == "trades" or not PRINTED.isdisjoint(inputs)
 
 
 class Hearing:
     """One feed, listened to for one core."""
 
     def __init__(
-        self, dialect: str, interval: str, features: Mapping[str, BarFeatures], *, wall_clock: bool = True
+        self,
+        dialect: str,
+        interval: str,
+        features: Mapping[str, BarFeatures],
+        *,
+        wall_clock: bool = True,
+        tolerance: Tolerance | None = None,
+        prints: bool = False,
     ) -> None:
-        """`features` are those that the config reads, by symbol; none where it reads none. Without `wall_clock` the
-        venue's time is that of a recorded market, and nothing is said of it."""
+        """`features` are those that the config reads, by symbol; none where it reads none; `prints` says that some are
+        measured of prints. Without `wall_clock` the venue's time is that of a recorded market, and nothing is said of
+        it."""
         rules = "snapshots" if dialect.startswith(CCXT) else RULES.get(dialect, dialect)
         self.watch = MarketWatch(rules, interval)
-        self._features, self._wall_clock = dict(features), wall_clock
+        self._features, self._wall_clock, self._prints = dict(features), wall_clock, prints
+        tolerated: tuple[str, ...] = (tolerance or Tolerance()).kinds
+        if not wall_clock:
+            tolerated = (*tolerated, "early_close")  # what came before its time cannot be told
+        self._doubted = {
+            (channel, kind)
+            for channel, kinds in DOUBTED.items()
+            for kind in kinds
+            if kind not in tolerated and (prints or channel != "trades")
+        }
 
     def on(self, event: Between) -> Told:
         """Takes what came between two bars; faults found, and the wish for a snapshot."""
@@ -87,4 +117,24 @@ class Hearing:
         for features in self._features.values():
             features.lose("book")
             features.lose("trades")
-        return self.watch.lost(ts_event)
+        told = self.watch.lost(ts_event)
+        if not self._prints:
+            return told
+        return (*told, *[self._unheard(symbol, ts_event) for symbol in self._features])
+
+    def _unheard(self, symbol: str, ts: int) -> Finding:
+        return Finding(
+            kind="disconnected",
+            channel="trades",
+            symbol=symbol,
+            ts_from=ts,
+            ts_to=ts,
+            resolved="unknown",
+            venue=self.watch.venue,
+        )
+
+    def doubt(self, finding: Finding) -> Doubt | None:
+        """What the core is told of a fault; None where the config tolerates it, or does not read what is faulty."""
+        if (finding.channel, finding.kind) not in self._doubted:
+            return None
+        return Doubt(ts_event=finding.ts_from, symbol=finding.symbol, kind=finding.kind)

@@ -242,7 +242,8 @@ class Runner:
                 self._give(item)
 
     def _noted(self, told: Told) -> None:
-        """What was found in the data is kept; a book that needs a snapshot is asked for."""
+        """What was found in the data is kept, and told to the core where the config does not tolerate it; a book that
+        needs a snapshot is asked for."""
         for one in told:
             if isinstance(one, Resync):
                 if one.reason != "start":
@@ -253,6 +254,9 @@ class Runner:
                 self.pump.journal.finding(one)
                 if one.ts_to is None or one.resolved == "told":
                     self._alert("warning", f"{one.channel} of {one.symbol}: {one.kind} {one.detail}".rstrip())
+                doubt = self._hearing.doubt(one)
+                if doubt is not None:
+                    self._give(doubt)
 
     def _on_candle(self, candle: Candle) -> None:
         ts = candle.ts_event
