@@ -1,6 +1,7 @@
 """Paper on real venues' shapes: which feed a dialect picks, without a key, and a whole session on it."""
 
 import asyncio
+import importlib.util
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,15 @@ from flea_lab.wiring import live_session
 from tests.venue.hyperliquid_stand_in import MINUTE_MS, QUICK, HyperliquidStandIn, bar, book, minute, spoken, trade
 
 GRID = {"tick_size": "0.1", "lot_size": "0.00001", "min_notional_usd": "10", "funding_interval_h": 1}
+BY_CCXT: dict[str, Any] = {
+    "name": "ccxt:hyperliquid",
+    "symbols": {"BTCUSDT": "BTC/USDC:USDC"},
+    "options": {"fetchMarkets": {"types": ["swap"]}},
+}
+NEEDS_CCXT = pytest.mark.skipif(
+    importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed: it comes with the extra `venues`"
+)
+CCXT_WARNS = "ignore::DeprecationWarning", "ignore::ResourceWarning"
 LOCAL = {"rest_url": "http://127.0.0.1:1", "ws_url": "ws://127.0.0.1:1"}
 
 
@@ -105,8 +115,10 @@ def history(venue: HyperliquidStandIn, bars: int) -> list[dict[str, Any]]:
     return [bar("BTC", now - MINUTE_MS * back, 100.0 + (bars - back) / 2) for back in range(bars, 0, -1)]
 
 
-def config(address: str, **live: Any) -> configs.RunConfig:
-    dialect = {"name": "hyperliquid", "rest_url": f"http://{address}", "ws_url": f"ws://{address}/ws", **QUICK}
+def config(address: str, dialect: dict[str, Any] | None = None) -> configs.RunConfig:
+    below = "" if dialect is BY_CCXT else "/ws"  # ccxt knows the path itself
+    addresses = {"rest_url": f"http://{address}", "ws_url": f"ws://{address}{below}"}
+    spoken = {**(dialect or {"name": "hyperliquid"}), **addresses, **QUICK}
     return configs.from_dict(
         {
             "symbols": ["BTCUSDT"],
@@ -114,7 +126,7 @@ def config(address: str, **live: Any) -> configs.RunConfig:
             "signals": [{"kernel": "ema_momentum", "params": {"fast": 2, "slow": 3}}],
             "instruments": {"BTCUSDT": GRID},
             "risk": {"max_concentration": 1.0},
-            "live": {"dialect": dialect, "max_skew_s": 120.0, "stale_s": 120.0, **live},
+            "live": {"dialect": spoken, "max_skew_s": 120.0, "stale_s": 120.0},
         }
     )
 
@@ -147,9 +159,21 @@ def beside(venue: HyperliquidStandIn) -> Iterator[str]:
         thread.join()
 
 
-def test_a_paper_session_on_a_real_venues_shapes_decides_trades_and_stops_without_any_key(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("dialect", "streams"),
+    [
+        ({"name": "hyperliquid"}, 4),
+        pytest.param(BY_CCXT, 3, marks=[NEEDS_CCXT, *map(pytest.mark.filterwarnings, CCXT_WARNS)]),
+    ],
+    ids=["hyperliquid", "ccxt"],
+)
+def test_a_paper_session_on_a_real_venues_shapes_decides_trades_and_stops_without_any_key(
+    home: Path, dialect: dict[str, Any], streams: int
+) -> None:
     venue = HyperliquidStandIn()
-    venue.wanted = 4
+    venue.wanted = streams
+    if dialect is BY_CCXT:
+        importlib.import_module("ccxt.pro")  # takes seconds, which the minute would not wait for
     venue.behind_ms = (venue.now_ms() + 4_000) % MINUTE_MS  # its minute ends in 4 s
     venue.bars["BTC"] = history(venue, 250)
     folder = home / "journals" / "main"
@@ -157,7 +181,7 @@ def test_a_paper_session_on_a_real_venues_shapes_decides_trades_and_stops_withou
 
     def until_filled() -> None:
         watch = Stopwatch()
-        while watch.elapsed_s() < 20 and not (seen and seen[-1].get("fills")):
+        while watch.elapsed_s() < 80 and not (seen and seen[-1].get("fills")):  # or in the next minute
             threading.Event().wait(0.1)
             if (folder / "control").exists():
                 seen.append(ControlClient(folder).status())
@@ -166,7 +190,7 @@ def test_a_paper_session_on_a_real_venues_shapes_decides_trades_and_stops_withou
     with beside(venue) as address:
         watcher = threading.Thread(target=until_filled)
         watcher.start()
-        assert live_session(config(address), None, venue="paper", account="main") == 0
+        assert live_session(config(address, dialect), None, venue="paper", account="main") == 0
         watcher.join()
     assert "trading" in [status["state"] for status in seen] and seen[-1]["fills"] >= 1, seen[-1]
     assert not (home / "keys").exists() or not list((home / "keys").glob("*.key"))
