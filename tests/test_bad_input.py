@@ -166,7 +166,7 @@ CASES = [
         "unknown signal",
         lambda f: toml(f, kernel="ema_momentun"),
         ConfigError,
-        r"kernel 'ema_momentun' is unknown, known are ema_momentum, .*\(in run\.toml",
+        r"kernel 'ema_momentun' is unknown, known are book_imbalance, .*\(in run\.toml",
     ),
     Case(
         "a feature as a signal",
