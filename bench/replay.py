@@ -141,12 +141,17 @@ def core_events(played: Any, fills: int) -> int:
     return int(here.sum()) + int((~here).any(axis=0).sum()) + len(played.fund_at) + 2 * fills
 
 
-def prepare(folder: Path, settings: dict[str, int]) -> None:
-    """Writes the events that both engines hear, and the kernels into the workspace, which this makes the process's."""
-    from flea_lab.data.synthetic import synth
-
+def prepare_kernels(folder: Path) -> None:
+    """Makes `folder` the workspace of this process, with the kernels of the benchmarks in it."""
     os.environ["FLEA_HOME"] = str(folder)
     shutil.copytree(HERE.parent / "kernels", folder / "signals")
+
+
+def prepare(folder: Path, settings: dict[str, int]) -> None:
+    """Writes the events that both engines hear, and the kernels into the workspace."""
+    from flea_lab.data.synthetic import synth
+
+    prepare_kernels(folder)
     (folder / "settings.json").write_text(json.dumps(settings))
     rng, columns = np.random.default_rng(20_261_122), ("open", "high", "low", "close", "volume")
     rows = []

@@ -6,6 +6,7 @@ strategy.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ def environment(cache: Path) -> tuple[Path | None, str]:
     python = cache / "nautilus" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if _has_it(python):
         return python, ""
+    if os.environ.get("FLEA_OFFLINE") == "1":
+        return None, "FLEA_OFFLINE=1 forbids installing it"
     steps = (
         [_newest_python(), "-m", "venv", "--clear", str(cache / "nautilus")],
         [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", PACKAGE],
