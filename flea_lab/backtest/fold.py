@@ -56,7 +56,7 @@ from flea_lab.risk.checks import (
     review,
     worst_uusd,
 )
-from flea_lab.risk.tolerance import DOUBT_COLUMNS, LEFT, NEVER_NS, DoubtRows, take_bar
+from flea_lab.risk.tolerance import DOUBT_COLUMNS, LEFT, NEVER_NS, take_bar
 from flea_lab.sandbox.matching import fee_uusd
 from flea_lab.signal.ensemble import Ensemble
 from flea_lab.signal.kernel import N_FEATURES, N_PLAIN, Floats, Kernel, joined_bar
@@ -77,7 +77,7 @@ def fold(market: Market, kernels: tuple[Kernel, ...], cell: Cell, start: int, *,
 
     Decisions are never cut off: where the guess of their number was too small, the fold runs again with room for all.
     """
-    run, metrics, capacity = fold_for(kernels, len(market.symbols)), np.empty(len(METRICS)), 4096
+    run, metrics, capacity = fold_for(kernels, len(market.symbols), cell), np.empty(len(METRICS)), 4096
     played = tape(market)
     while True:
         sink = new_sink(capacity, len(market.symbols), market.n if curves else 0, len(kernels))
@@ -106,13 +106,6 @@ def judge(gate: GateState, book: Book, ts_ns: int, equity: int, rules: Rules) ->
     if advance(gate, ts_ns, equity, rules.max_daily_loss, rules.max_drawdown) != 0:
         for s in range(book.shape[0]):
             book[s, PENDING] = 0
-
-
-@compiled
-def watch_bar(doubts: DoubtRows, s: int, ts_ns: int, rules: Rules) -> None:
-    """Takes that a bar of row `s` closes, where holes matter."""
-    if rules.longest_hole_ns < NEVER_NS:
-        take_bar(doubts, s, ts_ns, int(rules.longest_hole_ns), int(rules.settle_bars))
 
 
 @compiled
@@ -169,7 +162,7 @@ def open_bar(played: Tape, state: State, i: int, settled: int, slippage_e8: int,
 
 @compiled
 def decide_bar(
-    played: Tape, state: State, rules: Rules, i: int, cash: int, sink: Sink, taken: int, vpin_column: int
+    played: Tape, state: State, rules: Rules, i: int, cash: int, sink: Sink, taken: int, vpin_column: int, watched: bool
 ) -> int:
     """Judges the account at the close of bar `i` and decides every symbol; returns how many decisions there are."""
     book = state.book
@@ -182,7 +175,7 @@ def decide_bar(
         size = wanted(book, s, equity, conviction, rules)
         if size == 0:
             continue
-        unsettled = state.doubts[s, LEFT] > 0
+        unsettled = watched and state.doubts[s, LEFT] > 0
         code = verdict(state.gate, book, s, equity, size, state.vpin_mem[s, vpin_column], rules, unsettled)
         lots = 0
         if code == PASSED:
@@ -199,13 +192,16 @@ def decide_bar(
     return taken
 
 
-def fold_for(kernels: tuple[Kernel, ...], n_symbols: int) -> Callable[..., int]:
-    """The compiled fold of these kernels over so many symbols; compiled once a process."""
-    return _fold(Ensemble(kernels).step, len(kernels), n_symbols)
+def fold_for(kernels: tuple[Kernel, ...], n_symbols: int, cell: Cell) -> Callable[..., int]:
+    """The compiled fold of these kernels over so many symbols, as `cell` needs it; compiled once a process.
+
+    Where every hole is tolerated nothing looks for them.
+    """
+    return _fold(Ensemble(kernels).step, len(kernels), n_symbols, Rules(*cell.rules).longest_hole_ns < NEVER_NS)
 
 
 @functools.cache
-def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[..., int]:
+def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int, watched: bool) -> Callable[..., int]:
     run_vpin, vpin_column = vpin_kernel().run, vpin_kernel().columns[0]
 
     @compiled_afresh
@@ -215,7 +211,8 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[
             if played.close_ticks[s, i] == 0:
                 continue
             state.book[s, MARK] = played.close_ticks[s, i]
-            watch_bar(state.doubts, s, played.close_ns[i], rules)
+            if watched:
+                take_bar(state.doubts, s, played.close_ns[i], int(rules.longest_hole_ns), int(rules.settle_bars))
             # a market without features has one row of them for all bars
             features_at = (s * offered + (i if offered > 1 else 0)) * N_FEATURES
             bar = joined_bar(played.bars, (s * n + i) * N_PLAIN, played.features, features_at)
@@ -260,7 +257,7 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int) -> Callable[
             cash += change
             step_bar(played, cell, state, rules, i, sink.trace)
             if i >= start:
-                taken = decide_bar(played, state, rules, i, cash, sink, taken, vpin_column)
+                taken = decide_bar(played, state, rules, i, cash, sink, taken, vpin_column, watched)
         summarise(state.acc, state.book, state.vetoes, bars_per_year, metrics)
         return taken
 

@@ -190,7 +190,7 @@ def fold_cells(configs: Sequence[RunConfig], market: Market, start: int) -> Floa
         found = alphas(config)
         cell = build_cell(config, found)
         state = new_state(cell, symbols)
-        fold_for(found.kernels, symbols)(played, cell, state, start, market.bars_per_year, sink, row)
+        fold_for(found.kernels, symbols, cell)(played, cell, state, start, market.bars_per_year, sink, row)
     return out
 
 
@@ -213,7 +213,8 @@ def _run_chunks(
             yield chunk, found
     if not todo:
         return
-    fold_cells([configs[todo[0][1][0]]], window(market, 0, start + 1), start)  # compile once, before the threads start
+    kinds = {configs[i].tolerance.max_hole_bars is None: configs[i] for _, chunk in todo for i in chunk}
+    fold_cells(list(kinds.values()), window(market, 0, start + 1), start)  # compile once, before the threads start
     with ThreadPoolExecutor(threads) as pool:
         waiting: dict[Future[Floats], tuple[int, list[int]]] = {}
         try:

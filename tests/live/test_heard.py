@@ -8,7 +8,7 @@ from flea_lab.config import alphas
 from flea_lab.core import Event
 from flea_lab.live.heard import Heard
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
-from flea_lab.model.trading import Fill, Halt, WarmUp
+from flea_lab.model.trading import Doubt, Fill, Halt, WarmUp
 from flea_lab.wiring import build_core
 from tests.backtest.tiny import MINUTE, NOON, config
 
@@ -88,6 +88,12 @@ def test_a_control_belongs_to_the_next_bar_before_its_opens_unless_something_fil
     )  # fmt: skip
     found = heard([warm(0, 5), candle(0), candle(1), halt, candle(2), fill, halt, candle(3), candle(4)])
     assert found.controls == {close(0): ([warm(0, 5)], []), close(2): ([halt], []), close(3): ([], [halt])}
+
+
+def test_a_doubt_is_a_control_of_the_next_bar() -> None:
+    doubt = Doubt(ts_event=close(0), symbol="X", kind="late_correction")
+    found = heard([candle(0), candle(0, "Y"), candle(1), doubt, candle(1, "Y"), candle(2)], "X", "Y")
+    assert found.controls == {close(1): ([doubt], [])}
 
 
 def test_nothing_heard_is_an_empty_ledger() -> None:

@@ -1,11 +1,17 @@
 """What comes between two bars: watched, measured, and taken up again after a restart."""
 
 from math import isnan
+from typing import get_args
+
+from msgspec.structs import replace
 
 from flea_lab.data.features import BarFeatures, FeatureSettings
-from flea_lab.live.hearing import Hearing
-from flea_lab.model.finding import Resync
+from flea_lab.live.hearing import Hearing, reads_prints
+from flea_lab.model.finding import Finding, Kind, Resync
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Features, Trade
+from flea_lab.model.trading import Doubt
+from flea_lab.risk.tolerance import Fault, Tolerance
+from tests.backtest.tiny import config
 
 MINUTE = 60_000_000_000
 START = 29_000_000 * MINUTE
@@ -85,3 +91,41 @@ def test_a_lost_connection_leaves_no_book_to_read() -> None:
     heard.on(book(10, 1))
     heard.lost(START + 20)
     assert isnan(measured(heard, 1).imbalance)
+
+
+def test_a_fault_that_is_not_tolerated_is_a_doubt_where_its_channel_is_read() -> None:
+    def doubted(tolerance: Tolerance | None = None, *, prints: bool = True, wall_clock: bool = True) -> set[str]:
+        heard = Hearing("seed", "1m", {}, wall_clock=wall_clock, tolerance=tolerance, prints=prints)
+        told = [
+            heard.doubt(Finding(kind=kind, channel=channel, symbol="X", ts_from=7))  # type: ignore[arg-type]
+            for channel in ("book", "trades", "candles")
+            for kind in get_args(Kind)
+        ]
+        assert all((one.symbol, one.ts_event) == ("X", 7) for one in told if one)
+        return {one.kind for one in told if one}
+
+    candles = {"early_close", "impossible_bar", "late_correction", "off_grid"}
+    assert doubted() == candles | {"gap", "disconnected"}
+    assert doubted(prints=False) == candles
+    assert doubted(wall_clock=False, prints=False) == candles - {"early_close"}
+    assert doubted(Tolerance(kinds=("hole",)), prints=False) == candles | {"resent"}
+    assert doubted(Tolerance(kinds=get_args(Fault))) == set()
+
+
+def test_a_correction_is_a_doubt_and_a_lost_connection_one_of_prints() -> None:
+    features = {"X": BarFeatures(MINUTE, FeatureSettings())}
+    for prints in (False, True):
+        heard = Hearing("seed", "1m", features, prints=prints)
+        heard.bar(candle(1))
+        [found] = [one for one in heard.bar(replace(candle(1), close=99.0, low=99.0))[1] if isinstance(one, Finding)]
+        assert heard.doubt(found) == Doubt(ts_event=START + MINUTE, symbol="X", kind="late_correction")
+        lost = [one for one in heard.lost(START + MINUTE) if isinstance(one, Finding) and one.channel == "trades"]
+        told = [heard.doubt(one) for one in lost]
+        assert told == [Doubt(ts_event=START + MINUTE, symbol="X", kind="disconnected")] * prints
+
+
+def test_prints_are_read_where_a_signal_or_the_guard_does() -> None:
+    assert not reads_prints(config())
+    assert reads_prints(config(risk={"vpin": {"source": "trades", "bucket_volume": {"X": 1.0}}}))
+    for kernel, reads in (("trade_tick_imbalance", True), ("book_imbalance", False)):
+        assert reads_prints(config(signals=[{"kernel": kernel}])) is reads
