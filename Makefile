@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types parity bench lab clean
+.PHONY: help demo test lint types parity campaign bench lab clean
 
 # An environment that forbids bytecode would make every process compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -60,6 +60,9 @@ types: .venv/.ok  ## mypy
 
 parity: .venv/.ok  ## the long campaign: sweep against replay, decision by decision
 	FLEA_OFFLINE=1 $(PYTEST) tests/parity -m slow
+
+campaign: .venv/.ok  ## the other long campaigns: kills, whole days in a book, planted faults, memory
+	FLEA_OFFLINE=1 $(PYTEST) tests --ignore=tests/parity -m slow --timeout 3600
 
 bench: .venv/.ok  ## benchmarks, each printing a ratio measured in one run
 	@set -e; for b in bench/*.py; do [ -e "$$b" ] || continue; echo "== $$b"; $(BIN)/python "$$b" --quick; done
