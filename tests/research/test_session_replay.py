@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from flea_lab.live.journal import EVENT, FILE
+from flea_lab.live.journal import EVENT, FILE, entries
 from flea_lab.live.session import read_session
 from flea_lab.model.market import Candle
-from flea_lab.model.trading import Fill, NewOrder, Refused
+from flea_lab.model.trading import Doubt, Fill, NewOrder, Refused
 from flea_lab.research.session_replay import play_back_session, replay_session
+from flea_lab.sandbox.faults import FaultRule, FaultRules, FaultSettings
 from tests.backtest.tiny import config, tiny
 from tests.live.session import Gate, ask, running, session, until, with_live, world
 from tests.rehearsed import copied, doctor, execute, rehearsed, row_of
@@ -139,6 +140,24 @@ def test_a_halt_comes_to_the_replay_where_it_came_to_the_session(folder: Path) -
     asyncio.run(play())
     lived = read_session(folder / FILE)
     assert lived.vetoes["kill_switch"] > 0 and len(lived.fills) > 3
+    assert play_back_session(lived).equal, play_back_session(lived).text()
+    assert replay_session(lived).equal, replay_session(lived).text()
+
+
+def test_a_corrected_candle_keeps_its_symbol_out_live_and_in_the_replay(folder: Path) -> None:
+    run = with_live(config(tolerance={"settle_bars": 3}), **live())
+    market = tiny(run, {"X": turns(16)})
+    corrected = FaultSettings(faults=FaultRules(late_correction=FaultRule(at=(5,))))
+
+    async def play() -> None:
+        async with world(run, market, faults=corrected) as here, running(here, folder) as task:
+            await task
+
+    asyncio.run(play())
+    lived = read_session(folder / FILE)
+    doubts = [entry for _, _, entry in entries(lived.journal, lived.rows) if isinstance(entry, Doubt)]
+    assert [(doubt.symbol, doubt.kind) for doubt in doubts] == [("X", "late_correction")]
+    assert 1 <= lived.vetoes["data"] <= 3 and len(lived.fills) > 3
     assert play_back_session(lived).equal, play_back_session(lived).text()
     assert replay_session(lived).equal, replay_session(lived).text()
 
