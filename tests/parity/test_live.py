@@ -15,7 +15,8 @@ from flea_lab.config import RunConfig, with_values
 from flea_lab.core import TradingCore
 from flea_lab.model.trading import Approved, NewOrder
 from flea_lab.research.live_parity import LiveReport, check_live_parity
-from flea_lab.wiring import prepare
+from flea_lab.risk.checks import DATA
+from flea_lab.wiring import prepare, run_fold
 from tests.parity.campaign import random_config
 from tests.parity.test_campaign import real_market, unfunded
 from tests.parity.test_planted import market as synthetic_market
@@ -37,16 +38,20 @@ def test_a_live_session_decides_what_replay_and_sweep_decide() -> None:
     assert re.search(r"live +\d+ decisions  [0-9a-f]{16}  over REST and websocket\nequal, decision by d", found.text())
 
 
-@pytest.mark.parametrize("seed", [1, 4, 7])
-def test_random_configs_live_the_same_lives(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "holes"), [(1, False), (4, False), (7, False), (2, True), (3, True), (8, True)])
+def test_random_configs_live_the_same_lives(seed: int, holes: bool) -> None:
     config = random_config(seed_config(), seed, {"BTCUSDT": 60.0, "ETHUSDT": 900.0})
-    market = some(600) if config.costs.funding else unfunded(some(600))
+    found = window(synthetic_market(holes=holes), 0, 600)
+    market = found if config.costs.funding else unfunded(found)
     found = check_live_parity(config, market)
     assert found.equal, found.text()
 
 
-def test_holes_of_one_symbol_and_of_both_live_as_they_replay() -> None:
-    config, whole = seed_config(), some(600)
+@pytest.mark.parametrize("longest", [None, 0, 2])
+def test_holes_of_one_symbol_and_of_both_live_as_they_replay(longest: int | None) -> None:
+    loose = {"risk.max_concentration": 10.0, "risk.max_drawdown": 1.0, "risk.max_daily_loss": 1.0}
+    tolerance = {"tolerance.max_hole_bars": longest, "tolerance.settle_bars": 40}
+    config, whole = with_values(seed_config(), loose | tolerance), some(600)
     gone = {"BTCUSDT": [150, 151, 152, 300], "ETHUSDT": [150, 151, 200, 400, 401]}
     candles = {}
     for row, symbol in enumerate(config.symbols):
@@ -58,8 +63,10 @@ def test_holes_of_one_symbol_and_of_both_live_as_they_replay() -> None:
     }
     holed = build_market(config, candles, rates)
     assert holed.n == 598
-    found = check_live_parity(seed_config(), holed)
+    found = check_live_parity(config, holed)
     assert found.equal, found.text()
+    refused = int((run_fold(config, holed).decisions["code"] == DATA).sum())
+    assert (refused > 0) == (longest is not None)
 
 
 def lived_otherwise(monkeypatch: pytest.MonkeyPatch, config: RunConfig, market: Market, live: Market) -> LiveReport:
