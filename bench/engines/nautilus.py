@@ -198,7 +198,7 @@ def _strategy(kind: str, instruments: list[Any], ordering: bool) -> Any:
             self.seen = self.orders = self.buys = 0
             self.top = (0.0, 0.0)
             self.averages: dict[Any, Any] = {}
-            self.side: dict[Any, int] = {}
+            self.side: dict[Any, Any] = {}
 
         def on_start(self) -> None:
             for instrument in instruments:
@@ -219,15 +219,13 @@ def _strategy(kind: str, instruments: list[Any], ordering: bool) -> Any:
             fast, slow, instrument = self.averages[bar.bar_type]
             if not (ordering and slow.initialized):
                 return
-            side = 1 if fast.value > slow.value else -1
-            before = self.side.get(instrument.id, 0)
-            if side == before:
-                return
-            self.side[instrument.id] = side
-            units = 1 if before == 0 else 2
-            way = OrderSide.BUY if side > 0 else OrderSide.SELL
-            self.submit_order(self.order_factory.market(instrument.id, way, instrument.make_qty(Decimal(units))))
-            self.orders += 1
+            way = OrderSide.BUY if fast.value > slow.value else OrderSide.SELL
+            before = self.side.get(instrument.id)
+            if way != before:
+                self.side[instrument.id] = way
+                qty = instrument.make_qty(Decimal(1 if before is None else 2))
+                self.submit_order(self.order_factory.market(instrument.id, way, qty))
+                self.orders += 1
 
         def on_trade_tick(self, tick: Any) -> None:
             self.seen += 1
