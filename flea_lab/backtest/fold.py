@@ -213,8 +213,7 @@ def _fold(step: Callable[..., None], n_alphas: int, n_symbols: int, watched: boo
             state.book[s, MARK] = played.close_ticks[s, i]
             if watched:
                 take_bar(state.doubts, s, played.close_ns[i], int(rules.longest_hole_ns), int(rules.settle_bars))
-            # a market without features has one row of them for all bars
-            features_at = (s * offered + (i if offered > 1 else 0)) * N_FEATURES
+            features_at = (s * offered + (i if offered > 1 else 0)) * N_FEATURES  # none: one row for all bars
             bar = joined_bar(played.bars, (s * n + i) * N_PLAIN, played.features, features_at)
             step(state.mem, s * n_alphas * width, width, cell.sizes, cell.prow, bar, state.opinions)
             state.conviction[s] = combine(state.opinions, cell.weights, rules.min_confidence)
