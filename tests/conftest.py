@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 # The same examples on every run; a first call compiles, so that a deadline would measure the compiler.
 hypothesis.settings.register_profile("flea", deadline=None, derandomize=True, max_examples=100)
 hypothesis.settings.load_profile("flea")
+
+# A background job of a shell ignores interrupts, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_DATA = "real market data is not here: FLEA_DATA_DIR does not name a folder"
 

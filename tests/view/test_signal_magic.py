@@ -186,7 +186,7 @@ def test_a_workspace_that_cannot_be_written_is_told(
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("FLEA_HOME", str(blocked))
-    with pytest.raises(SignalRefused, match=r"workspace .* cannot be made: .* \(set FLEA_HOME\)"):
+    with pytest.raises(SignalRefused, match=r"workspace .* is a file, not a folder \(set FLEA_HOME\)"):
         shell.run_cell_magic("signal", "breakout", CELL)
     with pytest.raises(WorkspaceError, match=r"^signal breakout cannot be saved in .*: Not a directory"):
         save_signal("breakout", CELL, blocked)
