@@ -119,7 +119,8 @@ def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeyp
                 "rejected"
             }
             posts = [path for method, path in between.sent if method == "POST"]
-            assert len(posts) == len(here_orders)
+            # each was sent once at most: an order that a halt found on its way out was not sent at all
+            assert len(there) <= len(posts) <= len(here_orders)
             assert account(here.customer)["cash_uusd"] == here.customer.ledger.cash_uusd
 
     asyncio.run(play())
