@@ -1,6 +1,7 @@
 """What another process of the same user asks a runner: status, halt, resume, stop."""
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from flea_lab.live.lock import Holder, holder
 from flea_lab.live.socket_path import peer_is_ours
 
 CAP = 64 * 1024  # bytes of one request, and of one answer
+QUEUE_S = 0.02  # between two tries to get into the server's queue
 
 Latch = Literal["kill_switch", "reducing", "drawdown"]
 
@@ -83,7 +85,7 @@ class ControlClient:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(self.timeout_s)
         try:
-            sock.connect(path)
+            self._wait_in_line(sock, path)
             if not peer_is_ours(sock):
                 raise Unanswered(f"{path}: another user listens there")
         except TimeoutError:
@@ -99,6 +101,19 @@ class ControlClient:
             sock.close()
             raise
         return sock
+
+    def _wait_in_line(self, sock: socket.socket, path: str) -> None:
+        """Connects; a server whose queue is full for the moment is tried again until the time is up."""
+        watch, pause = Stopwatch(), threading.Event()
+        while True:
+            try:
+                sock.connect(path)
+            except BlockingIOError:  # the queue is full: a unix socket does not wait for that by itself
+                if not watch.elapsed_s() < self.timeout_s:
+                    raise TimeoutError from None
+                pause.wait(QUEUE_S)
+            else:
+                return
 
     def _line(self, sock: socket.socket, watch: Stopwatch) -> bytes:
         buffer = b""

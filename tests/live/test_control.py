@@ -305,3 +305,25 @@ def test_a_folder_that_is_no_folder_of_ours_is_not_used(tmp_path: Path, monkeypa
     monkeypatch.setattr(socket_path.tempfile, "gettempdir", lambda: str(tmp_path))
     with pytest.raises(WorkspaceError, match="no folder for a control socket"):
         socket_path.socket_path(tmp_path)
+
+
+def test_a_full_queue_is_waited_for(folder: Path) -> None:
+    path = control.socket_path(folder)
+    (folder / "control").write_text(f"{path}\n")
+    path.unlink(missing_ok=True)
+    waiting: list[socket.socket] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        try:
+            while len(waiting) < 8:
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].setblocking(False)
+                waiting[-1].connect(str(path))
+        except BlockingIOError:
+            pass  # the queue is full now
+        with pytest.raises(control.Unanswered, match=r"did not take a connection within 0\.2 s"):
+            ControlClient(folder, timeout_s=0.2).halt()
+        for sock in waiting:
+            sock.close()
+    path.unlink()
