@@ -1,6 +1,8 @@
 """The five guards and the kill switch in a live session: the same refusals as the replay; latches outlive restarts."""
 
 import asyncio
+import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from aiohttp import web
 from flea_lab.config import RunConfig
 from flea_lab.decision import digest
 from flea_lab.errors import ConfigError
-from flea_lab.live.account import HALT
+from flea_lab.live.account import CONTROL, HALT
 from flea_lab.live.control_client import Declined
 from flea_lab.live.journal import FILE
 from flea_lab.live.runner import OVER
@@ -264,6 +266,25 @@ def test_a_halt_after_the_last_bar_keeps_another_config_out(folder: Path) -> Non
     asyncio.run(play())
 
 
+def send_both(folder: Path, *requests: dict[str, Any]) -> list[socket.socket]:
+    """Asks in this order: each request is whole at the server's socket before the next one connects."""
+    path = (folder / CONTROL).read_text(encoding="utf-8").strip()
+    asking = []
+    for request in requests:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(5.0)
+        sock.connect(path)
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        asking.append(sock)
+    return asking
+
+
+def hear_both(asking: list[socket.socket]) -> None:
+    for sock in asking:
+        with sock:
+            assert sock.recv(65_536).endswith(b"\n"), "answered, whatever it says"
+
+
 def test_a_halt_that_comes_while_a_resume_waits_is_not_wiped(folder: Path) -> None:
     run = with_live(config(), history_bars=1)
     market = tiny(run, {"X": [(i, 100.0, 100.0, 0.5) for i in range(20)]})
@@ -275,12 +296,9 @@ def test_a_halt_that_comes_while_a_resume_waits_is_not_wiped(folder: Path) -> No
                 await here.at(4)
                 await ask(folder, "halt", "first")
                 await until(folder, lambda said: said["halt_verified"])
-                resuming = asyncio.create_task(ask(folder, "resume", ["kill_switch"], "me"))
-                await asyncio.sleep(0)
-                halting = asyncio.create_task(ask(folder, "halt", "second"))
-                await asyncio.sleep(0)
+                both = send_both(folder, {"verb": "resume", "clear": ["kill_switch"], "by": "me"}, {"verb": "halt"})
                 time.sleep(0.3)  # the loop is busy: both are received, the halt after the resume
-                await asyncio.gather(resuming, halting, return_exceptions=True)
+                await asyncio.to_thread(hear_both, both)
                 await asyncio.sleep(0.3)
                 said = await ask(folder, "status")
                 assert said["latches"] == ["kill_switch"] and said["state"] == "halted"
