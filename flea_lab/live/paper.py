@@ -33,7 +33,7 @@ from flea_lab.model.trading import (
 )
 from flea_lab.sandbox.book import BookMatching
 from flea_lab.sandbox.matching import NextOpenMatching
-from flea_lab.venue.protocol import Deliver, Feed, Link, OrderState, Said, VenueAccount, VenueClock
+from flea_lab.venue.protocol import Capabilities, Deliver, Feed, Link, OrderState, Said, VenueAccount, VenueClock
 
 PAGE = 5_000
 """Candles that are asked for at once."""
@@ -76,6 +76,11 @@ class PaperVenue:
         self._deliver: Deliver | None = None
         self._delivered = 0
         self._behind = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of an exchange that cannot lose an answer, for as many closed orders as it remembers."""
+        return Capabilities(id_scope="for_ever", query_by_id=True, cancel_all=True, limit_orders=True, private_seq=True)
 
     @property
     def private_seq(self) -> int | None:

@@ -54,7 +54,10 @@ class Refused(Struct, frozen=True, tag=True):
 
 
 class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
-    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at."""
+    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at.
+
+    With `reduce_only` the venue shall do nothing that would open or grow a position, where it knows such a thing.
+    """
 
     client_order_id: str
     symbol: str
@@ -64,6 +67,7 @@ class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
     order_type: OrderType
     ts_event: int
     intent: OrderIntent
+    reduce_only: bool = False
 
 
 class CancelOrder(Struct, frozen=True, kw_only=True, tag=True):

@@ -17,7 +17,7 @@ from flea_lab.model.trading import CancelOrder, CancelRejected, Fill, NewOrder, 
 from flea_lab.secret import Secret
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.order_wire import OrderWire, complaint, refused
-from flea_lab.venue.protocol import Deliver, OrderState, VenueAccount, VenueClock
+from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reading import FrameError
 from flea_lab.venue.rest import OK, REFUSED, Answer, KeyRefused, Query, Rest, Unsent
 from flea_lab.venue.speech import KINDS, PRIVATE, Kind
@@ -223,6 +223,23 @@ class PurpleFlea:
                 break
             start_ns = found[-1].ts_event
         return found
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As `Exchange.capabilities`: what the extensions of the seed's dialect give, without the paths that are empty.
+
+        The sandbox keeps ids for ever; a published dialect that lacks the paths lacks the promises.
+        """
+        paths = self.dialect.paths
+        return Capabilities(
+            id_scope="for_ever",
+            query_by_id=bool(paths.order),
+            validity_s=self.dialect.order_validity_s,
+            cancel_all=bool(paths.orders),
+            reduce_only=True,
+            limit_orders=True,
+            private_seq=bool(paths.fills),
+        )
 
     @property
     def private_seq(self) -> int | None:

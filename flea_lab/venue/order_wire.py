@@ -109,6 +109,8 @@ class OrderWire:
             named = order.intent.limit_price
             ticks = order.price_ticks if named is None else grid.ticks(named)
             asked |= {"limit_price": exact(ticks, grid.tick_size), "tif": "gtc"}
+        if order.reduce_only:
+            asked["reduce_only"] = True
         if self._wire.dialect.order_validity_s:
             asked["valid_until"] = order.ts_event // MS_NS + round(self._wire.dialect.order_validity_s * 1_000)
         return msgspec.json.encode(asked)

@@ -72,6 +72,50 @@ class VenueAccount(Struct, frozen=True, kw_only=True):
     seq: int | None = None
 
 
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What a venue can do for an order that may be neither lost nor doubled; the defaults promise nothing.
+
+    `id_scope` is how long an id of ours names one order: "for_ever", among "open_orders" only, or "none" where orders
+    bear no id of ours. `validity_s` is the longest time after which a request may say that it is void, 0 where it can
+    say no such thing. `dead_man_s` is the shortest time ahead for which the venue takes back every order by itself, 0
+    where it does not. `orders_per_minute` and `weight_per_minute` are the limits that it publishes, 0 for none.
+    """
+
+    id_scope: Literal["for_ever", "open_orders", "none"] = "none"
+    query_by_id: bool = False
+    validity_s: float = 0.0
+    cancel_all: bool = False
+    dead_man_s: float = 0.0
+    reduce_only: bool = False
+    limit_orders: bool = False
+    private_seq: bool = False
+    orders_per_minute: int = 0
+    weight_per_minute: int = 0
+
+    @property
+    def client_ids(self) -> bool:
+        """Whether an order bears an id of ours."""
+        return self.id_scope != "none"
+
+
+def insufficient(can: Capabilities) -> tuple[str, ...]:
+    """Why orders at a venue that `can` no more could be lost or doubled, one line a reason; none where they cannot.
+
+    An order is sent once whatever the scope of its id, so that "open_orders" is enough.
+
+    >>> insufficient(Capabilities(id_scope="for_ever", query_by_id=True))
+    ()
+    >>> len(insufficient(Capabilities()))
+    2
+    """
+    reasons: list[str] = []
+    if not can.client_ids:
+        reasons.append("its orders bear no id of ours: whose order a fill is can only be inferred")
+    if not can.query_by_id:
+        reasons.append("it cannot be asked for an order by our id: an answer that was lost stays lost")
+    return tuple(reasons)
+
+
 class Feed(Protocol):
     """Market data of one venue."""
 
@@ -106,6 +150,10 @@ class Feed(Protocol):
 
 class Exchange(Protocol):
     """Orders of one account at one venue."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the venue can do for its orders, as far as this code uses it."""
 
     async def run(self, deliver: Deliver) -> None:
         """Delivers what the venue says of this account's orders, until cancelled; at once, where the feed does it."""
