@@ -231,10 +231,10 @@ class _Desk:
         """Stops orders at once; a file keeps the halt until the journal has it, which waits for the loop."""
         reason = request.get("reason") or "halted by a person"
         self._halted_ns = int(request["received_ns"])
-        self._runner.halt_asked = reason
+        self._runner.brake.asked = reason
         try:
             write_halt_file(self._bot.folder, reason, self._bot.clock)
-            self._runner.halt_filed = True
+            self._runner.brake.filed = True
         except WorkspaceError as error:
             self._bot.alerts.put("critical", f"the halt is not on disk yet: {error}")
         self._loop.call_soon_threadsafe(self._runner.put, None)
@@ -255,7 +255,7 @@ class _Desk:
         if "kill_switch" in clears:
             if self._halted_ns > int(request["received_ns"]):
                 raise ConfigError("cannot resume: halted again since")
-            runner.halt_asked, runner.halt_filed = "", False
+            runner.brake.asked, runner.brake.filed = "", False
             remove_halt_file(self._bot.folder)
         runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=request["by"]))
 

@@ -8,29 +8,23 @@ without closing a latch. The loop never guesses and never sends an order twice.
 """
 
 import asyncio
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flea_lab.clock import Clock
 from flea_lab.config import LiveSettings
 from flea_lab.core import Event
-from flea_lab.data.market_watch import Told
-from flea_lab.data.tape import TapeWriter
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
-from flea_lab.live.account import HALT
-from flea_lab.live.alerts import Severity
+from flea_lab.live.brake import AlertPut, Brake
 from flea_lab.live.catch_up import ask, unheard
-from flea_lab.live.halt import remove_halt_file
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.inbox import Inbox
+from flea_lab.live.intake import Intake
 from flea_lab.live.pump import Pump
 from flea_lab.live.reconcile import Missed, Reconciler
 from flea_lab.live.sender import ASK_S, Sender
 from flea_lab.live.status import status_of
-from flea_lab.model.finding import Resync
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
     Accepted,
@@ -41,7 +35,6 @@ from flea_lab.model.trading import (
     Refused,
     Rejected,
     SendUnclear,
-    WarmUp,
 )
 from flea_lab.venue.protocol import Exchange, Feed, Link, Played, Said
 
@@ -50,14 +43,8 @@ TICK_S = 0.1
 """How often the loop looks at its timers, at least."""
 
 PUBLISH_S = 0.05
-STOP_WAIT_S = 15.0
-REFRESH_S = 5.0
-"""How long at least between two wishes for a whole book of one symbol."""
-
 
 Item = Said | Event | None
-AlertPut = Callable[[Severity, str], None]
-"""Takes severity and text; returns at once."""
 
 
 class Runner:
@@ -80,9 +67,8 @@ class Runner:
         """`wall_clock` says that the venue's time is the time of day, so that a candle's age can be told."""
         self.pump, self.core = pump, pump.core
         self.feed, self.exchange, self.settings = feed, exchange, settings
-        self._bars, self._wall_clock = max(settings.history_bars, warmup_bars), wall_clock
-        self._clock, self._folder, self._alert = clock, folder, alert
-        self._halt_file = str(folder / HALT)  # looked for at every event
+        self._bars = max(settings.history_bars, warmup_bars)
+        self._clock, self._alert = clock, alert
         self.status: dict[str, Any] = {"state": "starting"}
         self._inbox: Inbox[Item] = Inbox()
         self.reconciler = Reconciler(pump, exchange, settings, clock)
@@ -95,18 +81,20 @@ class Runner:
             settings.unknown_wait_s,
         )
         self.state, self.error = "starting", ""
-        self.halt_asked = ""  # set by any thread, read before every order
-        self.halt_filed = False  # the HALT file stands for it until it is in the journal
-        self.link = self._caught_up = self.ready = self.verified = False
-        self._finish = ""
-        self.venue_ns = self.late = 0
+        self.link = self._caught_up = self.ready = False
         self._ack_ns: int | None = None
-        self._warm_ns = self._fresh_ns = -1
-        self._stopping = asyncio.Event()
         self._published_s = 0.0
-        self._tape = TapeWriter(folder / "market.tape")
-        self._hearing, self._asked_for, self.found = hearing, set[str](), 0
-        self._refreshed_s: dict[str, float] = {}
+        self.brake = Brake(pump, exchange, clock, folder, alert)
+        self.intake = Intake(
+            pump=pump,
+            hearing=hearing,
+            settings=settings,
+            wall_clock=wall_clock,
+            clock=clock,
+            folder=folder,
+            alert=alert,
+            give=self._give,
+        )
 
     def put(self, item: Item) -> None:
         """Takes something into the inbox; from the loop's own thread."""
@@ -114,9 +102,8 @@ class Runner:
 
     def finish(self, reason: str) -> None:
         """Stops in order: no new order, open ones taken back, then the end. From the loop's own thread."""
-        if not self._finish:
-            self._finish, self.state, self.verified = reason, "stopping", False
-            self._stopping.set()
+        if self.brake.end(reason):
+            self.state = "stopping"
             self.put(None)
 
     async def run(self) -> str:
@@ -130,23 +117,26 @@ class Runner:
             "orders": self._sender.send_orders(),
             "cancels": self._sender.send_cancels(),
             "questions": self._ask(),
-            "deadline": self._deadline(),
+            "deadline": self.brake.deadline(),
         }
         tasks = {asyncio.create_task(job, name=name): name for name, job in work.items()}
         try:
             await self._watch(tasks)
         except Exception as error:  # whatever it is, it is the end of trading: latched, and raised again
-            await self._last_words(error)
+            self.error = str(error) or type(error).__name__
+            self._alert("critical", f"the runner ends: {self.error}")
+            if self.state != "starting":
+                await self.brake.last_words(self.error)
             raise
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._tape.close()
+            self.intake.close()
         self.pump.commit()
         self.state = "stopped"
         self._tell()
-        return self._finish
+        return self.brake.ending
 
     async def _watch(self, tasks: dict[asyncio.Task[Any], str]) -> None:
         """Waits for the loop to end, or the time it has for that; what any task raises is raised."""
@@ -158,41 +148,10 @@ class Runner:
             if any(tasks[task] in ("loop", "deadline") for task in done):
                 return
 
-    async def _deadline(self) -> None:
-        """Returns when an end that was asked for takes too long: the loop may be waiting for a venue that is silent."""
-        await self._stopping.wait()
-        await asyncio.sleep(STOP_WAIT_S)
-        what = "the account equals the venue's" if self.verified else "no order is open"
-        self._alert("critical", f"stopped without the venue's word that {what}")
-        self._finish += f", without the venue's word that {what}"
-
-    async def _last_words(self, error: Exception) -> None:
-        self.error = str(error) or type(error).__name__
-        self._alert("critical", f"the runner ends: {self.error}")
-        if self.state == "starting":
-            return
-        self.halt_asked = self.error
-        try:
-            self.pump.on(Halt(ts_event=self._clock.now_ns(), reason=self.error))
-        except Exception as second:  # the journal does not take it, whatever the reason: a file does
-            self._alert("critical", f"the halt is not in the journal: {second}")
-            self._leave_halt_file()
-        try:
-            async with asyncio.timeout(STOP_WAIT_S):
-                await self.exchange.cancel_all()
-        except (VenueError, TimeoutError) as second:
-            self._alert("critical", f"open orders could not be taken back: {second or 'no answer'}")
-
-    def _leave_halt_file(self) -> None:
-        try:
-            (self._folder / HALT).touch(mode=0o600)
-        except OSError as error:
-            self._alert("critical", f"{self._folder / HALT}: cannot be written ({error.strerror})")
-
     # ---- the loop
 
     async def _work(self) -> None:
-        while not (self._finish and await self._finished()):
+        while not (self.brake.ending and await self._finished()):
             item = await self._next()
             if item is not None:
                 await self._take(item)
@@ -219,69 +178,18 @@ class Runner:
             case Link():
                 await self._on_link(item)
             case Played():
-                self.venue_ns = max(self.venue_ns, item.ts_event)
+                self.intake.saw(item.ts_event)
                 self.finish(OVER)
             case Candle():
-                self._tape.append(item)
-                if item.complete:
-                    self._on_candle(item)
-            case Trade() | BookSnapshot() | BookDelta():
-                self._tape.append(item)
-                self.venue_ns = max(self.venue_ns, item.ts_event)
-                self._noted(self._hearing.on(item))
-            case Funding():
-                self._tape.append(item)
-                self._noted(self._hearing.on(item))
-                if item.state == "settled":
-                    self._give(item)
+                if self.intake.take_candle(item, self.ready):
+                    self._caught_up = self.ready = False
+            case Trade() | BookSnapshot() | BookDelta() | Funding():
+                self.intake.take(item)
             case Heartbeat():
-                self.venue_ns = max(self.venue_ns, item.ts_event)
-                self._give(item)
+                self.intake.take(item)
                 self._ack_ns = item.ts_event
             case _:
                 self._give(item)
-
-    def _noted(self, told: Told) -> None:
-        """What was found in the data is kept, and told to the core where the config does not tolerate it; a book that
-        needs a snapshot is asked for."""
-        for one in told:
-            if isinstance(one, Resync):
-                if one.reason != "start":
-                    self._alert("warning", f"the book of {one.symbol} cannot be read ({one.reason}): asked for afresh")
-                self._asked_for.add(one.symbol)
-            elif one.kind != "start":
-                self.found += 1
-                self.pump.journal.finding(one)
-                if one.ts_to is None or one.resolved == "told":
-                    self._alert("warning", f"{one.channel} of {one.symbol}: {one.kind} {one.detail}".rstrip())
-                doubt = self._hearing.doubt(one)
-                if doubt is not None:
-                    self._give(doubt)
-
-    def _on_candle(self, candle: Candle) -> None:
-        ts = candle.ts_event
-        self.venue_ns = max(self.venue_ns, ts)
-        features, told = self._hearing.bar(candle)
-        self._noted(told)
-        if ts <= self.core.decided_ns:
-            self.late += 1  # history had it already, or it came twice
-            return
-        age_s = ((self._clock.now_ns() if self._wall_clock else self.venue_ns) - ts) / 1e9
-        stale = not age_s <= self.settings.stale_s
-        if stale:
-            self._alert("warning", f"the candle of {candle.symbol} came {age_s:.0f} s late: it decides nothing")
-        if stale and self._fresh_ns == ts:  # others of its bar wait to be decided on: history brings the bar whole
-            self._caught_up = self.ready = False
-            return
-        if stale or not self.ready:
-            if self._warm_ns != ts:  # once a bar: it drops what waits
-                self._give(WarmUp(ts_event=ts, until_ns=ts))
-                self._warm_ns = ts
-        else:
-            self._fresh_ns = ts
-        if features is not None:
-            self._give(features)
-        self._give(candle)
 
     def _give(self, event: Event) -> None:
         """One event into the core; what it says is carried out. What the core refuses halts."""
@@ -313,7 +221,7 @@ class Runner:
         self._caught_up = self.ready = False
         if not link.up:
             self._ack_ns = None
-            self._noted(self._hearing.lost(self.venue_ns))
+            self.intake.lost()
             self.state = "warming" if self.state == "trading" else self.state
             self._alert("warning", f"the connection is down: {link.reason}")
             return
@@ -321,7 +229,7 @@ class Runner:
 
     async def _catch_up(self) -> None:
         """Asks for all that nobody heard, and takes it in."""
-        self.state = "stopping" if self._finish else "warming"
+        self.state = "stopping" if self.brake.ending else "warming"
         self._tell()
         try:
             asked = await ask(
@@ -334,9 +242,7 @@ class Runner:
             return  # asked again when next at rest
         for event in unheard(asked, self.core, self._clock.now_ns()):
             if isinstance(event, Candle):
-                self._tape.append(event)
-                self.venue_ns = max(self.venue_ns, event.ts_event)
-                self._noted(self._hearing.bar(event)[1])
+                self.intake.take_past(event)
             self._give(event)
         self.pump.commit()
         self.reconciler.asked_seq = asked.seq
@@ -353,11 +259,11 @@ class Runner:
         blotter = self.core.router.blotter
         if not self._sender.idle or any(o.status in (Status.PENDING, UNKNOWN) for o in blotter.open_orders()):
             return
-        if self.reconciler.due(self.venue_ns, self.ready):
+        if self.reconciler.due(self.intake.venue_ns, self.ready):
             await self._reconcile()
         if self._ack_ns is not None and (self.ready or self.core.halted) and self._inbox.empty():
             ack, self._ack_ns = self._ack_ns, None
-            self._tape.flush()
+            self.intake.flush()
             await self.feed.acknowledge(ack)
 
     async def _reconcile(self) -> bool:
@@ -381,7 +287,7 @@ class Runner:
             if "kill_switch" not in self.core.gate.closed():  # what the clock would open again is no halt for this
                 self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
             return True
-        if not self.ready and not self._finish:
+        if not self.ready and not self.brake.ending:
             self.ready = True
             self.state = "halted" if self.core.halted else "trading"
             self._alert("info", f"ready: {self.pump.bars} bars of history, the account equals the venue's")
@@ -391,25 +297,17 @@ class Runner:
 
     def _why_blocked(self) -> str:
         """Why no order may be sent at this instant; "" when one may."""
-        if self.halt_asked or self.core.halted or os.path.exists(self._halt_file):
-            return "halted"
-        if self._finish:
-            return "stopping"
-        return "" if self.link and self.ready else "the account is not reconciled with the venue"
+        ready = self.link and self.ready
+        return self.brake.why() or ("" if ready else "the account is not reconciled with the venue")
 
     def _look_at_halts(self) -> None:
-        why = self.halt_asked or ("the HALT file is there" if os.path.exists(self._halt_file) else "")
-        if why or self.halt_filed:
-            killed = "kill_switch" in self.core.gate.closed()
-            if why and not killed:
-                self._give(Halt(ts_event=self._clock.now_ns(), reason=why))
-            elif killed and self.halt_filed:
-                self.halt_filed = False
-                remove_halt_file(self._folder)
+        halt = self.brake.look()
+        if halt is not None:
+            self._give(halt)
         if self.state in ("trading", "halted"):
             state = "halted" if self.core.halted else "trading"
             if state != self.state:
-                self.state, self.verified = state, False
+                self.state, self.brake.verified = state, False
 
     async def _ask(self) -> None:
         """Asks for what is unknown, and at a halt for what is open, until there is nothing left to ask."""
@@ -418,41 +316,14 @@ class Runner:
             self._tell(often=False)  # the loop may be waiting for the venue
             if self.link and self._caught_up:
                 await self._sender.ask(self.core.router.blotter)
-            if self.link and self._asked_for:
-                await self._refresh()
-            if (self.halt_asked or self.core.halted or self._finish) and not self.verified and self.state != "starting":
-                await self._verify()
-
-    async def _refresh(self) -> None:
-        """Asks for the snapshots that books need."""
-        now = asyncio.get_running_loop().time()
-        for symbol in sorted(self._asked_for):
-            if now - self._refreshed_s.get(symbol, -REFRESH_S) < REFRESH_S:
-                continue  # a feed that stays broken is not asked at every message
-            self._refreshed_s[symbol] = now
-            try:
-                await self.feed.refresh(symbol)
-            except VenueError as error:
-                self._alert("warning", f"no snapshot of {symbol} can be asked for: {error}")
-                return  # asked again
-            self._asked_for.discard(symbol)
-
-    async def _verify(self) -> None:
-        """Takes back every open order at the venue; verified when it says that none is open and none is unknown."""
-        try:
-            await self.exchange.cancel_all()
-            left = await self.exchange.open_orders()
-        except VenueError as error:
-            self._alert("critical", f"open orders cannot be taken back yet: {error}")
-            return
-        unsure = [o for o in self.core.router.blotter.open_orders() if o.status in (Status.PENDING, UNKNOWN)]
-        if not left and self._sender.idle and not unsure:
-            self.verified = True
-            self._alert("info", "no open order at the exchange")
+            if self.link and self.intake.wanted:
+                await self.intake.refresh(self.feed)
+            if self.brake.pulled and not self.brake.verified and self.state != "starting":
+                await self.brake.verify(self._sender)
 
     async def _finished(self) -> bool:
         """Whether the end has come: verified, and compared once more where the venue can be heard."""
-        if not (self.verified and self._inbox.empty() and self._sender.idle):
+        if not (self.brake.verified and self._inbox.empty() and self._sender.idle):
             return False
         if not self.link:
             return True

@@ -208,7 +208,7 @@ def test_a_sandbox_that_dies_is_waited_for_and_found_again(folder: Path) -> None
 
 
 def test_a_stop_while_the_venue_is_silent_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flea_lab.live.runner.STOP_WAIT_S", 0.5)
+    monkeypatch.setattr("flea_lab.live.brake.STOP_WAIT_S", 0.5)
     run, market = turning(30)
 
     async def play() -> None:

@@ -220,17 +220,19 @@ def test_a_halt_is_taken_while_history_is_asked_for(folder: Path) -> None:
             async with running(here, folder, url=between.url) as task:
                 await here.at(8)
                 assert here.customer.open
-                answered = asyncio.Event()
+                asked, answered = asyncio.Event(), asyncio.Event()
 
                 async def silent(method: str, path: str, body: bytes) -> None:
                     if path.startswith("/candles"):
+                        asked.set()
                         await answered.wait()
 
                 between.rest = silent
                 await between.cut()
-                await until(folder, lambda said: said["state"] == "warming" and said["link"] == "up")
+                async with asyncio.timeout(20):
+                    await asked.wait()  # from here on the loop waits for history
                 await ask(folder, "halt", "enough")
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(20):
                     while here.customer.open:
                         await asyncio.sleep(0.02)
                 assert (folder / HALT).exists(), "what the journal does not have yet is on disk"

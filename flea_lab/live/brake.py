@@ -1,0 +1,112 @@
+"""The brake of a runner: why no order may leave now, and what is open taken back until the venue says that none is.
+
+Rules. A halt is asked for by any thread, by the HALT file, or by the core; an end is asked for once. Either stops
+orders at once, takes every open order back at the venue, and is verified only when the venue says that none is left
+and none is unknown. The HALT file stands for a halt until the journal has it.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from flea_lab.clock import Clock
+from flea_lab.errors import VenueError
+from flea_lab.execution.order import UNKNOWN, Status
+from flea_lab.live.account import HALT
+from flea_lab.live.alerts import Severity
+from flea_lab.live.halt import remove_halt_file
+from flea_lab.live.pump import Pump
+from flea_lab.live.sender import Sender
+from flea_lab.model.trading import Halt
+from flea_lab.venue.protocol import Exchange
+
+STOP_WAIT_S = 15.0
+
+AlertPut = Callable[[Severity, str], None]
+"""Takes severity and text; returns at once."""
+
+
+class Brake:
+    """Halts and the end of one runner. `asked` is set by any thread and read before every order; `filed` says that the
+    HALT file stands for it until it is in the journal; `ending` is why the session ends."""
+
+    def __init__(self, pump: Pump, exchange: Exchange, clock: Clock, folder: Path, alert: AlertPut) -> None:
+        self._pump, self._core, self._exchange = pump, pump.core, exchange
+        self._clock, self._folder, self._alert = clock, folder, alert
+        self._file = str(folder / HALT)  # looked for at every event
+        self._ends = asyncio.Event()
+        self.asked = self.ending = ""
+        self.filed = self.verified = False
+
+    @property
+    def pulled(self) -> bool:
+        """Whether a halt or an end has been asked for."""
+        return bool(self.asked or self._core.halted or self.ending)
+
+    def why(self) -> str:
+        """Why no order may be sent at this instant; "" when one may, as far as halts and the end go."""
+        if self.asked or self._core.halted or os.path.exists(self._file):
+            return "halted"
+        return "stopping" if self.ending else ""
+
+    def end(self, reason: str) -> bool:
+        """Whether this is what ends the session; False where something else does already."""
+        if self.ending:
+            return False
+        self.ending, self.verified = reason, False
+        self._ends.set()
+        return True
+
+    def look(self) -> Halt | None:
+        """The halt that the core has not heard of yet. The file of one that is in the journal goes."""
+        why = self.asked or ("the HALT file is there" if os.path.exists(self._file) else "")
+        if why or self.filed:
+            killed = "kill_switch" in self._core.gate.closed()
+            if why and not killed:
+                return Halt(ts_event=self._clock.now_ns(), reason=why)
+            if killed and self.filed:
+                self.filed = False
+                remove_halt_file(self._folder)
+        return None
+
+    async def verify(self, sender: Sender) -> None:
+        """Takes back every open order at the venue; verified when it says that none is open and none is unknown."""
+        try:
+            await self._exchange.cancel_all()
+            left = await self._exchange.open_orders()
+        except VenueError as error:
+            self._alert("critical", f"open orders cannot be taken back yet: {error}")
+            return
+        unsure = [o for o in self._core.router.blotter.open_orders() if o.status in (Status.PENDING, UNKNOWN)]
+        if not left and sender.idle and not unsure:
+            self.verified = True
+            self._alert("info", "no open order at the exchange")
+
+    async def deadline(self) -> None:
+        """Returns when an end that was asked for takes too long: the loop may be waiting for a venue that is silent."""
+        await self._ends.wait()
+        await asyncio.sleep(STOP_WAIT_S)
+        what = "the account equals the venue's" if self.verified else "no order is open"
+        self._alert("critical", f"stopped without the venue's word that {what}")
+        self.ending += f", without the venue's word that {what}"
+
+    async def last_words(self, reason: str) -> None:
+        """The end of trading by `reason`: latched in the journal, or in a file; orders taken back once."""
+        self.asked = reason
+        try:
+            self._pump.on(Halt(ts_event=self._clock.now_ns(), reason=reason))
+        except Exception as second:  # the journal does not take it, whatever the reason: a file does
+            self._alert("critical", f"the halt is not in the journal: {second}")
+            self._leave_file()
+        try:
+            async with asyncio.timeout(STOP_WAIT_S):
+                await self._exchange.cancel_all()
+        except (VenueError, TimeoutError) as second:
+            self._alert("critical", f"open orders could not be taken back: {second or 'no answer'}")
+
+    def _leave_file(self) -> None:
+        try:
+            (self._folder / HALT).touch(mode=0o600)
+        except OSError as error:
+            self._alert("critical", f"{self._folder / HALT}: cannot be written ({error.strerror})")
