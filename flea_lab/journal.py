@@ -82,8 +82,11 @@ def check_chain(rows: Iterable[Row]) -> Checked:
 
 
 class Snapshot(NamedTuple):
-    """The state after row `seq`, kept so that a start need not fold the whole journal. `digest` is that row's, `hash`
-    the state's, `state` the core's in msgpack; `orders` by id, in a batch only those that changed since the last one."""
+    """The state after row `seq`, kept so that a start need not fold the whole journal.
+
+    `digest` is that row's, `hash` the state's, `state` the core's in msgpack; `orders` by id, in a batch only those
+    that changed since the last snapshot.
+    """
 
     seq: int
     digest: bytes
