@@ -8,6 +8,7 @@ decided on, history must bring the bar whole.
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from flea_lab.clock import Clock
 from flea_lab.config import LiveSettings
@@ -27,6 +28,19 @@ REFRESH_S = 5.0
 """How long at least between two wishes for a whole book of one symbol."""
 
 
+class Tape(Protocol):
+    """Where the market is recorded."""
+
+    def append(self, record: Candle | Trade | BookSnapshot | BookDelta | Funding) -> None:
+        """Takes one message."""
+
+    def flush(self) -> None:
+        """Hands everything so far to the system."""
+
+    def close(self) -> None:
+        """Ends the record."""
+
+
 class Intake:
     """Carries market data to `give`. `venue_ns` is the newest time that the venue named, `late` counts candles that
     came after their bar, `found` faults of the data; `wanted` are the symbols whose book must be asked for."""
@@ -42,11 +56,13 @@ class Intake:
         folder: Path,
         alert: AlertPut,
         give: Callable[[Event], None],
+        tape: Tape | None = None,
     ) -> None:
-        """`wall_clock` says that the venue's time is the time of day, so that a candle's age can be told."""
+        """`wall_clock` says that the venue's time is the time of day, so that a candle's age can be told. Without a
+        `tape` the market goes onto one in `folder`."""
         self._pump, self._core, self._hearing, self._settings = pump, pump.core, hearing, settings
         self._wall_clock, self._clock, self._alert, self._give = wall_clock, clock, alert, give
-        self._tape = TapeWriter(folder / "market.tape")
+        self._tape: Tape = TapeWriter(folder / "market.tape") if tape is None else tape
         self._refreshed_s: dict[str, float] = {}
         self._warm_ns = self._fresh_ns = -1
         self.wanted = set[str]()

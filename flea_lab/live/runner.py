@@ -20,7 +20,7 @@ from flea_lab.live.brake import AlertPut, Brake
 from flea_lab.live.catch_up import ask, unheard
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.inbox import Inbox
-from flea_lab.live.intake import Intake
+from flea_lab.live.intake import Intake, Tape
 from flea_lab.live.pump import Pump
 from flea_lab.live.reconcile import Missed, Reconciler
 from flea_lab.live.sender import ASK_S, Sender
@@ -63,6 +63,7 @@ class Runner:
         folder: Path,
         alert: AlertPut,
         hearing: Hearing,
+        tape: Tape | None = None,
     ) -> None:
         """`wall_clock` says that the venue's time is the time of day, so that a candle's age can be told."""
         self.pump, self.core = pump, pump.core
@@ -94,6 +95,7 @@ class Runner:
             folder=folder,
             alert=alert,
             give=self._give,
+            tape=tape,
         )
 
     def put(self, item: Item) -> None:
