@@ -6,28 +6,37 @@ repeats prints, so that the last `TIDS` of a symbol are remembered and each prin
 when it is over: `forming` does. The rate in `activeAssetCtx` is that of the running hour and may still change; what was
 settled is told by `fundingHistory` alone; no rate of the hour after is told at all. Whatever cannot be believed is a
 `FrameError`.
-
-The grid. A price has at most 5 significant figures (a whole number may have more) and at most 6 - szDecimals decimals,
-so that the step depends on the price: see `price_step`. The instrument's tick is the finest step that any price of
-the coin can have, 10^-(6 - szDecimals): every price that the venue can say is a whole number of them. It is right for
-reading and for paper; an order at such a price may be one that the venue would refuse.
 """
 
 import difflib
-import math
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, field
 
 from flea_lab.errors import ConfigError, VenueRefusal
-from flea_lab.model.book import book_fault
 from flea_lab.model.instrument import Instrument
-from flea_lab.model.market import INTERVAL_MS, MS_NS, BookSnapshot, Candle, Funding, Trade
+from flea_lab.model.market import INTERVAL_MS, MS_NS, BookSnapshot, Candle, Funding
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.forming import FUTURE_NS, Forming, candle_fault
+from flea_lab.venue.hyperliquid_grid import grid_of
+from flea_lab.venue.hyperliquid_rows import (
+    AnswerRow,
+    AskedRow,
+    BarRow,
+    BookRow,
+    ContextRow,
+    FrameRow,
+    MetaRow,
+    SettledRow,
+    StatusRow,
+    TradeRow,
+    book_of,
+    funding_of,
+    read_answer,
+    stamp_ns,
+    trade_of,
+)
 from flea_lab.venue.reading import UNREADABLE, FrameError, explained, shown
 from flea_lab.venue.speech import CRITICAL, PUBLIC, Beat, Complaint, Kind, Push, Said, Subscribed
 
@@ -46,85 +55,6 @@ TIDS = 4_096
 HOUR_NS = 3_600_000_000_000
 FUNDING_ROWS = 500
 CANDLE_ROWS = 5_000
-MIN_NOTIONAL_USD = Decimal(10)
-LATEST_MS = 9_000_000_000_000
-
-
-class _Frame(Struct):
-    channel: str
-    data: Raw = Raw(b"null")
-
-
-class _Level(Struct):
-    px: float
-    sz: float
-
-
-class _Book(Struct):
-    coin: str
-    time: int
-    levels: tuple[tuple[_Level, ...], tuple[_Level, ...]]
-
-
-class _Trade(Struct):
-    coin: str
-    side: Literal["A", "B"]
-    px: float
-    sz: float
-    time: int
-    tid: int
-
-
-class _Bar(Struct):
-    coin: str = field(name="s")
-    interval: str = field(name="i")
-    t: int
-    end: int = field(name="T")
-    open: float = field(name="o")
-    high: float = field(name="h")
-    low: float = field(name="l")
-    close: float = field(name="c")
-    volume: float = field(name="v")
-
-
-class _Rate(Struct):
-    funding: float | None = None
-
-
-class _Context(Struct):
-    coin: str
-    ctx: _Rate
-
-
-class _Asked(Struct):
-    type: str
-    coin: str = ""
-    interval: str = ""
-
-
-class _Answer(Struct):
-    method: str
-    subscription: _Asked
-
-
-class _Settled(Struct):
-    coin: str
-    rate: float = field(name="fundingRate")
-    time: int
-
-
-class _Coin(Struct):
-    name: str
-    decimals: int = field(name="szDecimals")
-    delisted: bool = field(name="isDelisted", default=False)
-
-
-class _Meta(Struct):
-    universe: list[_Coin]
-
-
-class _Status(Struct):
-    time: int
 
 
 class HyperliquidSpeech:
@@ -150,7 +80,7 @@ class HyperliquidSpeech:
         self._books_ms = dict.fromkeys(self.symbols, 0)
         self._rates: dict[str, tuple[float, int]] = {}
         self._pinged_ns = self._sent_ns = 0
-        self._frame = msgspec.json.Decoder(_Frame)
+        self._frame = msgspec.json.Decoder(FrameRow)
         self._read = {
             channels["candle"]: self._candle,
             channels["book"]: self._book,
@@ -159,7 +89,8 @@ class HyperliquidSpeech:
         }
         self._critical = {self.channel[kind] for kind in CRITICAL if self.channel[kind]}
         self._decode: dict[Any, msgspec.json.Decoder[Any]] = {
-            kind: msgspec.json.Decoder(kind, strict=False) for kind in (_Bar, _Book, list[_Trade], _Context, _Answer)
+            kind: msgspec.json.Decoder(kind, strict=False)
+            for kind in (BarRow, BookRow, list[TradeRow], ContextRow, AnswerRow)
         }
 
     # ---- the websocket
@@ -217,7 +148,7 @@ class HyperliquidSpeech:
             return self._control(frame) if read is None else self._pushed(frame, ts_recv)
         raise FrameError(fault, any(f'"{name}"'.encode() in raw for name in self._critical))
 
-    def _pushed(self, frame: _Frame, ts_recv: int) -> list[Push]:
+    def _pushed(self, frame: FrameRow, ts_recv: int) -> list[Push]:
         critical = frame.channel in self._critical
         try:
             found = self._read[frame.channel](bytes(frame.data), ts_recv)
@@ -228,7 +159,7 @@ class HyperliquidSpeech:
             fault = explained(error, bytes(frame.data), frame.channel)
         raise FrameError(fault, critical)
 
-    def _control(self, frame: _Frame) -> Said:
+    def _control(self, frame: FrameRow) -> Said:
         if frame.channel == "pong":
             if self._pinged_ns:
                 sent_ns = self._pinged_ns + self.ahead_ns
@@ -237,7 +168,7 @@ class HyperliquidSpeech:
             return None
         try:
             if frame.channel == "subscriptionResponse":
-                asked: _Asked = self._decode[_Answer].decode(frame.data).subscription
+                asked: AskedRow = self._decode[AnswerRow].decode(frame.data).subscription
                 own = asked.interval in ("", self.interval)
                 return Subscribed((asked.type,), (asked.coin,)) if own else None
             if frame.channel == "error":
@@ -256,14 +187,18 @@ class HyperliquidSpeech:
         return symbol
 
     def _candle(self, raw: bytes, ts_recv: int) -> list[Push]:
-        bar: _Bar = self._decode[_Bar].decode(raw)
+        bar: BarRow = self._decode[BarRow].decode(raw)
         symbol = self._symbol(bar.coin)
         candle = self._candle_of(bar, symbol, ts_recv)
         return [Push("candle", symbol, None, said) for said in self.forming.on(candle)]
 
-    def _candle_of(self, bar: _Bar, symbol: str, ts_recv: int) -> Candle:
-        opened = _ns(bar.t, "t")
-        if opened % self._step_ns or bar.interval != self.interval or _ns(bar.end + 1, "T") != opened + self._step_ns:
+    def _candle_of(self, bar: BarRow, symbol: str, ts_recv: int) -> Candle:
+        opened = stamp_ns(bar.t, "t")
+        if (
+            opened % self._step_ns
+            or bar.interval != self.interval
+            or stamp_ns(bar.end + 1, "T") != opened + self._step_ns
+        ):
             told = f"t = {bar.t}, T = {bar.end}, i = {shown(bar.interval)}"
             raise FrameError(f"{symbol}: {told}: not a bar of {self.interval}", True)
         candle = Candle(
@@ -283,9 +218,9 @@ class HyperliquidSpeech:
         return candle
 
     def _book(self, raw: bytes, ts_recv: int) -> list[Push]:
-        book: _Book = self._decode[_Book].decode(raw)
+        book: BookRow = self._decode[BookRow].decode(raw)
         symbol = self._symbol(book.coin)
-        found = _book_of(book, symbol, ts_recv)
+        found = book_of(book, symbol, ts_recv)
         if book.time < self._books_ms[symbol]:
             raise FrameError(f"{symbol}: time = {book.time}: before the book of {self._books_ms[symbol]}")
         now_ns = ts_recv + self.ahead_ns
@@ -296,8 +231,8 @@ class HyperliquidSpeech:
         return [Push("book", symbol, None, found)]
 
     def _trades(self, raw: bytes, ts_recv: int) -> list[Push]:
-        rows: list[_Trade] = self._decode[list[_Trade]].decode(raw)
-        trades = [_trade_of(row, self._symbol(row.coin), ts_recv) for row in rows]  # all of them, or none is known
+        rows: list[TradeRow] = self._decode[list[TradeRow]].decode(raw)
+        trades = [trade_of(row, self._symbol(row.coin), ts_recv) for row in rows]  # all of them, or none is known
         found: list[Push] = []
         for trade, row in zip(trades, rows, strict=True):
             known = self._tids[trade.symbol]
@@ -312,7 +247,7 @@ class HyperliquidSpeech:
 
     def _context(self, raw: bytes, ts_recv: int) -> list[Push]:
         """The rate of the running hour, where it is another than the last told; it has no stamp but that of receipt."""
-        context: _Context = self._decode[_Context].decode(raw)
+        context: ContextRow = self._decode[ContextRow].decode(raw)
         symbol, rate = self._symbol(context.coin), context.ctx.funding
         if rate is None:  # the context of a spot pair
             return []
@@ -320,7 +255,7 @@ class HyperliquidSpeech:
         due = now // HOUR_NS * HOUR_NS + HOUR_NS
         if self._rates.get(symbol) == (rate, due):
             return []
-        funding = _funding(symbol, rate, now, ts_recv, due)
+        funding = funding_of(symbol, rate, now, ts_recv, due)
         self._rates[symbol] = rate, due
         return [Push("funding", symbol, None, funding)]
 
@@ -329,7 +264,7 @@ class HyperliquidSpeech:
     def candles(self, raw: bytes, symbol: str, ts_recv: int, now_ns: int) -> list[Candle]:
         """The bars of a `candleSnapshot`, each later than the one before; those that end by `now_ns` are complete."""
         found: list[Candle] = []
-        for bar in read_answer(raw, list[_Bar], f"candleSnapshot {symbol}"):
+        for bar in read_answer(raw, list[BarRow], f"candleSnapshot {symbol}"):
             candle = self._candle_of(bar, symbol, ts_recv)
             if bar.coin != self.theirs[symbol] or (found and not candle.ts_event > found[-1].ts_event):
                 raise FrameError(f"candleSnapshot {symbol}: t = {bar.t} of {shown(bar.coin)}: out of place")
@@ -339,8 +274,8 @@ class HyperliquidSpeech:
     def settlements(self, raw: bytes, symbol: str, ts_recv: int) -> list[Funding]:
         """The rows of a `fundingHistory`, oldest first, at the venue's own stamps."""
         where, found = f"fundingHistory {symbol}", list[Funding]()
-        for row in read_answer(raw, list[_Settled], where):
-            settled = _funding(symbol, row.rate, _ns(row.time, f"{where}: time"), ts_recv, None)
+        for row in read_answer(raw, list[SettledRow], where):
+            settled = funding_of(symbol, row.rate, stamp_ns(row.time, f"{where}: time"), ts_recv, None)
             if row.coin != self.theirs[symbol] or (found and not settled.ts_event > found[-1].ts_event):
                 raise FrameError(f"{where}: time = {row.time} of {shown(row.coin)}: out of place")
             found.append(settled)
@@ -348,11 +283,11 @@ class HyperliquidSpeech:
 
     def book(self, raw: bytes, symbol: str, ts_recv: int) -> BookSnapshot:
         """The book of an `l2Book`."""
-        return _book_of(read_answer(raw, _Book, f"l2Book {symbol}"), symbol, ts_recv)
+        return book_of(read_answer(raw, BookRow, f"l2Book {symbol}"), symbol, ts_recv)
 
     def grids(self, raw: bytes) -> dict[str, Instrument]:
         """The grids of a `meta`, by our symbol; `VenueRefusal` for a coin that is not there, or no longer traded."""
-        coins = {coin.name: coin for coin in read_answer(raw, _Meta, "meta").universe}
+        coins = {coin.name: coin for coin in read_answer(raw, MetaRow, "meta").universe}
         found: dict[str, Instrument] = {}
         for symbol, name in self.theirs.items():
             coin = coins.get(name)
@@ -366,55 +301,7 @@ class HyperliquidSpeech:
 
     def status_ns(self, raw: bytes) -> int:
         """The venue's time of an `exchangeStatus`."""
-        return _ns(read_answer(raw, _Status, "exchangeStatus").time, "exchangeStatus: time")
-
-
-def question(kind: str, **given: Any) -> bytes:
-    """The body of a question to `/info`.
-
-    >>> question("l2Book", coin="BTC")
-    b'{"type":"l2Book","coin":"BTC"}'
-    """
-    return msgspec.json.encode({"type": kind, **given})
-
-
-def grid_of(decimals: int) -> Instrument:
-    """The grid of a perpetual with `szDecimals` = `decimals`: the finest step of price, see the head of this module.
-
-    >>> grid = grid_of(5)
-    >>> str(grid.tick_size), str(grid.lot_size), grid.funding_interval_h
-    ('0.1', '0.00001', 1)
-    """
-    if not 0 <= decimals <= 6:
-        raise FrameError(f"meta: szDecimals = {decimals}: must be from 0 to 6")
-    return Instrument(
-        tick_size=Decimal(1).scaleb(decimals - 6),
-        lot_size=Decimal(1).scaleb(-decimals),
-        min_notional_usd=MIN_NOTIONAL_USD,
-        funding_interval_h=1,
-    )
-
-
-def price_step(price: Decimal, decimals: int) -> Decimal:
-    """The step between two prices that the venue takes, at `price`: 5 significant figures, never more than
-    6 - szDecimals decimals, never coarser than 1.
-
-    >>> [str(price_step(Decimal(price), 5)) for price in ("4321.5", "97000", "123456")]
-    ['0.1', '1', '1']
-    >>> str(price_step(Decimal("0.012345"), 0))
-    '0.000001'
-    """
-    significant = price.adjusted() - 4
-    return Decimal(1).scaleb(min(0, max(significant, decimals - 6)))
-
-
-def read_answer(raw: bytes, kind: Any, where: str) -> Any:
-    """What an answer holds, checked against `kind`; `FrameError` where it does not."""
-    try:
-        return msgspec.json.decode(raw, type=kind, strict=False)
-    except UNREADABLE as error:
-        fault = explained(error, raw, where)
-    raise FrameError(fault)
+        return stamp_ns(read_answer(raw, StatusRow, "exchangeStatus").time, "exchangeStatus: time")
 
 
 def _complaint(text: str) -> Complaint | None:
@@ -422,47 +309,3 @@ def _complaint(text: str) -> Complaint | None:
         return None
     wrong = text.startswith(("Invalid subscription", "Error parsing"))
     return Complaint("invalid_subscription" if wrong else "error", shown(text))
-
-
-def _ns(value: int, name: str) -> int:
-    if not 0 < value < LATEST_MS:
-        raise FrameError(f"{name} = {value}: not a time in ms")
-    return value * MS_NS
-
-
-def _book_of(book: _Book, symbol: str, ts_recv: int) -> BookSnapshot:
-    bids, asks = book.levels
-    found = BookSnapshot(
-        symbol=symbol,
-        ts_event=_ns(book.time, f"{symbol}: time"),
-        ts_recv=ts_recv,
-        seq=None,
-        bids=tuple([(level.px, level.sz) for level in bids]),
-        asks=tuple([(level.px, level.sz) for level in asks]),
-    )
-    fault = book_fault(found)
-    if fault:
-        raise FrameError(f"{symbol}: {fault}")
-    return found
-
-
-def _trade_of(row: _Trade, symbol: str, ts_recv: int) -> Trade:
-    if not (0.0 < row.px < math.inf and 0.0 < row.sz < math.inf):
-        raise FrameError(f"{symbol}: px = {row.px}, sz = {row.sz}: must be numbers above 0")
-    side: Literal["buy", "sell"] = "buy" if row.side == "B" else "sell"
-    return Trade(
-        symbol=symbol,
-        ts_event=_ns(row.time, f"{symbol}: time"),
-        ts_recv=ts_recv,
-        price=row.px,
-        qty=row.sz,
-        side=side,
-        trade_id=row.tid,
-    )
-
-
-def _funding(symbol: str, rate: float, ts_event: int, ts_recv: int, due_ns: int | None) -> Funding:
-    if not -1.0 < rate < 1.0:
-        raise FrameError(f"{symbol}: rate = {rate}: must be a share between -1 and 1", True)
-    state: Literal["settled", "current"] = "settled" if due_ns is None else "current"
-    return Funding(symbol=symbol, ts_event=ts_event, ts_recv=ts_recv, rate=rate, state=state, due_ns=due_ns)

@@ -8,20 +8,20 @@ for until the venue tells them. Bars that ended less than `bar_grace_s` ago are 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 from flea_lab.clock import Clock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import INTERVAL_MS, MS_NS, BookSnapshot, Candle, Funding
 from flea_lab.model.trading import Fill
-from flea_lab.venue.budget import Budget
 from flea_lab.venue.dialects import Dialect
-from flea_lab.venue.hyperliquid import CANDLE_ROWS, FUNDING_ROWS, HOUR_NS, HyperliquidSpeech, question
+from flea_lab.venue.hyperliquid import CANDLE_ROWS, FUNDING_ROWS, HOUR_NS, HyperliquidSpeech
+from flea_lab.venue.info import HEAVY, LIGHT, ROWS_A_WEIGHT, Info
 from flea_lab.venue.protocol import Deliver, Link, Said, VenueClock
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError
-from flea_lab.venue.rest import OK, Rest
+from flea_lab.venue.rest import Rest
 from flea_lab.venue.speech import PUBLIC, Kind
 from flea_lab.venue.stream import OnFault, OnRaw, Stream
 
@@ -29,8 +29,7 @@ SETTLED_AFTER_S = 5.0
 SETTLED_AGAIN_S = 10.0
 SETTLED_TRIES = 30
 TIME_S = 600.0
-LIGHT, HEAVY = 2, 20
-CANDLES_A_WEIGHT, ROWS_A_WEIGHT = 60, 20
+CANDLES_A_WEIGHT = 60
 
 _open: Counter[str] = Counter()
 """Feeds that are open in this process, by address."""
@@ -65,8 +64,8 @@ class HyperliquidFeed:
         self.dialect, self._clock, self._wanted = dialect, clock, wanted
         self._speech = HyperliquidSpeech(dialect, symbols, interval)
         self._step_ns = INTERVAL_MS[interval] * MS_NS
-        self._budget = Budget(dialect.weight_per_minute)
         self._rest = Rest(dialect, None, clock)
+        self._info = Info(dialect, self._rest)
         self._told = on_fault
         self._stream = Stream(
             self._speech,
@@ -215,19 +214,19 @@ class HyperliquidFeed:
 
     async def instruments(self) -> Mapping[str, Instrument]:
         """As `Feed.instruments`: the finest grid of each coin, see `venue.hyperliquid`."""
-        return self._speech.grids(await self._ask("instruments", HEAVY, "meta"))
+        return self._speech.grids(await self._info.ask("instruments", HEAVY, "meta"))
 
     async def clock(self) -> VenueClock:
         """As `Feed.clock`. Whether a bar is over is told by it as well."""
         before_ns = self._clock.now_ns()
-        told_ns = self._speech.status_ns(await self._ask("health", LIGHT, "exchangeStatus"))
+        told_ns = self._speech.status_ns(await self._info.ask("health", LIGHT, "exchangeStatus"))
         ours_ns = self._clock.now_ns()
         self._speech.ahead_ns = told_ns - (before_ns + ours_ns) // 2
         return VenueClock(now_ns=self.venue_now_ns(), kind="wall", matching=self.dialect.matching)
 
     async def book(self, symbol: str) -> BookSnapshot:
         """The book of `symbol`, asked for."""
-        body = await self._ask("health", LIGHT, "l2Book", coin=self._speech.theirs[symbol])
+        body = await self._info.ask("health", LIGHT, "l2Book", coin=self._speech.theirs[symbol])
         return self._speech.book(body, symbol, self._clock.now_ns())
 
     async def history(self, symbol: str, start_ns: int | None, count: int) -> list[Candle]:
@@ -263,7 +262,7 @@ class HyperliquidFeed:
         coin, weight = self._speech.theirs[symbol], HEAVY + bars // CANDLES_A_WEIGHT
         span = {"startTime": start_ns // MS_NS, "endTime": end_ns // MS_NS}
         asked = {"coin": coin, "interval": self._speech.interval, **span}
-        body = await self._ask("candles", weight, "candleSnapshot", req=asked)
+        body = await self._info.ask("candles", weight, "candleSnapshot", req=asked)
         return self._speech.candles(body, symbol, self._clock.now_ns(), self.venue_now_ns())
 
     async def settlements(self, symbol: str, start_ns: int) -> list[Funding]:
@@ -271,7 +270,7 @@ class HyperliquidFeed:
         found: list[Funding] = []
         coin, weight = self._speech.theirs[symbol], HEAVY + FUNDING_ROWS // ROWS_A_WEIGHT
         while True:
-            body = await self._ask(
+            body = await self._info.ask(
                 "funding", weight, "fundingHistory", coin=coin, startTime=max(1, start_ns // MS_NS + 1)
             )
             page = self._speech.settlements(body, symbol, self._clock.now_ns())
@@ -280,19 +279,6 @@ class HyperliquidFeed:
             if not fresh or len(page) < FUNDING_ROWS:
                 return found
             start_ns = found[-1].ts_event
-
-    async def _ask(self, where: str, weight: int, kind: str, **given: Any) -> bytes:
-        path: str = getattr(self.dialect.paths, where)
-        if not path:
-            raise VenueRefusal(f"dialect {self.dialect.name!r} has no path for {where!r}")
-        loop = asyncio.get_running_loop()
-        while (wait_s := self._budget.wait_s(loop.time(), weight)) > 0.0:
-            await asyncio.sleep(wait_s)
-        self._budget.spend(loop.time(), weight)
-        answer = await self._rest.ask(path, question(kind, **given))
-        if answer.status not in OK:
-            raise VenueError(f"{kind}: {answer.said}")
-        return answer.body
 
     def _fault(self, text: str) -> None:
         if self._told is not None:

@@ -165,10 +165,10 @@ class OrderWire:
         }
         return VenueAccount(
             ts_event=now_ns if row.ts is None else self._wire.ns(row.ts, "account: ts"),
-            cash_uusd=_uusd(row.cash, "account: cash"),
-            equity_uusd=_uusd(row.equity, "account: equity"),
-            fees_uusd=_uusd(row.fees_paid, "account: fees_paid"),
-            funding_uusd=_uusd(row.funding_paid, "account: funding_paid"),
+            cash_uusd=uusd(row.cash, "account: cash"),
+            equity_uusd=uusd(row.equity, "account: equity"),
+            fees_uusd=uusd(row.fees_paid, "account: fees_paid"),
+            funding_uusd=uusd(row.funding_paid, "account: funding_paid"),
             lots={symbol: held for symbol, held in lots.items() if held},
             seq=row.seq,
         )
@@ -224,7 +224,7 @@ class OrderWire:
             side=fill.side,
             lots=lots,
             price_ticks=ticks,
-            fee_uusd=_uusd(fill.fee, f"{where}fee"),
+            fee_uusd=uusd(fill.fee, f"{where}fee"),
             reference_ticks=steps(reference, grid.tick_size, f"{where}reference"),
             fill_id=str(fill.fill_id),
         )
@@ -277,8 +277,8 @@ def steps(value: Decimal, step: Decimal, where: str) -> int:
     return count.numerator
 
 
-def _uusd(value: Decimal, where: str) -> int:
-    """Micro-dollars, to the nearest."""
+def uusd(value: Decimal, where: str) -> int:
+    """Micro-dollars, to the nearest; `FrameError` where `value` is no money."""
     if not _plain(value) or not abs(value) < LARGEST // MICRO:
         raise FrameError(f"{where} = {shown(str(value))}: not a number that money is counted in")
     return round(Fraction(value) * MICRO)

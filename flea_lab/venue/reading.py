@@ -65,3 +65,12 @@ def explained(error: Exception, raw: bytes, where: str, below: str = "") -> str:
         elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
             found = found[int(step)]
     return f"{where}: {path or 'data'} = {shown(found)}: {reason[:1].lower()}{reason[1:]}"
+
+
+def question(kind: str, **given: Any) -> bytes:
+    """The body of a question to `/info`.
+
+    >>> question("l2Book", coin="BTC")
+    b'{"type":"l2Book","coin":"BTC"}'
+    """
+    return msgspec.json.encode({"type": kind, **given})

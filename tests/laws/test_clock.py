@@ -14,7 +14,8 @@ SEEDED = ("default_rng", "SeedSequence", "PCG64", "Philox", "SFC64")  # allowed 
 
 NETWORK = ("asyncio", "aiohttp", "ccxt", "requests", "httpx", "websockets", "urllib.request", "http.client", "socket")
 NETWORK_IN = (
-    "venue/rest.py", "venue/stream.py", "venue/hyperliquid_feed.py", "venue/ccxt_venue.py",
+    "venue/rest.py", "venue/stream.py", "venue/info.py", "venue/hyperliquid_feed.py", "venue/hyperliquid_exchange.py",
+    "venue/published_exchange.py", "venue/ccxt_venue.py", "venue/ccxt_exchange.py", "testing/",
     "data/sources/", "sandbox/server.py", "live/", "sim/", "view/", "report/", "cli.py", "cli/",
 )  # fmt: skip
 

@@ -11,8 +11,9 @@ import pytest
 from flea_lab.errors import ConfigError, VenueRefusal
 from flea_lab.model.market import BookSnapshot, Candle, Funding, Heartbeat, Trade
 from flea_lab.venue.dialects import load_dialect
-from flea_lab.venue.hyperliquid import PING, HyperliquidSpeech, grid_of, price_step, question
-from flea_lab.venue.reading import FrameError
+from flea_lab.venue.hyperliquid import PING, HyperliquidSpeech
+from flea_lab.venue.hyperliquid_grid import grid_of, price_step
+from flea_lab.venue.reading import FrameError, question
 from flea_lab.venue.speech import PUBLIC, Complaint, Subscribed
 from tests.venue.hyperliquid_stand_in import META, bar, book, trade
 
