@@ -40,3 +40,7 @@ class Stopwatch:
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self._start
+
+
+class Dice(random.Random):
+    """Chance that is no chance: the same throws for the same seed in every process, for the simulation."""

@@ -1,0 +1,170 @@
+"""What must hold, looked at from outside of the bot: the exchange, the disk and the send log against what it believes.
+
+Every law is named as in the list of invariants: the letter of its group and its number.
+"""
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from flea_lab.execution.order import OPEN, UNKNOWN, Status
+from flea_lab.ledger import LOTS
+from flea_lab.live.account import HALT
+from flea_lab.model.trading import Fill, NewOrder
+from flea_lab.sim.exchange import Standing
+from flea_lab.sim.life import STALE_S, Life
+from flea_lab.sim.market import SYMBOLS
+
+if TYPE_CHECKING:
+    from flea_lab.sim.world import World
+
+LATE_S = 0.5
+"""What an order may be older than the oldest candle that is decided on, when it leaves."""
+
+
+class Oracle:
+    """Watches one scenario. `sent` counts what left, by id; `halted` that a halt stands, by whoever's word."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.sent: Counter[str] = Counter()
+        self._intents: dict[tuple[str, int], str] = {}
+        self._booked: set[str] = set()
+        self.halted = ""
+        self.verified = False
+
+    # ---- at every moment
+
+    def sending(self, order: NewOrder) -> None:
+        """An order is about to leave."""
+        world, name, life = self._world, order.client_order_id, self._world.life
+        violate = world.violate
+        world.note("bot", f"sends {name} {order.side} {order.lots} {order.symbol} {order.order_type}")
+        self.sent[name] += 1
+        if self.sent[name] > 1:
+            violate("A3", f"order {name} is sent a second time")
+        intent = order.intent.symbol, order.intent.ts_event
+        if self._intents.setdefault(intent, name) != name:
+            violate("A1", f"the intent of {intent[0]} at {intent[1]} is sent as {self._intents[intent]} and as {name}")
+        kept = world.disk.orders.get(name)
+        if kept is None or kept.command != order:
+            violate("A2", f"order {name} leaves before it is durable")
+        if not (isinstance(order.lots, int) and isinstance(order.price_ticks, int) and order.lots > 0):
+            violate("G1", f"order {name} of {order.lots} lots at {order.price_ticks} ticks leaves")
+        age_s = (world.exchange.now_ns - order.intent.ts_event) / 1e9
+        if not age_s <= STALE_S + LATE_S:
+            violate("E3", f"order {name} leaves {age_s:.2f} s after the close that it was decided on")
+        if self.halted:
+            violate("D1", f"order {name} leaves while halted ({self.halted})")
+        if life is None or life.runner is None:
+            return
+        if life.runner.core.halted or os.path.exists(world.folder / HALT):
+            violate("D1", f"order {name} leaves while the core or the file says halted")
+        if not (life.runner.link and life.runner.ready):
+            violate("B1", f"order {name} leaves before the account is reconciled")
+
+    def accepted(self, one: Standing) -> None:
+        """The exchange took an order."""
+        world, life = self._world, self._world.life
+        if self.verified and one.name not in world.exchange.foreign:
+            world.violate("D3", f"order {one.name} arrives after no order was said to be open")
+        if life is None or life.core is None or one.name not in life.core.router.blotter:
+            return
+        order = life.core.router.blotter.get(one.name)
+        if order.status is Status.REJECTED:
+            world.violate("A5", f"order {one.name} is taken after it was believed to be rejected")
+
+    def booked(self, fill: Fill) -> None:
+        """The bot counts a fill."""
+        if fill.fill_id in self._booked:
+            self._world.violate("B2", f"fill {fill.fill_id} of {fill.client_order_id} is counted a second time")
+        self._booked.add(fill.fill_id)
+
+    def begins(self, life: Life) -> None:
+        """A process has read its journal: what it counts is what is durable."""
+        self._booked = {fill.fill_id for fill in life.disk.fills}
+
+    def said_verified(self, now: bool) -> None:
+        """The runner says, or no longer says, that no order is open."""
+        world = self._world
+        if now and not self.verified:
+            world.note("bot", "says that no order is open")
+            left = [one.name for one in world.exchange.orders if one.status == "open"]
+            if left:
+                world.violate("D3", f"no order is said to be open, and {', '.join(left)} is")
+        self.verified = now
+
+    def cleared(self, life: Life) -> None:
+        """A person was allowed to clear the halt: nothing may be unknown, and the account must be the venue's."""
+        world, core = self._world, life.core
+        assert core is not None
+        unknown = [order.command.client_order_id for order in core.router.blotter.unknown_orders()]
+        if unknown:
+            world.violate("D6", f"the halt is cleared while {', '.join(unknown)} may be at the exchange")
+        self.halted = ""
+
+    # ---- at the end
+
+    def at_the_end(self) -> None:
+        """All is healed, and has been for long enough."""
+        world, life = self._world, self._world.life
+        if life is None or life.runner is None or life.core is None:
+            world.violate("L1", "the bot does not run, long after all is healed")
+            return
+        self._account(life)
+        self._orders(life)
+        self._alive(life)
+
+    def _account(self, life: Life) -> None:
+        world, core, exchange = self._world, life.core, self._world.exchange
+        assert core is not None
+        for symbol in SYMBOLS:
+            held = int(core.ledger.book[core.ledger.row[symbol], LOTS])
+            if held != exchange.lots[symbol]:
+                world.violate("B1", f"{symbol}: {held} lots here, {exchange.lots[symbol]} there")
+        if core.ledger.cash_uusd != exchange.cash_uusd:
+            world.violate("B6", f"cash {core.ledger.cash_uusd} here, {exchange.cash_uusd} there")
+        for name, lots in exchange.filled_by.items():
+            if name in exchange.foreign:
+                continue
+            if name not in core.router.blotter:
+                world.violate("A6", f"order {name} has filled and is not known here")
+                continue
+            order = core.router.blotter.get(name)
+            if order.filled_lots != lots:
+                world.violate("B5", f"order {name}: {order.filled_lots} lots filled here, {lots} there")
+
+    def _orders(self, life: Life) -> None:
+        world, core, exchange = self._world, life.core, self._world.exchange
+        assert core is not None
+        there = {one.name for one in exchange.orders if one.status == "open"}
+        here = {order.command.client_order_id for order in core.router.blotter.open_orders()}
+        strangers = there & exchange.foreign
+        if here != there - strangers:
+            world.violate("A6", f"open here only: {sorted(here - there)}, there only: {sorted(there - here)}")
+        if strangers and not core.gate.closed():
+            world.violate("A6", f"orders {sorted(strangers)} are not ours, and no latch is closed")
+        for order in core.router.blotter.open_orders():
+            if order.status is UNKNOWN:
+                world.violate("A5", f"order {order.command.client_order_id} is still unknown")
+        for name, known in exchange.by_name.items():
+            if name in exchange.foreign:
+                continue
+            if name not in core.router.blotter:
+                world.violate("A6", f"order {name} is at the exchange and not known here")
+            elif known[-1].status == "open" and core.router.blotter.get(name).status not in OPEN:
+                world.violate("A6", f"order {name} is open there, {core.router.blotter.get(name).status.value} here")
+
+    def _alive(self, life: Life) -> None:
+        world, runner = self._world, life.runner
+        assert runner is not None
+        closed = runner.core.gate.closed()
+        if self.halted and not runner.core.halted:
+            world.violate("D2", f"the halt ({self.halted}) is forgotten")
+        if not (runner.link and runner.ready):
+            world.violate("L1", f"not ready long after all is healed: {runner.state}, link {runner.link}")
+        if runner.core.halted:
+            if not runner.brake.verified:
+                world.violate("D3", f"halted ({', '.join(closed)}), and never verified that no order is open")
+            if any(one.status == "open" for one in world.exchange.orders):
+                world.violate("D3", "halted, and orders are open at the exchange")

@@ -1,0 +1,160 @@
+"""What a scenario plans by time: kills, blocked loops, wrong clocks, full disks, and what the operator does."""
+
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+
+from flea_lab.errors import FleaError
+from flea_lab.execution.order import Order, Status
+from flea_lab.sim.life import Life
+from flea_lab.sim.market import SYMBOLS
+from flea_lab.sim.world import World
+
+FAULTS_S = 40.0
+"""How long things go wrong."""
+
+
+class Plan:
+    """Draws and carries out what goes wrong by time in one scenario."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._dice = world, world.dice
+        self._until_s = FAULTS_S - 1.0
+
+    def make(self) -> None:
+        """Puts everything onto the loop's timers."""
+        world, dice = self._world, self._dice
+        self._plan_kills()
+        on = world.swarm.on
+        if on("process.block") and dice.random() < 0.6:
+            self._at(dice.uniform(1.0, self._until_s - 5.0), self._block)
+        if on("clock.skew") and dice.random() < 0.5:
+            world.clock.off_s = dice.uniform(-1.5, 1.5)
+            world.swarm.note("clock.skew")
+        if on("clock.step") and dice.random() < 0.15:
+            self._at(dice.uniform(3.0, self._until_s), self._step_clock)
+        for kind in ("disk.full", "disk.broken"):
+            if on(kind) and dice.random() < 0.08:
+                self._at(dice.uniform(3.0, self._until_s - 3.0), partial(self._spoil_disk, kind))
+        if on("private.foreign") and dice.random() < 0.12:
+            self._at(dice.uniform(3.0, self._until_s - 3.0), self._foreign)
+        if on("operator.halt") and dice.random() < 0.7:
+            self._at(dice.uniform(4.0, self._until_s - 2.0), lambda: self._halt("operator.halt"))
+        if on("operator.halt_in_fsync") and dice.random() < 0.25:
+            self._at(dice.uniform(4.0, self._until_s - 8.0), self._arm)
+
+    def _at(self, at_s: float, call: Callable[[], None]) -> None:
+        self._world.loop.call_at(at_s, call, context=Context())
+
+    def _plan_kills(self) -> None:
+        world, dice = self._world, self._dice
+        steps: list[int] = []
+        if world.swarm.on("process.kill"):
+            steps = [int(dice.expovariate(1 / 1200.0)) + 1 for _ in range(dice.choice((0, 0, 1, 1, 2, 4)))]
+        if steps and world.swarm.on("process.kill_recovery"):
+            for n in range(1, len(steps)):
+                if dice.random() < 0.5:
+                    steps[n] = dice.randint(1, 80)
+                    world.swarm.note("process.kill_recovery")
+        world.kill_steps = steps
+
+    # ---- the machine
+
+    def _block(self) -> None:
+        world = self._world
+        if world.life is not None:
+            seconds = self._dice.uniform(0.5, 4.0)
+            world.note("machine", f"blocks {world.life.process.name} for {seconds:.1f} s")
+            world.swarm.note("process.block")
+            world.loop.block(world.life.process, seconds)
+
+    def _step_clock(self) -> None:
+        world, dice = self._world, self._dice
+        before = world.clock.off_s
+        world.clock.off_s += dice.choice((-3600.0, 3600.0))
+        world.swarm.note("clock.step")
+        world.note("machine", f"the clock steps to {world.clock.off_s:+.1f} s")
+
+        def back() -> None:
+            world.clock.off_s = before
+            world.note("machine", "the clock steps back")
+
+        self._at(min(FAULTS_S, world.loop.time() + dice.uniform(1.0, 10.0)), back)
+
+    def _spoil_disk(self, kind: str) -> None:
+        world = self._world
+        name = kind.removeprefix("disk.")
+        setattr(world.disk, name, True)
+        world.note("machine", f"the disk is {name}")
+        self._at(world.loop.time() + self._dice.uniform(0.5, 3.0), lambda: setattr(world.disk, name, False))
+
+    def _foreign(self) -> None:
+        world, dice = self._world, self._dice
+        world.swarm.note("private.foreign")
+        world.note("venue", "somebody else gives an order on this account")
+        world.exchange.place_foreign(f"foreign-{world.seed}", dice.choice(SYMBOLS), dice.choice((1, -1)), 50)
+
+    # ---- the operator
+
+    def _halt(self, kind: str) -> None:
+        """Halts the bot, as soon as there is one to halt."""
+        world, life = self._world, self._world.life
+        if world.swarm.quiet:
+            return
+        if life is None or life.desk is None:
+            self._at(world.loop.time() + 0.25, lambda: self._halt(kind))
+            return
+        world.swarm.note(kind)
+        self.halt_now(life, kind)
+
+    def halt_now(self, life: Life, kind: str) -> None:
+        """The control socket takes a halt, in its own thread: at any instant, whatever the loop does."""
+        world, dice = self._world, self._dice
+        assert life.desk is not None
+        world.note("operator", f"halts ({kind})")
+        life.process.context().run(life.desk._halt, {"reason": kind, "received_ns": world.clock.now_ns()})
+        world.oracle.halted = kind
+        world.counts["halts"] += 1
+        if world.swarm.on("process.kill_halt") and dice.random() < 0.3 and not world.swarm.quiet:
+            life.process.kill_at = life.process.steps + dice.randint(1, 60)
+            world.swarm.note("process.kill_halt")
+        if world.swarm.on("operator.clear_early") and dice.random() < 0.4:
+            self._in(dice.uniform(0.0, 0.6), lambda: self._clear("operator.clear_early"))
+        if world.swarm.on("operator.clear") and dice.random() < 0.6:
+            self._in(dice.uniform(4.0, 10.0), lambda: self._clear("operator.clear"))
+
+    def _arm(self) -> None:
+        """From now on the next intent is halted while it becomes durable."""
+        world = self._world
+
+        def commits(orders: list[Order]) -> None:
+            life = world.life
+            fresh = [order for order in orders if order.status is Status.PENDING and not order.filled_lots]
+            if fresh and life is not None and life.desk is not None:
+                world.on_commit = None
+                world.swarm.note("operator.halt_in_fsync")
+                self.halt_now(life, "operator.halt_in_fsync")
+
+        world.on_commit = commits
+
+    def _in(self, seconds: float, call: Callable[[], None]) -> None:
+        self._at(self._world.loop.time() + seconds, call)
+
+    def _clear(self, kind: str) -> None:
+        world, life = self._world, self._world.life
+        if life is None or life.desk is None or not world.oracle.halted:
+            return
+        world.swarm.note(kind)
+        world.loop.start(self._resume(life, kind), life.process, "resume")
+
+    async def _resume(self, life: Life, kind: str) -> None:
+        world = self._world
+        assert life.desk is not None
+        request = {"clear": ["kill_switch"], "by": "operator", "received_ns": world.clock.now_ns()}
+        try:
+            await life.desk._resume(request)
+        except FleaError as error:
+            world.note("operator", f"may not resume: {error}")
+            return
+        world.note("operator", f"resumes ({kind})")
+        world.oracle.cleared(life)

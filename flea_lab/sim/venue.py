@@ -1,0 +1,296 @@
+"""The bot's side of the venue: `Feed` and `Exchange` of one simulated process, over requests that go wrong.
+
+It does what the real client promises and no more: a question is asked again, an order is sent once; a gap among the
+private frames is asked for; a gap among candles, a frame that cannot be read and a silence end the connection, and it
+comes back at the pace of the real one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from flea_lab.clock import Clock, Dice
+from flea_lab.errors import VenueError
+from flea_lab.model.instrument import Instrument
+from flea_lab.model.market import Candle, Funding
+from flea_lab.model.trading import (
+    Accepted,
+    Cancelled,
+    CancelOrder,
+    CancelRejected,
+    Expired,
+    Fill,
+    NewOrder,
+    OrderReport,
+    Rejected,
+)
+from flea_lab.sim.exchange import ModelExchange, Refusal
+from flea_lab.sim.line import Board, Frame, Line
+from flea_lab.sim.loop import SimLoop
+from flea_lab.sim.market import GRID, SYMBOLS, Market
+from flea_lab.sim.swarm import Swarm
+from flea_lab.venue.numbering import Numbers
+from flea_lab.venue.protocol import Capabilities, Deliver, Link, OrderState, VenueAccount, VenueClock
+from flea_lab.venue.reconnect import Reconnect
+
+REQUEST_S = 2.0
+"""How long an answer is waited for."""
+
+VALID_S = 3.0
+"""How long after its decision an order may still be taken."""
+
+SILENCE_S = 2.5
+READS = 2
+CONNECTS_PER_MINUTE = 60
+
+
+class _Failed(VenueError):
+    """The answer says that something went wrong over there, or cannot be read."""
+
+
+class Watch(Protocol):
+    """Looks on at what leaves a process."""
+
+    def sending(self, order: NewOrder) -> None:
+        """An order is about to leave."""
+
+
+class SimVenue:
+    """The connection of one process. `requests` counts what it asked."""
+
+    def __init__(
+        self,
+        loop: SimLoop,
+        dice: Dice,
+        swarm: Swarm,
+        exchange: ModelExchange,
+        market: Market,
+        board: Board,
+        clock: Clock,
+        watch: Watch,
+    ) -> None:
+        self._loop, self._dice, self._swarm = loop, dice, swarm
+        self._exchange, self._market, self._board = exchange, market, board
+        self._clock, self._watch = clock, watch
+        self._private_seq: int | None = None
+        self._hold_s = 0.0
+        self.requests = self.connects = 0
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As `Exchange.capabilities`."""
+        return Capabilities(
+            id_scope="open_orders",
+            query_by_id=True,
+            validity_s=VALID_S,
+            cancel_all=True,
+            limit_orders=True,
+            private_seq=True,
+        )
+
+    @property
+    def private_seq(self) -> int | None:
+        """As `Exchange.private_seq`."""
+        return self._private_seq
+
+    # ---- the stream
+
+    async def run(self, deliver: Deliver) -> None:
+        """As `Feed.run`, private frames in between."""
+        pace = Reconnect(0.25, 2.0, CONNECTS_PER_MINUTE, 2.0)
+        while True:
+            await asyncio.sleep(pace.wait_s(self._loop.time(), self._clock.jitter()))
+            pace.connecting(self._loop.time())
+            self.connects += 1
+            await asyncio.sleep(self._dice.uniform(0.01, 0.1))
+            began_s = self._loop.time()
+            if self._swarm.hits("request.drop"):
+                reason = "connect: no answer"
+            else:
+                line = self._board.connect(self)
+                try:
+                    deliver(Link(up=True, ts_recv=self._clock.now_ns()))
+                    reason = await self._listen(line, deliver)
+                finally:
+                    self._board.disconnect(line)
+            deliver(Link(up=False, ts_recv=self._clock.now_ns(), reason=reason))
+            pace.ended(self._loop.time() - began_s)
+
+    async def _listen(self, line: Line, deliver: Deliver) -> str:
+        """Why the connection ended."""
+        numbers = Numbers()
+        while True:
+            frame = await line.next(SILENCE_S)
+            if frame is None:
+                return line.closed or f"no frame for {SILENCE_S:g} s"
+            if frame.channel == "private":
+                await self._on_private(frame, deliver)
+                continue
+            ended = self._on_public(frame, numbers, deliver)
+            if ended:
+                return ended
+
+    def _on_public(self, frame: Frame, numbers: Numbers, deliver: Deliver) -> str:
+        if frame.bad:
+            return f"{frame.channel} {frame.symbol}: not a number" if frame.channel == "candle" else ""
+        place = numbers.place((frame.channel, frame.symbol), frame.seq)
+        if place == "gap" and frame.channel == "candle":
+            return f"{frame.channel} {frame.symbol}: {numbers.missed} missing"
+        if place == "again" or (place == "late" and frame.channel == "book"):
+            return ""
+        said = frame.said
+        deliver(replace(said, ts_recv=self._clock.now_ns()) if frame.symbol else said)
+        return ""
+
+    async def _on_private(self, frame: Frame, deliver: Deliver) -> None:
+        known = self._private_seq
+        if known is not None and frame.seq > known + 1:
+            try:
+                missed = await self.fills(known)
+            except VenueError:
+                missed = []  # whoever compares the accounts will find what is missing
+            else:
+                self._private_seq = frame.seq
+            for number, fill in missed:
+                if number < frame.seq:
+                    deliver(fill)
+        else:
+            self._private_seq = frame.seq if known is None else max(known, frame.seq)
+        deliver(frame.said)
+
+    # ---- requests
+
+    async def _once(self, serve: Callable[[], Any]) -> Any:
+        """The answer to one request; `VenueError` where there is none."""
+        loop, dice, hits = self._loop, self._dice, self._swarm.hits
+        future: asyncio.Future[Any] = loop.create_future()
+        self.requests += 1
+
+        def answer(said: Any) -> None:
+            if not future.done():
+                future.set_result(said)
+
+        def arrive() -> None:
+            if hits("request.refused_before"):
+                said: Any = _Failed("answered 503")
+            elif hits("request.too_many"):
+                said = _Failed("answered 429, Retry-After 1")
+                self._hold_s = loop.time() + 1.0
+            else:
+                said = serve()
+                if hits("request.failed_after"):
+                    said = _Failed("answered 503")
+                elif hits("request.malformed"):
+                    said = _Failed("the answer cannot be read")
+            if not hits("request.answer_lost"):
+                loop.call_later(dice.uniform(0.003, 0.03), answer, said, context=Context())
+
+        if not hits("request.drop"):
+            delay_s = dice.uniform(0.5, 9.0) if hits("request.slow") else dice.uniform(0.003, 0.03)
+            loop.call_later(delay_s, arrive, context=Context())
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                said = await future
+        except TimeoutError:
+            raise VenueError("no answer") from None
+        if isinstance(said, _Failed):
+            raise said
+        return said
+
+    async def _ask(self, serve: Callable[[], Any]) -> Any:
+        """The answer to a question, asked again."""
+        for left in range(READS - 1, -1, -1):
+            await asyncio.sleep(max(0.0, self._hold_s - self._loop.time()))
+            try:
+                return await self._once(serve)
+            except VenueError:
+                if not left:
+                    raise
+                await asyncio.sleep(self._clock.jitter() * 0.25)
+        raise AssertionError
+
+    # ---- as Feed
+
+    async def instruments(self) -> Mapping[str, Instrument]:
+        """As `Feed.instruments`."""
+        return dict.fromkeys(SYMBOLS, GRID)
+
+    async def clock(self) -> VenueClock:
+        """As `Feed.clock`."""
+        now_ns: int = await self._ask(lambda: self._exchange.now_ns)
+        return VenueClock(now_ns=now_ns)
+
+    async def history(self, symbol: str, start_ns: int | None, count: int) -> list[Candle]:
+        """As `Feed.history`."""
+        found: list[Candle] = await self._ask(lambda: list(self._market.history(symbol, start_ns, count)))
+        now_ns = self._clock.now_ns()
+        return [replace(candle, ts_recv=now_ns) for candle in found]
+
+    async def settlements(self, symbol: str, start_ns: int) -> list[Funding]:  # noqa: ARG002
+        """As `Feed.settlements`: nothing settles within a scenario."""
+        return []
+
+    async def refresh(self, symbol: str) -> None:
+        """As `Feed.refresh`: every book is whole."""
+
+    async def acknowledge(self, ts_event: int) -> None:
+        """As `Feed.acknowledge`: the market waits for nobody."""
+
+    # ---- as Exchange
+
+    async def send(self, command: NewOrder | CancelOrder) -> tuple[OrderReport, ...]:
+        """As `Exchange.send`."""
+        name, exchange = command.client_order_id, self._exchange
+        if isinstance(command, CancelOrder):
+            said = await self._once(lambda: exchange.cancel(name))
+            if isinstance(said, Refusal):
+                return (CancelRejected(client_order_id=name, ts_event=exchange.now_ns, reason=said.code),)
+            return (Cancelled(client_order_id=name, ts_event=exchange.now_ns),)
+        self._watch.sending(command)
+        valid_ns = command.ts_event + round(VALID_S * 1e9)
+        said = await self._once(lambda: exchange.place(command, valid_ns))
+        if isinstance(said, Refusal):
+            if said.code == "client_order_id_conflict":
+                raise VenueError("answered 409 client_order_id_conflict, which leaves the order's fate open")
+            return (Rejected(client_order_id=name, ts_event=exchange.now_ns, reason=said.code),)
+        return _placed(said)
+
+    async def cancel_all(self) -> None:
+        """As `Exchange.cancel_all`."""
+        await self._ask(self._exchange.cancel_all)
+
+    async def order(self, client_order_id: str) -> OrderState | None:
+        """As `Exchange.order`."""
+        found: OrderState | None = await self._ask(lambda: self._exchange.order(client_order_id))
+        return found
+
+    async def open_orders(self) -> list[OrderState]:
+        """As `Exchange.open_orders`."""
+        found: list[OrderState] = await self._ask(self._exchange.open_orders)
+        return found
+
+    async def fills(self, after: int) -> list[tuple[int, Fill]]:
+        """As `Exchange.fills`."""
+        found: list[tuple[int, Fill]] = await self._ask(lambda: self._exchange.fills(after))
+        return found
+
+    async def account(self) -> VenueAccount:
+        """As `Exchange.account`."""
+        account: VenueAccount = await self._ask(self._exchange.account)
+        if self._private_seq is None:
+            self._private_seq = account.seq
+        return account
+
+
+def _placed(said: OrderState) -> tuple[OrderReport, ...]:
+    """What the answer to an order says of it, as the real client reads it."""
+    name, ts = said.client_order_id, said.ts_event
+    accepted = Accepted(client_order_id=name, ts_event=ts)
+    if said.status == "cancelled":
+        return accepted, Cancelled(client_order_id=name, ts_event=ts)
+    if said.status == "expired":
+        return accepted, Expired(client_order_id=name, ts_event=ts)
+    return (accepted,)
