@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from flea_lab.data.features import ABSENT, BarFeatures, FeatureState
+from flea_lab.data.features import BarFeatures, FeatureState
 from flea_lab.errors import DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import LOTS, Ledger, gross_uusd, position_uusd
@@ -43,10 +43,15 @@ from flea_lab.model.trading import (
 from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, worst_uusd
 from flea_lab.risk.gate import Gate, TradingState
 from flea_lab.risk.tolerance import Doubts
-from flea_lab.signal.kernel import Bar, Stream
-from flea_lab.strategy.desk import Desk
+from flea_lab.signal.kernel import FIELDS, N_PLAIN, Bar, Stream, pack_plain
+from flea_lab.strategy.desk import BAR_BYTES, Desk
 
 NAN = float("nan")
+VPIN_AT = FIELDS.index("vpin")
+NOTHING: tuple[Command, ...] = ()
+Waiting = tuple[Candle, int]
+"""A candle of the bar that is not decided yet, and its close in ticks."""
+
 Event = Candle | Trade | BookSnapshot | Features | Funding | Heartbeat | OrderReport | Control
 
 
@@ -102,11 +107,11 @@ class TradingCore:
         self._settling: list[Funding] = []
         self._paid: list[tuple[Funding, int]] = []
         self._funding_rate = dict.fromkeys(symbols, NAN)
-        self._waiting: dict[str, tuple[Candle, int]] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._bar_ns = 0
         self._decided_ns = 0
-        self.convictions = dict.fromkeys(symbols, NAN)
-        self.toxicity = dict.fromkeys(symbols, NAN)
+        self.toxicities = np.full(len(self.symbols), NAN)
+        self.measured = bool(self._features or self._vpin)
 
     def on(self, event: Event) -> tuple[Command, ...]:
         """What to do about `event`. Events come in the order in which they were received."""
@@ -130,6 +135,16 @@ class TradingCore:
                 self._trade_from_ns = event.until_ns + 1
         return ()
 
+    @property
+    def convictions(self) -> dict[str, float]:
+        """What every symbol's alphas say together, in [-1, 1]; NaN while one is not ready."""
+        return dict(zip(self.symbols, self.desk.convictions.tolist(), strict=True))
+
+    @property
+    def toxicity(self) -> dict[str, float]:
+        """VPIN of every symbol as the gate takes it, NaN where it is not known."""
+        return dict(zip(self.symbols, self.toxicities.tolist(), strict=True))
+
     def fresh_features(self) -> dict[str, BarFeatures]:
         """What measures the features that the config reads, as new, by symbol; none where it reads none."""
         return {
@@ -152,8 +167,8 @@ class TradingCore:
             bar_ns=self._bar_ns,
             decided_ns=self._decided_ns,
             trade_from_ns=self._trade_from_ns,
-            convictions=dict(self.convictions),
-            toxicity=dict(self.toxicity),
+            convictions=self.convictions,
+            toxicity=self.toxicity,
             minted=self.router.minted,
             features={symbol: features.dump() for symbol, features in self._features.items()},
         )
@@ -175,7 +190,8 @@ class TradingCore:
         self._settling = list(state.settling)
         self._waiting = {c.symbol: (c, self._instruments[c.symbol].ticks(c.close)) for c in state.waiting}
         self._bar_ns, self._decided_ns, self._trade_from_ns = state.bar_ns, state.decided_ns, state.trade_from_ns
-        self.convictions, self.toxicity = dict(state.convictions), dict(state.toxicity)
+        for s, symbol in enumerate(self.symbols):
+            self.desk.convictions[s], self.toxicities[s] = state.convictions[symbol], state.toxicity[symbol]
         self.router.resume(state.minted)
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -287,48 +303,85 @@ class TradingCore:
         return ()
 
     def _decide(self) -> tuple[Command, ...]:
-        """The bar of the account that closes at `_bar_ns`: mark, judge, then one symbol after the other."""
+        """The bar of the account that closes at `_bar_ns`: mark, judge, step, then one symbol's order after the
+        other's."""
         ts, bars = self._bar_ns, self._waiting
         self._waiting, self._decided_ns = {}, ts
-        for symbol, (_, ticks) in bars.items():
-            self.ledger.mark(symbol, ticks)
+        for s, symbol in enumerate(self.symbols):
+            if symbol in bars:
+                self._see(s, bars[symbol][0])
+        equity = self._mark(bars)
         trading = ts >= self._trade_from_ns
-        equity = self.ledger.equity_uusd()
-        commands: list[Command] = self._judge(ts, equity) if trading else []
+        commands = self._judge(ts, equity) if trading else NOTHING
         if trading and self._limit_ttl_ns is not None:
             commands += self.router.expire(ts - self._limit_ttl_ns, ts)
-        for symbol in self.symbols:
-            if symbol not in bars:
-                continue
-            candle, ticks = bars[symbol]
-            if self.doubts.awake:
-                self.doubts.bar(symbol, ts)
-            conviction = self._step(candle)
-            if trading:
-                command = self._order(symbol, conviction, ts, ticks, equity)
-                if command is not None:
-                    commands.append(command)
+        if self._step(bars) and trading:
+            commands += self._orders(bars, ts, equity)
         if self._settling:
             self._settle(ts)
-        return tuple(commands)
+        return commands
 
-    def _judge(self, ts: int, equity: int) -> list[Command]:
+    def _mark(self, bars: Mapping[str, Waiting]) -> int:
+        """Values every position that has a bar at its close; the equity then."""
+        if len(bars) == len(self.symbols):
+            return self.ledger.mark_all([bars[symbol][1] for symbol in self.symbols])
+        for symbol, (_, ticks) in bars.items():
+            self.ledger.mark(symbol, ticks)
+        return self.ledger.equity_uusd()
+
+    def _judge(self, ts: int, equity: int) -> tuple[Command, ...]:
         fresh = self.gate.advance(ts, equity)
         if not fresh:
-            return []
+            return NOTHING
         alerts = [Alert(ts_event=ts, severity="critical", text=f"halted by {name}") for name in fresh]
-        return [*self.router.cancel_all(ts), *alerts]
+        return (*self.router.cancel_all(ts), *alerts)
 
-    def _step(self, candle: Candle) -> float:
+    def _step(self, bars: Mapping[str, Waiting]) -> bool:
+        """Steps the signals of every symbol that has a bar; whether any has something to say."""
+        if len(bars) == len(self.symbols):
+            return self.desk.step_rows(0, len(bars))
+        speaking = False
+        for s, symbol in enumerate(self.symbols):
+            if symbol in bars:
+                speaking |= self.desk.step_rows(s, s + 1)
+        return speaking
+
+    def _see(self, s: int, candle: Candle) -> None:
+        """Lays out what the signals of row `s` see: its candle, its funding, and its features where it reads any."""
         symbol = candle.symbol
-        features = self._features[symbol].row(candle.ts_event) if self._features else ABSENT
-        plain = candle.open, candle.high, candle.low, candle.close, candle.volume, candle.buy_volume
-        # what Bar(...) makes, at a third of its cost
-        bar = tuple.__new__(Bar, (*plain, self._funding_rate[symbol], *features))
-        self.toxicity[symbol] = self._vpin[symbol].on(bar).vpin if symbol in self._vpin else bar.vpin
-        conviction = self.desk.step(symbol, bar)
-        self.convictions[symbol] = conviction
-        return conviction
+        if self.doubts.awake:
+            self.doubts.bar(symbol, candle.ts_event)
+        pack_plain(
+            self.desk.bars,
+            s * BAR_BYTES,
+            candle.open,
+            candle.high,
+            candle.low,
+            candle.close,
+            candle.volume,
+            candle.buy_volume,
+            self._funding_rate[symbol],
+        )
+        if self.measured:
+            self._measure(s, candle)
+
+    def _measure(self, s: int, candle: Candle) -> None:
+        """Lays out the features of row `s`, and how toxic its flow is."""
+        row, symbol = self.desk.bars[s], candle.symbol
+        if symbol in self._features:
+            row[N_PLAIN:] = self._features[symbol].row(candle.ts_event)
+        stream = self._vpin.get(symbol)
+        self.toxicities[s] = row[VPIN_AT] if stream is None else stream.on(Bar(*row.tolist())).vpin
+
+    def _orders(self, bars: Mapping[str, Waiting], ts: int, equity: int) -> tuple[Command, ...]:
+        """What is done about every symbol's conviction, in their order."""
+        convictions = zip(self.symbols, self.desk.convictions.tolist(), strict=True)
+        made = [
+            self._order(symbol, conviction, ts, bars[symbol][1], equity)
+            for symbol, conviction in convictions
+            if symbol in bars
+        ]
+        return tuple([command for command in made if command is not None])
 
     def _order(self, symbol: str, conviction: float, ts: int, ticks: int, equity: int) -> NewOrder | Refused | None:
         if not abs(conviction) >= self.desk.combination.min_conviction:  # silence, found before anything is valued
@@ -340,8 +393,9 @@ class TradingCore:
             return None
         size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
         worst = worst_uusd(size, ticks, self._slippage_e8)
+        toxicity = float(self.toxicities[s])
         unsettled = self.doubts.awake and self.doubts.unsettled(symbol)
-        verdict = self.gate.review(intent, equity, position, gross_uusd(book), worst, self.toxicity[symbol], unsettled)
+        verdict = self.gate.review(intent, equity, position, gross_uusd(book), worst, toxicity, unsettled)
         if not isinstance(verdict, Approved):
             return verdict
         order = self.router.on(verdict)

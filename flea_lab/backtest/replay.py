@@ -4,17 +4,17 @@ At one instant things happen in this order: the candles that close are decided o
 orders fill at the open. The core cannot tell this driver from the live one.
 """
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import compress, repeat
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from flea_lab.backtest.market import Market
-from flea_lab.compiled import compiled
+from flea_lab.compiled import compiled, direct
 from flea_lab.core import Event, TradingCore
 from flea_lab.decision import Decisions, Recorder
 from flea_lab.journal import Journal
@@ -25,6 +25,7 @@ from flea_lab.risk.checks import DAILY_LATCH, DAY_OPEN, DRAWDOWN_LATCH, PEAK, Ga
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.signal.kernel import FEATURES, Floats
 
+T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
 
 
@@ -60,60 +61,89 @@ class Played(NamedTuple):
     """One bar of the account: settlements before it, opens in ticks, features, candles, whether a symbol has none."""
 
     bar: int
-    settled: list[Funding]
-    opens: list[tuple[str, int]]
-    features: list[Features]
-    candles: list[Candle]
+    settled: Sequence[Funding]
+    opens: tuple[tuple[str, int], ...]
+    features: tuple[Features, ...]
+    candles: tuple[Candle, ...]
     hole: bool
+
+
+AT_ONCE = 512
+"""Bars whose numbers are Python's at one time."""
 
 
 def bars(market: Market) -> Iterator[Played]:
     """The market bar after bar; symbols in the config's order."""
-    close_ns, opens = market.close_ns.tolist(), market.open_ticks.tolist()
-    rows = [bars.tolist() for bars in market.bars]
-    present = (market.close_ticks > 0).tolist()
-    at, who = market.fund_at.tolist(), market.fund_row.tolist()
-    rates, fund_ms = market.fund_rate.tolist(), market.fund_ms.tolist()
-    offered = _offered(market)
-    symbols, k = list(enumerate(market.symbols)), 0
-    for i, ts in enumerate(close_ns):
-        settled = []
-        while k < len(at) and at[k] == i:
-            when = fund_ms[k] * MS_NS
-            settled.append(Funding(symbol=market.symbols[who[k]], ts_event=when, ts_recv=when, rate=rates[k]))
-            k += 1
-        here = [(s, symbol) for s, symbol in symbols if present[s][i]]
-        yield Played(
-            i,
-            settled,
-            [(symbol, opens[s][i]) for s, symbol in here],
-            [_features(symbol, ts, offered[s][i]) for s, symbol in here] if offered else [],
-            [_candle(symbol, ts, rows[s][i]) for s, symbol in here],
-            len(here) < len(symbols),
+    for first in range(0, market.n, AT_ONCE):
+        yield from _some_bars(market, slice(first, first + AT_ONCE))
+
+
+def _some_bars(market: Market, part: slice) -> Iterator[Played]:
+    """The bars of `part`: few enough at once to stay near the processor, and out of the garbage collector's way."""
+    symbols, times = market.symbols, ((market.open_ms[part] + market.interval_ms) * MS_NS).tolist()
+    present, settled = (market.close_ticks[:, part] > 0).T.tolist(), _settled(market, part)
+    ticks = market.open_ticks[:, part].tolist()
+    opens = zip(*[zip(repeat(symbol), column) for symbol, column in zip(symbols, ticks, strict=True)], strict=True)
+    candles = zip(*[_candles(market, s, part, times) for s in range(len(symbols))], strict=True)
+    offers = market.features.shape[1] == market.n
+    features = zip(*[_features(market, s, part, times) for s in range(len(symbols))], strict=True) if offers else None
+    bars_of = zip(present, opens, features or repeat(()), candles, strict=False)
+    for i, (here, opened, offered, closed) in enumerate(bars_of, part.start):
+        hole = not all(here)
+        if hole:
+            opened, offered, closed = _there(opened, here), _there(offered, here), _there(closed, here)
+        yield Played(i, settled.get(i, ()), opened, offered, closed, hole)
+
+
+def _there(each: Iterable[T], here: list[bool]) -> tuple[T, ...]:
+    """What belongs to symbols that have a bar."""
+    return tuple(compress(each, here))
+
+
+def _candles(market: Market, s: int, part: slice, times: list[int]) -> list[Candle]:
+    """A candle a bar of row `s`."""
+    symbol, columns = market.symbols[s], market.bars[s, part, :6].T.tolist()
+    return [
+        Candle(
+            symbol=symbol,
+            ts_event=ts,
+            ts_recv=ts,
+            open=open_,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+            buy_volume=bought,
         )
+        for ts, open_, high, low, close, volume, bought in zip(times, *columns, strict=True)
+    ]
 
 
-def _offered(market: Market) -> list[list[list[float]]]:
-    """Features of every symbol and bar; empty where the market has none."""
-    return market.features.tolist() if market.features.shape[1] == market.n else []
+def _features(market: Market, s: int, part: slice, times: list[int]) -> list[Features]:
+    """The features of every bar of row `s`."""
+    symbol, rows = market.symbols[s], market.features[s, part].tolist()
+    return [
+        Features(symbol=symbol, ts_event=ts, ts_recv=ts, **dict(zip(FEATURES, row, strict=True)))
+        for ts, row in zip(times, rows, strict=True)
+    ]
 
 
-def _features(symbol: str, ts: int, row: list[float]) -> Features:
-    return Features(symbol=symbol, ts_event=ts, ts_recv=ts, **dict(zip(FEATURES, row, strict=True)))
-
-
-def _candle(symbol: str, ts: int, row: list[float]) -> Candle:
-    return Candle(
-        symbol=symbol,
-        ts_event=ts,
-        ts_recv=ts,
-        open=row[0],
-        high=row[1],
-        low=row[2],
-        close=row[3],
-        volume=row[4],
-        buy_volume=row[5],
-    )
+def _settled(market: Market, part: slice) -> dict[int, list[Funding]]:
+    """The settlements that are due before each bar of `part`, in their order."""
+    first, stop = np.searchsorted(market.fund_at, (part.start, part.stop)).tolist()
+    due = slice(first, stop)
+    found: dict[int, list[Funding]] = {}
+    for at, row, rate, ms in zip(
+        market.fund_at[due].tolist(),
+        market.fund_row[due].tolist(),
+        market.fund_rate[due].tolist(),
+        market.fund_ms[due].tolist(),
+        strict=True,
+    ):
+        when = ms * MS_NS
+        told = Funding(symbol=market.symbols[row], ts_event=when, ts_recv=when, rate=rate)
+        found.setdefault(at, []).append(told)
+    return found
 
 
 def replay(
@@ -132,60 +162,69 @@ def replay(
     arrival; without it the bar's features and candles are told.
     """
     driver = _Driver(market, core, exchange, journal)
-    close_ns = market.close_ns.tolist()
-    for played in tqdm(bars(market), total=market.n, desc="replay", unit="bar", disable=not progress, leave=False):
+    feed, close_ns = driver.feed, market.close_ns.tolist()
+    played_bars = bars(market)
+    for played in tqdm(played_bars, "replay", market.n, unit="bar", leave=False) if progress else played_bars:
         for settlement in played.settled:
-            driver.feed(settlement)
+            feed(settlement)
         told = controls.get(played.bar) if controls else None
         for control in told.before if told else ():
-            driver.feed(control)
-        for symbol, ticks in played.opens:
-            driver.open(symbol, ticks, played.bar)
+            feed(control)
+        if exchange.resting:
+            driver.open(played)
         for control in told.after if told else ():
-            driver.feed(control)
-        for event in heard(played) if heard is not None else (*played.features, *played.candles):
-            driver.feed(event)
+            feed(control)
+        for event in played.features if heard is None else heard(played):
+            feed(event)
+        if heard is None:
+            for candle in played.candles:
+                feed(candle)
         if played.hole:
-            driver.feed(Heartbeat(ts_event=close_ns[played.bar]))
+            feed(Heartbeat(ts_event=close_ns[played.bar]))
         driver.note(played.bar)
     return driver.seen()
 
 
+N_CURVES = 6
+
+
 @compiled
-def note_account(book: Book, cash: int, gate: GateState, i: int, curves: Ints, lots: Ints) -> None:
-    """Writes bar `i`: equity, cash, gross, the day's base, peak and latches to `curves`, positions to `lots`."""
-    curves[0, i] = equity_uusd(book, cash)
-    curves[1, i] = cash
-    curves[2, i] = held_uusd(book)
-    curves[3, i] = gate[DAY_OPEN]
-    curves[4, i] = gate[PEAK]
-    curves[5, i] = gate[DAILY_LATCH] + 2 * gate[DRAWDOWN_LATCH]
+def note_bar(book: Book, gate: GateState, cash: int, told: Floats, i: int, curves: Ints, said: Floats) -> None:
+    """Writes bar `i`: equity, cash, gross, day's base, peak, latches and positions to `curves`, `told` to `said`."""
+    curves[i, 0] = equity_uusd(book, cash)
+    curves[i, 1] = cash
+    curves[i, 2] = held_uusd(book)
+    curves[i, 3] = gate[DAY_OPEN]
+    curves[i, 4] = gate[PEAK]
+    curves[i, 5] = gate[DAILY_LATCH] + 2 * gate[DRAWDOWN_LATCH]
     for s in range(book.shape[0]):
-        lots[s, i] = book[s, LOTS]
+        curves[i, N_CURVES + s] = book[s, LOTS]
+    for k in range(told.shape[0]):
+        said[i, k] = told[k]
 
 
 class _Driver:
     """Carries events to the core and commands to the exchange, and writes down what happened."""
 
     def __init__(self, market: Market, core: TradingCore, exchange: NextOpenMatching, journal: Journal | None) -> None:
-        self.core, self.exchange, self.journal = core, exchange, journal
+        self.core, self.exchange, self.journal, self._on = core, exchange, journal, core.on
         self.recorder = Recorder(market.symbols)
         self.open_ns = (market.open_ms * MS_NS).tolist()
-        shape = (len(market.symbols), market.n)
-        self.curves = np.zeros((6, market.n), np.int64)
-        self.lots = np.zeros(shape, np.int64)
-        # bar after bar, the symbols of each: appending is cheaper than writing to a place
-        self.convictions, self.toxicity, self.opinions = array("d"), array("d"), array("d")
+        n, n_symbols = market.n, len(market.symbols)
+        self.curves = np.zeros((n, N_CURVES + n_symbols), np.int64)
+        self.said = np.zeros((n, len(core.desk.told)))
+        self.toxicity = np.full((n, n_symbols), np.nan)
+        account = core.ledger.book, core.gate.state, core.ledger.cash_uusd, core.desk.told
+        self._note = direct(note_bar, *account, 0, self.curves, self.said)
         self.fills: list[Fill] = []
         self.decided: list[int] = []
-        self.funding: list[tuple[int, str, float, int]] = []
         self.commands: list[Command] = []
 
     def feed(self, event: Event) -> None:
         """One event in; what the core commands goes to the exchange, whose answers go back in."""
         if self.journal is not None:
             self.journal.append(event)
-        commands = self.core.on(event)
+        commands = self._on(event)
         if not commands:
             return
         self.recorder.on(commands)
@@ -196,48 +235,46 @@ class _Driver:
             for report in self.exchange.on(command, command_time(command)):
                 self.feed(report)
 
-    def open(self, symbol: str, ticks: int, i: int) -> None:
-        """The symbol's bar opens: what rests fills."""
-        for fill in self.exchange.open(symbol, ticks, self.open_ns[i]):
-            self.fills.append(fill)
-            self.decided.append(self.core.router.blotter.get(fill.client_order_id).command.price_ticks)
-            self.feed(fill)
+    def open(self, played: Played) -> None:
+        """The bar opens: what rests fills."""
+        for symbol, ticks in played.opens:
+            for fill in self.exchange.open(symbol, ticks, self.open_ns[played.bar]):
+                self.fills.append(fill)
+                self.decided.append(self.core.router.blotter.get(fill.client_order_id).command.price_ticks)
+                self.feed(fill)
 
     def note(self, i: int) -> None:
-        """Writes down the account, what it paid in funding, and the signals after bar `i`."""
+        """Writes down the account and the signals after bar `i`."""
         core, ledger = self.core, self.core.ledger
-        for funding, paid in core.take_paid():
-            if paid:
-                self.funding.append((funding.ts_event // MS_NS, funding.symbol, funding.rate, paid))
-        note_account(ledger.book, ledger.cash_uusd, core.gate.state, i, self.curves, self.lots)
-        self.convictions.extend(core.convictions.values())
-        self.toxicity.extend(core.toxicity.values())
-        for symbol in core.symbols:
-            self.opinions.frombytes(core.desk.opinions(symbol).tobytes())
+        self._note(ledger.book, core.gate.state, ledger.cash_uusd, core.desk.told, i, self.curves, self.said)
+        if core.measured:
+            self.toxicity[i] = core.toxicities
 
     def seen(self) -> Replayed:
         """Everything written down."""
+        curves, said = np.ascontiguousarray(self.curves.T), np.ascontiguousarray(self.said.T)
+        n_symbols, n = len(self.core.symbols), len(self.curves)
+        opinions = self.said[:, n_symbols:].reshape(n, n_symbols, -1, 2)
+        paid = [
+            (funding.ts_event // MS_NS, funding.symbol, funding.rate, cost)
+            for funding, cost in self.core.take_paid()
+            if cost
+        ]
         return Replayed(
             self.recorder.decisions(),
             self.fills,
             self.decided,
-            self.funding,
-            self.curves[0],
-            self.curves[1],
-            self.curves[2],
-            self.lots,
-            self._by_symbol(self.convictions),
-            self._by_symbol(self.toxicity),
-            self._by_symbol(self.opinions, -1, 2),
-            self.curves[3:].T,
+            paid,
+            curves[0],
+            curves[1],
+            curves[2],
+            curves[N_CURVES:],
+            said[:n_symbols],
+            np.ascontiguousarray(self.toxicity.T),
+            np.ascontiguousarray(np.moveaxis(opinions, 1, 0)),
+            self.curves[:, 3:N_CURVES],
             self.commands,
         )
-
-    def _by_symbol(self, noted: "array[float]", *shape: int) -> Floats:
-        """What was noted bar after bar as an array `(n_symbols, n, *shape)`."""
-        n_symbols, n = self.lots.shape
-        values = np.frombuffer(noted).reshape(n, n_symbols, *shape)
-        return np.ascontiguousarray(np.moveaxis(values, 1, 0))
 
 
 def command_time(command: Command) -> int:

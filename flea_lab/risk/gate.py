@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flea_lab.compiled import direct
 from flea_lab.errors import ConfigError
 from flea_lab.model.market import DAY_NS
 from flea_lab.model.trading import Approved, Control, Halt, OrderIntent, Reduce, Refused, Resume
@@ -58,6 +59,7 @@ class Gate:
         self.limits = limits
         self.state: GateState = np.zeros(GATE_SIZE, dtype=np.int64)
         new_gate(self.state, equity_uusd)
+        self._advance = direct(advance, self.state, 0, 0, 0.0, 0.0)
         self._of_exposure = limits.concentration_of == "exposure"
         self._max_order_uusd = limits.max_order_usd * 1e6
         self._vpin_applied = limits.vpin.source != "absent"
@@ -83,7 +85,7 @@ class Gate:
 
     def advance(self, ts_ns: int, equity_uusd: int) -> tuple[str, ...]:
         """Judges the account at a closed bar; the latches that this closed. See `checks.advance`."""
-        fresh = advance(self.state, ts_ns, equity_uusd, self.limits.max_daily_loss, self.limits.max_drawdown)
+        fresh = self._advance(self.state, ts_ns, equity_uusd, self.limits.max_daily_loss, self.limits.max_drawdown)
         return FRESH[fresh]
 
     def on(self, control: Control) -> None:

@@ -25,18 +25,21 @@ class NextOpenMatching:
         self._instruments = instruments
         self._fee_e8, self._slippage_e8 = fee_e8, slippage_e8
         self._resting: dict[str, list[NewOrder]] = {symbol: [] for symbol in instruments}
+        self.resting = 0
 
     def on(self, command: Command, ts_event: int) -> tuple[OrderReport, ...]:
         """What the exchange answers at once; commands that are not for an exchange are ignored."""
         match command:
             case NewOrder():
                 self._resting[command.symbol].append(command)
+                self.resting += 1
                 return (Accepted(client_order_id=command.client_order_id, ts_event=ts_event),)
             case CancelOrder():
                 orders = self._resting[command.symbol]
                 kept = [order for order in orders if order.client_order_id != command.client_order_id]
                 if len(kept) < len(orders):
                     self._resting[command.symbol] = kept
+                    self.resting -= len(orders) - len(kept)
                     return (Cancelled(client_order_id=command.client_order_id, ts_event=ts_event),)
         return ()
 
@@ -46,6 +49,7 @@ class NextOpenMatching:
         if not orders:
             return ()
         self._resting[symbol] = []
+        self.resting -= len(orders)
         return tuple(self._fill(order, open_ticks, ts_event) for order in orders)
 
     def _fill(self, order: NewOrder, open_ticks: int, ts_event: int) -> Fill:

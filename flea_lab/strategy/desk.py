@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from flea_lab.compiled import compiled_afresh
+from flea_lab.compiled import compiled_afresh, direct
 from flea_lab.model.trading import OrderIntent, Signal
 from flea_lab.money import USD
 from flea_lab.settings import Settings
@@ -15,6 +15,7 @@ from flea_lab.strategy.combine import combine
 from flea_lab.strategy.params import Combination, Sizing
 from flea_lab.strategy.sizing import INCREMENT, TARGET, intent_uusd, order_type, urgency
 
+BAR_BYTES = N_FIELDS * 8
 MODES = {"increment": INCREMENT, "target": TARGET}
 
 
@@ -31,12 +32,17 @@ class Desk:
         sizing: Sizing,
         initial_uusd: int,
     ) -> None:
-        ensemble = Ensemble(kernels)
-        self._kernels, self._step, self._rows = ensemble.kernels, _conviction(ensemble.step), ensemble.rows(params)
-        self._sizes = ensemble.start(params)[1]
-        self._mem = {symbol: ensemble.start(params)[0] for symbol in symbols}
-        self._opinions = {symbol: np.full((len(kernels), 2), np.nan) for symbol in symbols}
-        self._weights, self._bar = weights, np.full(N_FIELDS, np.nan)
+        ensemble, n = Ensemble(kernels), len(symbols)
+        self._kernels, self._steps, self._params = ensemble.kernels, _steps(ensemble.step), ensemble.rows(params)
+        start, self._sizes = ensemble.start(params)
+        self._row = {symbol: s for s, symbol in enumerate(symbols)}
+        self._mem = np.stack([start] * n)
+        self.bars = np.full((n, N_FIELDS), np.nan)
+        # convictions, then opinions: one array, so that both are noted at once
+        self.told = np.full(n + 2 * n * len(kernels), np.nan)
+        self.convictions = self.told[:n]
+        self._opinions = self.told[n:].reshape(n, len(kernels), 2)
+        self._weights = weights
         self.combination = combination
         self.sizing = sizing
         self._mode = MODES[sizing.mode]
@@ -44,16 +50,25 @@ class Desk:
 
     def step(self, symbol: str, bar: Bar) -> float:
         """Steps every alpha of `symbol` once; returns the conviction in [-1, 1], NaN while an alpha is not ready."""
-        pack_bar(self._bar, 0, *bar)
-        return self._step(
-            self._mem[symbol],
-            self._sizes,
-            self._rows,
-            self._bar,
-            self._opinions[symbol],
-            self._weights,
-            self.combination.min_confidence,
-        )
+        s = self._row[symbol]
+        pack_bar(self.bars, s * BAR_BYTES, *bar)
+        self.step_rows(s, s + 1)
+        return float(self.convictions[s])
+
+    def step_rows(self, first: int, stop: int) -> bool:
+        """Steps the symbols from row `first` up to `stop` on their rows of `bars`; whether any has something to say.
+
+        What they say stays in `convictions`.
+        """
+        speaking: bool = self._run(first, stop)
+        return speaking
+
+    @functools.cached_property
+    def _run(self) -> Callable[[int, int], bool]:
+        """The compiled step of the rows between two, on the arrays of this desk."""
+        arrays = self._mem, self._sizes, self._params, self.bars, self._weights, self.told, self._opinions
+        limits = self.combination.min_confidence, self.combination.min_conviction
+        return functools.partial(direct(self._steps, *arrays, *limits, 0, 1), *arrays, *limits)
 
     def intent(
         self, symbol: str, conviction: float, ts_event: int, price_ticks: int, equity: int, position: int
@@ -72,7 +87,7 @@ class Desk:
         if size == 0:
             return None
         confident = self.combination.min_confidence
-        opinions = self._opinions[symbol].tolist()
+        opinions = self._opinions[self._row[symbol]].tolist()
         return OrderIntent(
             symbol=symbol,
             side="buy" if size > 0 else "sell",
@@ -90,17 +105,17 @@ class Desk:
 
     def opinions(self, symbol: str) -> Floats:
         """Direction and confidence of every alpha after the last bar, shape `(n_alphas, 2)`; a view, not a copy."""
-        return self._opinions[symbol]
+        return self._opinions[self._row[symbol]]
 
     def memory(self, symbol: str) -> Floats:
         """State and windows of every alpha, shape `(n_alphas, width)`; the array itself, to be kept and put back."""
-        return self._mem[symbol]
+        return self._mem[self._row[symbol]]
 
     def signals(self, symbol: str) -> tuple[Signal, ...]:
         """Every alpha's last opinion as a message, rounded to 4 places; those not ready are left out."""
         found = []
         for k, kernel in enumerate(self._kernels):
-            state = kernel.state(*self._mem[symbol][k, : kernel.n_state].tolist())
+            state = kernel.state(*self.memory(symbol)[k, : kernel.n_state].tolist())
             if state.direction != state.direction:
                 continue
             found.append(
@@ -116,14 +131,31 @@ class Desk:
 
 
 @functools.cache
-def _conviction(step: Callable[..., None]) -> Callable[..., float]:
-    """Every alpha's step and their combination in one compiled call: crossing into it costs more than either."""
+def _steps(step: Callable[..., None]) -> Callable[..., bool]:
+    """The alphas of several symbols and their combinations in one compiled call: crossing into it costs more than
+    a symbol's step."""
 
     @compiled_afresh
-    def conviction(
-        mem: Floats, sizes: Sizes, prow: Floats, row: Floats, opinions: Floats, weights: Floats, min_confidence: float
-    ) -> float:
-        step(mem, 0, mem.shape[1], sizes, prow, bar_at(row, 0), opinions)
-        return combine(opinions, weights, min_confidence)
+    def steps(
+        mem: Floats,
+        sizes: Sizes,
+        prow: Floats,
+        bars: Floats,
+        weights: Floats,
+        told: Floats,
+        opinions: Floats,
+        min_confidence: float,
+        min_conviction: float,
+        first: int,
+        stop: int,
+    ) -> bool:
+        speaking, width = False, mem.shape[2]
+        for s in range(first, stop):
+            said = opinions[s]
+            step(mem, s * mem.shape[1] * width, width, sizes, prow, bar_at(bars, s * bars.shape[1]), said)
+            conviction = combine(said, weights, min_confidence)
+            told[s] = conviction
+            speaking |= abs(conviction) >= min_conviction
+        return speaking
 
-    return conviction
+    return steps

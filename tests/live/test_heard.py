@@ -51,8 +51,8 @@ def test_a_candle_is_used_where_the_core_uses_it(name: str) -> None:
     run = config(("X", "Y"))
     core = build_core(run, alphas(run), 0)
     marked: list[tuple[str, int]] = []
-    right = core._step
-    core._step = lambda one: (marked.append((one.symbol, one.ts_event)), right(one))[1]  # type: ignore[method-assign]
+    right = core._see
+    core._see = lambda s, one: (marked.append((one.symbol, one.ts_event)), right(s, one))[1]  # type: ignore[method-assign]
     for event in CASES[name]:
         core.on(event)
     found = heard(CASES[name], "X", "Y")

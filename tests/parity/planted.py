@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from flea_lab.backtest.market import Market
 from flea_lab.core import TradingCore
+from flea_lab.ledger import LOTS, MARK
 from flea_lab.model.market import Candle
 from flea_lab.model.trading import Fill
 from flea_lab.risk.tolerance import LEFT
@@ -58,33 +59,30 @@ def partial_candle(scene: Scene) -> None:
 
 def peeks_at_next_bar(scene: Scene) -> None:
     """A signal sees the next bar's close instead of this one's, once."""
-    right = scene.core.desk.step
-    row = {symbol: s for s, symbol in enumerate(scene.market.symbols)}
+    right = scene.core._see
 
-    def step(symbol: str, bar: Any) -> float:
-        if scene.core._bar_ns == scene.market.close_ns[scene.since] and symbol == scene.market.symbols[0]:
-            later = float(scene.market.bars[row[symbol], scene.since + 1, 3])
-            if later != bar.close:
+    def see(s: int, candle: Candle) -> None:
+        if candle.ts_event == scene.market.close_ns[scene.since] and s == 0:
+            later = float(scene.market.bars[s, scene.since + 1, 3])
+            if later != candle.close:
                 scene.harm(scene.since)
-            bar = bar._replace(close=later)
-        return right(symbol, bar)
+            candle = replace(candle, close=later)
+        right(s, candle)
 
-    scene.core.desk.step = step  # type: ignore[method-assign]
+    scene.core._see = see  # type: ignore[method-assign]
 
 
 def skips_a_bar(scene: Scene) -> None:
     """A window is off by one: one bar is never pushed into it."""
-    right = scene.core.desk.step
-    last = dict.fromkeys(scene.market.symbols, float("nan"))
+    right = scene.core.desk.step_rows
 
-    def step(symbol: str, bar: Any) -> float:
+    def step_rows(first: int, stop: int) -> bool:
         if scene.core._bar_ns == scene.market.close_ns[scene.since]:
             scene.harm(scene.since)
-            return last[symbol]
-        last[symbol] = right(symbol, bar)
-        return last[symbol]
+            return True  # with what was said at the bar before
+        return right(first, stop)
 
-    scene.core.desk.step = step  # type: ignore[method-assign]
+    scene.core.desk.step_rows = step_rows  # type: ignore[method-assign]
 
 
 def rounds_lots_up(scene: Scene) -> None:
@@ -186,18 +184,18 @@ def funding_the_wrong_way(scene: Scene) -> None:
 
 def forgets_what_is_marked(scene: Scene) -> None:
     """One symbol is valued at an old price for one bar."""
-    right = scene.core.ledger.mark
+    ledger = scene.core.ledger
+    right, right_all = ledger.mark, ledger.mark_all
 
-    def mark(symbol: str, ticks: int) -> None:
-        ledger = scene.core.ledger
-        s = ledger.row[symbol]
-        bar = scene.bar_of(scene.core._bar_ns)
-        if bar >= scene.since and scene.harmed_at is None and ledger.book[s, 0] != 0 and ledger.book[s, 2] != ticks:
-            scene.harm(bar)
-            return
-        right(symbol, ticks)
+    def seen(s: int, ticks: int) -> int:
+        bar, before = scene.bar_of(scene.core._bar_ns), int(ledger.book[s, MARK])
+        if bar < scene.since or scene.harmed_at is not None or ledger.book[s, LOTS] == 0 or before == ticks:
+            return ticks
+        scene.harm(bar)
+        return before
 
-    scene.core.ledger.mark = mark  # type: ignore[method-assign]
+    ledger.mark = lambda symbol, ticks: right(symbol, seen(ledger.row[symbol], ticks))  # type: ignore[method-assign]
+    ledger.mark_all = lambda ticks: right_all([seen(*one) for one in enumerate(ticks)])  # type: ignore[method-assign]
 
 
 def lets_unknown_vpin_pass(scene: Scene) -> None:
