@@ -1,34 +1,34 @@
-"""`flea`: the command line. It parses, calls and prints; everything else lives below."""
+"""`flea`: the command line. It parses, calls and prints; everything else lives below.
+
+The commands are loaded when first asked for: `flea kill` is there before the rest of the package would be.
+"""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from flea_lab.cli import data, live, promotion, record, report, research, sandbox, tape
 from flea_lab.errors import FleaError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="From candles to a report that can be believed. Everything is kept in FLEA_HOME (by default .flea/).",
-)
-app.add_typer(data.app, name="data")
-app.add_typer(tape.app, name="tape")
-for module in (research, report, promotion, live, sandbox, record):
-    for command in module.app.registered_commands:
-        app.registered_commands.append(command)
-
+if TYPE_CHECKING:
+    from flea_lab.cli.commands import app as app
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # click's, wherever this typer keeps its click
 INTERRUPTED = 130
 
 
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from flea_lab.cli.commands import app
+
+    return app
+
+
 def main() -> None:
     """Runs the command line: a mistake is one line and exit status 2, an interrupt one line and 130."""
     try:
-        status = app(standalone_mode=False, prog_name="flea")
+        status = _app()(standalone_mode=False, prog_name="flea")
     except FleaError as error:
         print(f"flea: {error}", file=sys.stderr)
         sys.exit(2)
@@ -47,3 +47,14 @@ def main() -> None:
             file=sys.stderr,
         )
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _app() -> typer.Typer:
+    """All commands, or `flea kill` alone where that is what was typed."""
+    if sys.argv[1:2] == ["kill"]:
+        from flea_lab.cli import kill
+
+        return kill.app
+    from flea_lab.cli.commands import app
+
+    return app

@@ -10,7 +10,8 @@ from flea_lab.cli.live_text import running_line, status_text
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import HALT, account_folder, known_accounts
 from flea_lab.live.control_client import ControlClient, Declined, Latch, NoRunner, Unanswered
-from flea_lab.live.halt import halt_account, remove_halt_file
+from flea_lab.live.halt import halt_account
+from flea_lab.live.latch import is_latched, remove_halt_file
 from flea_lab.live.launcher import Session, halted_text, is_promotion_name, require_venue
 from flea_lab.live.lock import holder, running_accounts
 
@@ -41,7 +42,7 @@ def run(
     """Trade a promoted configuration until it is stopped. Only on the sandbox, or on paper."""
     require_venue(venue)
     config, promotion = resolve(what, unpromoted)
-    if (account_folder(account) / HALT).exists():
+    if is_latched(account_folder(account) / HALT):
         raise WorkspaceError(halted_text(account))
     if check:
         print("\n".join(_check(config, promotion, venue, account, url)))
@@ -64,7 +65,7 @@ def status(
     account = account or (running[0] if running else _only(known_accounts()) or "main")
     folder = account_folder(account)
     if account not in running:
-        halted = (folder / HALT).exists()
+        halted = is_latched(folder / HALT)
         said = {"state": "not running", "account": account, "halt_file": halted}
         print(json.dumps(said) if as_json else f"no runner for account {account}{', HALT file present' * halted}")
         raise typer.Exit(1)

@@ -19,10 +19,11 @@ from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
 from flea_lab.live.feeds import OpenFeed, needs_key, open_feed
-from flea_lab.live.halt import remove_halt_file, write_halt_file
 from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.journal import SqliteJournal
 from flea_lab.live.keys import load_key
+from flea_lab.live.kill import note_venue
+from flea_lab.live.latch import remove_halt_file, write_halt_file
 from flea_lab.live.lock import lock_account
 from flea_lab.live.opening import About, Bot, BuildCore, account_and_journal, checked, core_of
 from flea_lab.live.paper import PaperVenue
@@ -65,6 +66,7 @@ def run_bot(
     folder, clock = ready_folder(about.account), WallClock()
     about = replace(about, key="paper" if about.venue == "paper" or key is None else key.fingerprint())
     with lock_account(folder, clock, key), Alerts(folder, clock) as alerts:
+        note_venue(folder, about.venue, dialect)
 
         async def connected() -> str:
             given = dialect, key, config.symbols, config.interval, config.instruments, clock

@@ -6,16 +6,15 @@ and none is unknown. The HALT file stands for a halt until the journal has it.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from flea_lab.clock import Clock
-from flea_lab.errors import VenueError
+from flea_lab.errors import VenueError, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.account import HALT
 from flea_lab.live.alerts import Severity
-from flea_lab.live.halt import remove_halt_file
+from flea_lab.live.latch import is_latched, remove_halt_file, write_halt_file
 from flea_lab.live.pump import Pump
 from flea_lab.live.sender import Sender
 from flea_lab.model.trading import Halt
@@ -46,7 +45,7 @@ class Brake:
 
     def why(self) -> str:
         """Why no order may be sent at this instant; "" when one may, as far as halts and the end go."""
-        if self.asked or self._core.halted or os.path.exists(self._file):
+        if self.asked or self._core.halted or is_latched(self._file):
             return "halted"
         return "stopping" if self.ending else ""
 
@@ -60,7 +59,7 @@ class Brake:
 
     def look(self) -> Halt | None:
         """The halt that the core has not heard of yet. The file of one that is in the journal goes."""
-        why = self.asked or ("the HALT file is there" if os.path.exists(self._file) else "")
+        why = self.asked or ("the HALT file is there" if is_latched(self._file) else "")
         if why or self.filed:
             killed = "kill_switch" in self._core.gate.closed()
             if why and not killed:
@@ -98,15 +97,15 @@ class Brake:
             self._pump.on(Halt(ts_event=self._clock.now_ns(), reason=reason))
         except Exception as second:  # the journal does not take it, whatever the reason: a file does
             self._alert("critical", f"the halt is not in the journal: {second}")
-            self._leave_file()
+            self._leave_file(reason)
         try:
             async with asyncio.timeout(STOP_WAIT_S):
                 await self._exchange.cancel_all()
         except (VenueError, TimeoutError) as second:
             self._alert("critical", f"open orders could not be taken back: {second or 'no answer'}")
 
-    def _leave_file(self) -> None:
+    def _leave_file(self, reason: str) -> None:
         try:
-            (self._folder / HALT).touch(mode=0o600)
-        except OSError as error:
-            self._alert("critical", f"{self._folder / HALT}: cannot be written ({error.strerror})")
+            write_halt_file(self._folder, reason, self._clock)
+        except WorkspaceError as error:
+            self._alert("critical", str(error))

@@ -5,14 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from flea_lab.clock import Clock, Stopwatch, WallClock
-from flea_lab.errors import WorkspaceError
-from flea_lab.live.account import HALT
 from flea_lab.live.control_client import ControlClient, Declined, NoRunner, Unanswered
-from flea_lab.live.socket_path import write_private
+from flea_lab.live.latch import write_halt_file
 
 POLL_S = 0.1
 
@@ -62,25 +59,3 @@ def halt_account(
     except (NoRunner, Unanswered, Declined) as error:
         write_halt_file(folder, reason, clock or WallClock())
         return Halted(outcome="unreached", status=status, why=str(error))
-
-
-def write_halt_file(folder: Path, reason: str, clock: Clock) -> Path:
-    """The HALT file of the account in `folder`: no runner of it sends an order while the file is there."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkspaceError(f"folder {folder} cannot be made: {error.strerror}") from None
-    said = {"reason": reason, "ts_ns": clock.now_ns()}
-    write_private(folder / HALT, msgspec.json.encode(said).decode() + "\n")
-    return folder / HALT
-
-
-def remove_halt_file(folder: Path) -> bool:
-    """Whether there was a HALT file, which is gone now."""
-    try:
-        (folder / HALT).unlink()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise WorkspaceError(f"{folder / HALT}: cannot be removed ({error.strerror})") from None
-    return True

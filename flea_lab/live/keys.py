@@ -17,16 +17,25 @@ def key_file(account: str) -> Path:
     return workspace().root / "keys" / f"{check_account(account)}.key"
 
 
+def load_kill_key(account: str) -> Secret:
+    """The key that may only cancel, `keys/ACCOUNT.kill.key`, where there is one, else the key of `account`."""
+    file = key_file(account).with_suffix(".kill.key")
+    return _from_file(file, account) if file.exists() else load_key(account)
+
+
 def load_key(account: str) -> Secret:
     """The key of `account`: what FLEA_API_KEY holds, else its file.
 
     `ConfigError` where there is none, where it is no key, or where others than its owner can read the file; never
     with the key in it.
     """
-    file = key_file(account)
     named = os.environ.get(VARIABLE, "").strip()
     if named:
         return Secret(_sound(named, VARIABLE))
+    return _from_file(key_file(account), account)
+
+
+def _from_file(file: Path, account: str) -> Secret:
     try:
         with open(file, encoding="ascii") as opened:
             mode = os.fstat(opened.fileno()).st_mode

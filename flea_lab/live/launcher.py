@@ -12,6 +12,7 @@ from flea_lab.live.account import HALT, JOURNAL, LOG, account_folder, ready_fold
 from flea_lab.live.control_client import ControlClient, Latch, NoRunner, Unanswered
 from flea_lab.live.halt import Halted, halt_account
 from flea_lab.live.keys import VARIABLE
+from flea_lab.live.latch import is_latched
 from flea_lab.live.lock import holder
 from flea_lab.live.process import config_file, end, last_line, open_log, start_detached
 
@@ -137,7 +138,7 @@ def launch(
     session = Session(account)
     if session.alive:
         return _same(session, _config_id(config, named), venue)
-    if (folder / HALT).exists():
+    if is_latched(folder / HALT):
         raise WorkspaceError(halted_text(account))
     what = str(config) if named else str(config_file(config, folder, "launched.toml"))
     words = ["-m", "flea_lab", "run", what, f"--venue={venue}", f"--account={account}"]

@@ -18,7 +18,7 @@ from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live import attach, launcher, process
 from flea_lab.live.account import account_folder
 from flea_lab.live.control import NoRunner
-from flea_lab.live.halt import write_halt_file
+from flea_lab.live.latch import write_halt_file
 from flea_lab.live.launcher import Session, launch
 
 FAKE = Path(__file__).with_name("fake_runner.py")

@@ -1,0 +1,17 @@
+"""Every command of `flea`, in one app."""
+
+import typer
+
+from flea_lab.cli import data, kill, live, promotion, record, report, research, sandbox, tape
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From candles to a report that can be believed. Everything is kept in FLEA_HOME (by default .flea/).",
+)
+app.add_typer(data.app, name="data")
+app.add_typer(tape.app, name="tape")
+for module in (research, report, promotion, live, kill, sandbox, record):
+    for command in module.app.registered_commands:
+        app.registered_commands.append(command)

@@ -1,0 +1,96 @@
+"""The HALT file: a halt that stands whoever wrote it and whoever dies. No order is sent while it is there.
+
+Rules. It is on disk, its folder too, before anybody is told that it stands. What is there and cannot be read is a halt
+all the same: only a folder that says that there is no such file says that there is none.
+"""
+
+import os
+import threading
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from flea_lab.clock import Clock
+from flea_lab.errors import WorkspaceError
+from flea_lab.live.account import HALT
+
+LONGEST = 64 * 1024
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """What a HALT file says: why, since when (ns UTC), and by which process. Of one that cannot be read, nothing."""
+
+    reason: str = ""
+    ts_ns: int = 0
+    pid: int = 0
+
+
+def is_latched(file: str | Path) -> bool:
+    """Whether `file` is there, as far as anybody can tell: what cannot be looked at counts as there."""
+    try:
+        os.lstat(file)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def read_latch(folder: Path) -> Written | None:
+    """What the HALT file of the account in `folder` says; None where there is none."""
+    file = folder / HALT
+    if not is_latched(file):
+        return None
+    try:
+        with file.open("rb") as opened:
+            return msgspec.json.decode(opened.read(LONGEST), type=Written)
+    except (OSError, ValueError, RecursionError):
+        return Written()
+
+
+def write_halt_file(folder: Path, reason: str, clock: Clock) -> Path:
+    """The HALT file of the account in `folder`, durable by now; `WorkspaceError` where none can be."""
+    file = folder / HALT
+    part = folder / f"{HALT}.{os.getpid()}.{threading.get_ident()}.part"
+    said = Written(reason=reason[:500], ts_ns=clock.now_ns(), pid=os.getpid())
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync(folder.parent)
+        with open(part, "wb", opener=_private) as out:
+            out.write(msgspec.json.encode(said) + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, file)
+        _sync(folder)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if not is_latched(file):
+            raise WorkspaceError(f"{file}: cannot be written ({error.strerror})") from None
+    return file
+
+
+def remove_halt_file(folder: Path) -> bool:
+    """Whether there was a HALT file, which is gone now, for good."""
+    file = folder / HALT
+    try:
+        file.unlink()
+        _sync(folder)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise WorkspaceError(f"{file}: cannot be removed ({error.strerror})") from None
+    return True
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
