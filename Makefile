@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types parity campaign bench lab clean
+.PHONY: help demo test lint types parity campaign sim bench lab clean
 
 # An environment that forbids bytecode would make every process compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,6 +11,7 @@ export UV_PYTHON_DOWNLOADS := never
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
+SCENARIOS ?= 3999
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
 help:  ## this list
@@ -63,6 +64,9 @@ parity: .venv/.ok  ## the long campaign: sweep against replay, decision by decis
 
 campaign: .venv/.ok  ## the other long campaigns: kills, whole days in a book, planted faults, memory
 	FLEA_OFFLINE=1 $(PYTEST) tests --ignore=tests/parity -m slow --timeout 3600
+
+sim: .venv/.ok  ## thousands of seeded scenarios of faults, kills and halts over the real runner
+	$(BIN)/flea sim --seeds 0..$(SCENARIOS) --workers $(WORKERS)
 
 bench: .venv/.ok  ## benchmarks, each printing a ratio measured in one run
 	@set -e; for b in bench/*.py; do [ -e "$$b" ] || continue; echo "== $$b"; $(BIN)/python "$$b" --quick; done

@@ -32,13 +32,15 @@ class Oracle:
         self._booked: set[str] = set()
         self.halted = ""
         self.verified = False
+        self.gone_s: list[float] = []
+        self._halted_s = self._empty_s = -1.0
 
     # ---- at every moment
 
     def sending(self, order: NewOrder) -> None:
         """An order is about to leave."""
         world, name, life = self._world, order.client_order_id, self._world.life
-        violate = world.violate
+        violate, self.verified = world.violate, False
         world.note("bot", f"sends {name} {order.side} {order.lots} {order.symbol} {order.order_type}")
         self.sent[name] += 1
         if self.sent[name] > 1:
@@ -84,6 +86,24 @@ class Oracle:
         """A process has read its journal: what it counts is what is durable."""
         self._booked = {fill.fill_id for fill in life.disk.fills}
 
+    def halts(self, kind: str) -> None:
+        """A halt was asked for, and has been answered."""
+        self._done_halting()
+        self.halted, self._halted_s, self._empty_s = kind, self._world.loop.time(), -1.0
+
+    def look(self) -> None:
+        """Looks at how many orders are open while a halt stands."""
+        if self._halted_s >= 0.0:
+            if any(one.status == "open" for one in self._world.exchange.orders):
+                self._empty_s = -1.0
+            elif self._empty_s < 0.0:
+                self._empty_s = self._world.loop.time()
+
+    def _done_halting(self) -> None:
+        if self._halted_s >= 0.0 and self._empty_s >= 0.0:
+            self.gone_s.append(self._empty_s - self._halted_s)
+        self._halted_s = -1.0
+
     def said_verified(self, now: bool) -> None:
         """The runner says, or no longer says, that no order is open."""
         world = self._world
@@ -101,6 +121,7 @@ class Oracle:
         unknown = [order.command.client_order_id for order in core.router.blotter.unknown_orders()]
         if unknown:
             world.violate("D6", f"the halt is cleared while {', '.join(unknown)} may be at the exchange")
+        self._done_halting()
         self.halted = ""
 
     # ---- at the end
@@ -108,6 +129,7 @@ class Oracle:
     def at_the_end(self) -> None:
         """All is healed, and has been for long enough."""
         world, life = self._world, self._world.life
+        self._done_halting()
         if life is None or life.runner is None or life.core is None:
             world.violate("L1", "the bot does not run, long after all is healed")
             return

@@ -50,7 +50,7 @@ class Plan:
         world, dice = self._world, self._dice
         steps: list[int] = []
         if world.swarm.on("process.kill"):
-            steps = [int(dice.expovariate(1 / 1200.0)) + 1 for _ in range(dice.choice((0, 0, 1, 1, 2, 4)))]
+            steps = [int(dice.expovariate(1 / 1200.0)) + 1 for _ in range(dice.choice((0, 1, 1, 2, 2, 4)))]
         if steps and world.swarm.on("process.kill_recovery"):
             for n in range(1, len(steps)):
                 if dice.random() < 0.5:
@@ -113,7 +113,7 @@ class Plan:
         assert life.desk is not None
         world.note("operator", f"halts ({kind})")
         life.process.context().run(life.desk._halt, {"reason": kind, "received_ns": world.clock.now_ns()})
-        world.oracle.halted = kind
+        world.oracle.halts(kind)
         world.counts["halts"] += 1
         if world.swarm.on("process.kill_halt") and dice.random() < 0.3 and not world.swarm.quiet:
             life.process.kill_at = life.process.steps + dice.randint(1, 60)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flea_lab.signal.kernel import Bar, Floats
+from flea_lab.signal.kernel import N_FIELDS
 from flea_lab.sim.market import SYMBOLS
 from flea_lab.strategy.desk import MODES, Desk
 from flea_lab.strategy.params import Combination, Sizing
@@ -18,24 +18,34 @@ class Whim(Desk):
     """What it wants follows from its memory alone, which the core keeps and puts back. `quiet` silences it."""
 
     def __init__(self, seed: int, initial_uusd: int) -> None:
+        n = len(SYMBOLS)
         self._kernels = ()
-        self._mem = {symbol: np.array([float(seed % _MODULUS + n)]) for n, symbol in enumerate(SYMBOLS)}
-        self._opinions = {symbol: np.zeros((0, 2)) for symbol in SYMBOLS}
+        self._row = {symbol: s for s, symbol in enumerate(SYMBOLS)}
+        self._mem = np.array([[float(seed % _MODULUS + s)] for s in range(n)])
+        self.bars = np.full((n, N_FIELDS), np.nan)
+        self.told = np.zeros(n)
+        self.convictions = self.told
+        self._opinions = np.zeros((n, 0, 2))
         self.combination = Combination()
         self.sizing = SIZING
         self._mode = MODES[SIZING.mode]
         self._initial_uusd = initial_uusd
         self.quiet = False
 
-    def step(self, symbol: str, bar: Bar) -> float:  # noqa: ARG002
-        """A conviction: nothing, or much, now this way and now that, for some bars at a time."""
-        memory: Floats = self._mem[symbol]
-        draw = int(memory[0])
-        for _ in range(3):
-            draw = (1_103_515_245 * draw + 12_345) % _MODULUS
-        memory[0] = float(draw)
-        share = draw / _MODULUS
-        if self.quiet or share < SILENT:
-            return 0.0
-        side = 1.0 if (draw >> 9) % 5 < 3 else -1.0
-        return side * (0.4 + 0.6 * (share - SILENT) / (1.0 - SILENT))
+    def step_rows(self, first: int, stop: int) -> bool:
+        """As `Desk.step_rows`: nothing, or much, now this way and now that."""
+        for s in range(first, stop):
+            draw = int(self._mem[s, 0])
+            for _ in range(3):
+                draw = (1_103_515_245 * draw + 12_345) % _MODULUS
+            self._mem[s, 0] = draw
+            self.convictions[s] = 0.0 if self.quiet else _conviction(draw)
+        return bool(np.any(np.abs(self.convictions[first:stop]) >= self.combination.min_conviction))
+
+
+def _conviction(draw: int) -> float:
+    share = draw / _MODULUS
+    if share < SILENT:
+        return 0.0
+    side = 1.0 if (draw >> 9) % 5 < 3 else -1.0
+    return side * (0.4 + 0.6 * (share - SILENT) / (1.0 - SILENT))

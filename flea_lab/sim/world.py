@@ -200,6 +200,7 @@ class World:
 
     def look(self) -> None:
         """Looks at what the runner says of itself."""
+        self.oracle.look()
         life = self.life
         if life is not None and life.runner is not None:
             runner = life.runner
