@@ -205,6 +205,8 @@ class Runner:
             if not isinstance(event, Halt):
                 self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
             return
+        if isinstance(event, Halt):
+            self.brake.verified = False  # it may be about an order that came after the venue had none
         if isinstance(event, Accepted | Rejected | SendUnclear):
             self.pump.answered(event.client_order_id)
         for command in commands:
