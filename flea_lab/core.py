@@ -20,8 +20,9 @@ from msgspec import Struct
 
 from flea_lab.data.features import BarFeatures, FeatureState
 from flea_lab.errors import DataError
+from flea_lab.execution.order import CONTRADICTIONS, OPEN, Order
 from flea_lab.execution.router import Router
-from flea_lab.ledger import LOTS, Ledger, gross_uusd, position_uusd
+from flea_lab.ledger import DEN, LOTS, MARK, NUM, Ledger, gross_uusd, position_uusd
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import BookSnapshot, Candle, Features, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
@@ -40,6 +41,7 @@ from flea_lab.model.trading import (
     Resume,
     WarmUp,
 )
+from flea_lab.money import value_uusd
 from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, worst_uusd
 from flea_lab.risk.gate import Gate, TradingState
 from flea_lab.risk.tolerance import Doubts
@@ -277,16 +279,19 @@ class TradingCore:
 
     def _on_report(self, report: OrderReport) -> tuple[Command, ...]:
         before, after = self.router.blotter.on(report)
+        alerts = () if before.status in OPEN else _contradiction(before, report)
         if after is before:
-            return ()
+            return alerts
         command = after.command
         sign = 1 if command.side == "buy" else -1
-        self.ledger.pend(command.symbol, sign * (after.open_lots - before.open_lots))
+        self.ledger.pend(command.symbol, sign * (after.exposed_lots - before.exposed_lots))
         if isinstance(report, Fill):
             if self._settling:
                 self._settle(report.ts_event)
             self.ledger.fill(report)
-        return ()
+            if after.filled_lots > command.lots:
+                alerts = (*alerts, _overfill(after, report))
+        return alerts
 
     def _on_control(self, control: Control) -> tuple[Command, ...]:
         self.gate.on(control)
@@ -392,6 +397,10 @@ class TradingCore:
         if intent is None:
             return None
         size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
+        buys, sells = self.router.blotter.exposed(symbol)
+        if buys or sells:  # the worst side: as if all that goes this way were filled, and nothing that goes the other
+            lots = int(book[s, LOTS]) + (buys if size > 0 else -sells)
+            position = value_uusd(lots, int(book[s, MARK]), int(book[s, NUM]), int(book[s, DEN]))
         worst = worst_uusd(size, ticks, self._slippage_e8)
         toxicity = float(self.toxicities[s])
         unsettled = self.doubts.awake and self.doubts.unsettled(symbol)
@@ -427,3 +436,19 @@ class TradingCore:
     def halted(self) -> bool:
         """Whether nothing passes the gate."""
         return self.gate.trading_state is TradingState.HALTED
+
+
+def _contradiction(before: Order, report: OrderReport) -> tuple[Alert, ...]:
+    """What a person is told where `report` cannot be true together with what was said of a closed order."""
+    if (before.status, type(report)) not in CONTRADICTIONS:
+        return ()
+    name, said = before.command.client_order_id, type(report).__name__
+    text = f"order {name} was {before.status.value}, and now: {said}"
+    return (Alert(ts_event=report.ts_event, severity="critical", text=text),)
+
+
+def _overfill(order: Order, fill: Fill) -> Alert:
+    """What a person is told of more lots filled than ordered; they are booked all the same."""
+    name, lots = order.command.client_order_id, order.command.lots
+    text = f"order {name} is overfilled: {order.filled_lots} of {lots} lots of {fill.symbol}"
+    return Alert(ts_event=fill.ts_event, severity="critical", text=text)

@@ -1,16 +1,25 @@
 """Every order by its client order id: what is open, and what it may still become."""
 
+from collections import deque
+
 from flea_lab.errors import IllegalTransition
 from flea_lab.execution.order import OPEN, UNKNOWN, Order
 from flea_lab.model.trading import NewOrder, OrderReport
 
+KEPT = 50_000
+"""Closed orders that are remembered: a late fill must find its order."""
+
 
 class Blotter:
-    """The orders of one account. Closed orders are kept: a late fill must find its order."""
+    """The orders of one account. The last closed ones are kept, and every one of which fills are missing."""
 
     def __init__(self) -> None:
         self._orders: dict[str, Order] = {}
         self._open: dict[str, Order] = {}
+        self._owed: dict[str, Order] = {}
+        self._closed: deque[str] = deque()
+        self._exposed: dict[str, tuple[int, int]] = {}
+        self.overfills = 0
 
     def register(self, command: NewOrder) -> Order:
         """A new order, PENDING; a client order id is used once."""
@@ -18,7 +27,7 @@ class Blotter:
         if name in self._orders:
             raise IllegalTransition(f"order {name}: client order id used twice")
         order = Order(command)
-        self._orders[name] = self._open[name] = order
+        self._keep(None, order)
         return order
 
     def on(self, report: OrderReport) -> tuple[Order, Order]:
@@ -28,19 +37,45 @@ class Blotter:
         if before is None:
             raise IllegalTransition(f"order {name}: {type(report).__name__} for an order that was never registered")
         after = before.on(report)
-        self._orders[name] = after
-        if after.status in OPEN:
-            self._open[name] = after
-        else:
-            self._open.pop(name, None)
+        if after is not before:
+            self._keep(before, after)
         return before, after
 
     def restore(self, order: Order) -> None:
         """Takes in an order as it stood before a restart."""
-        name = order.command.client_order_id
+        self._keep(self._orders.get(order.command.client_order_id), order)
+
+    def _keep(self, before: Order | None, order: Order) -> None:
+        command = order.command
+        name = command.client_order_id
         self._orders[name] = order
         if order.status in OPEN:
             self._open[name] = order
+        elif before is None or self._open.pop(name, None) is not None:
+            self._closed.append(name)
+            self._forget()
+        if order.owed_lots:
+            self._owed[name] = order
+        elif self._owed:
+            self._owed.pop(name, None)
+        more = order.exposed_lots - (before.exposed_lots if before is not None else 0)
+        if more:
+            buys, sells = self._exposed.get(command.symbol, (0, 0))
+            change = (buys + more, sells) if command.side == "buy" else (buys, sells + more)
+            self._exposed[command.symbol] = change
+        if order.overfilled_lots and not (before is not None and before.overfilled_lots):
+            self.overfills += 1
+
+    def _forget(self) -> None:
+        while len(self._closed) > KEPT:
+            name = self._closed.popleft()
+            if name not in self._open and name not in self._owed:
+                self._orders.pop(name, None)
+
+    def exposed(self, symbol: str) -> tuple[int, int]:
+        """Lots of buys and of sells, both unsigned, that may still become a position: open orders, those of unknown
+        fate, and fills that the venue named and that have not come."""
+        return self._exposed.get(symbol, (0, 0))
 
     def open_orders(self) -> tuple[Order, ...]:
         """Orders that may still trade, oldest first."""
@@ -49,6 +84,10 @@ class Blotter:
     def unknown_orders(self) -> tuple[Order, ...]:
         """Orders of which nobody has said yet whether the venue has them."""
         return tuple(order for order in self._open.values() if order.status is UNKNOWN)
+
+    def owed_orders(self) -> tuple[Order, ...]:
+        """Closed orders of which fills are missing."""
+        return tuple(self._owed.values())
 
     def get(self, client_order_id: str) -> Order:
         """The order of that id; `KeyError` where there is none."""

@@ -1,10 +1,14 @@
 """The order lifecycle as a table.
 
 Rules. An order begins PENDING, before its first byte is sent. A send whose fate is not known makes it UNKNOWN, never
-failed: it counts as exposure until any channel says what became of it. A fill may arrive in any state in which the
-venue may have the order, also before its acknowledgement and after its cancel: the wire does not keep order. What is
-not in the table is our error: it raises and changes nothing. A fill that was told before (same `fill_id`) changes
-nothing: every channel may repeat it.
+failed: it counts as exposure until any channel says what became of it. What the venue says may come in any order and
+any number of times: a fill before its acknowledgement or after its cancel, a status before its fills. So the table
+holds every pair, and what is certain is never given up for what is less so: FILLED over CANCELLED over EXPIRED over
+REJECTED over open. Two words that cannot both be true (an acknowledgement after a refusal) make the order UNKNOWN
+again: it counts, and the venue is asked. NOT_ACCEPTED is what we concluded ourselves, from a venue that said twice that
+it has never seen the order; any word of the venue's own is stronger.
+
+A fill that was told before (same `fill_id`) changes nothing. One that is more than was ordered counts at its true size.
 """
 
 from enum import Enum
@@ -12,7 +16,7 @@ from enum import Enum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from flea_lab.errors import IllegalTransition, VenueError
+from flea_lab.errors import VenueError
 from flea_lab.model.trading import (
     Accepted,
     Cancelled,
@@ -20,6 +24,7 @@ from flea_lab.model.trading import (
     CancelSent,
     Expired,
     Fill,
+    Filled,
     NewOrder,
     NotFound,
     OrderReport,
@@ -39,111 +44,124 @@ class Status(Enum):
     CANCELLED = "cancelled"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    NOT_ACCEPTED = "not_accepted"
 
     __hash__ = object.__hash__  # one object a member; Enum's own hash is a Python call, made at every report
 
 
 PENDING, UNKNOWN, WORKING, CANCELLING = Status.PENDING, Status.UNKNOWN, Status.WORKING, Status.CANCELLING
 FILLED, CANCELLED, REJECTED, EXPIRED = Status.FILLED, Status.CANCELLED, Status.REJECTED, Status.EXPIRED
+NOT_ACCEPTED = Status.NOT_ACCEPTED
 OPEN = frozenset({PENDING, UNKNOWN, WORKING, CANCELLING})
 
-TRANSITIONS: dict[tuple[Status, type[OrderReport]], Status] = {
-    (PENDING, Accepted): WORKING,
-    (PENDING, Rejected): REJECTED,
-    (PENDING, SendUnclear): UNKNOWN,
-    (PENDING, Fill): WORKING,  # the fill overtook its acknowledgement
-    (PENDING, CancelSent): CANCELLING,
-    (PENDING, CancelRejected): PENDING,  # the cancel overtook the order
-    (PENDING, Cancelled): CANCELLED,  # the venue took it off at once, its acknowledgement was lost
-    (PENDING, Expired): EXPIRED,
-    (UNKNOWN, Accepted): WORKING,
-    (UNKNOWN, Rejected): REJECTED,
-    (UNKNOWN, NotFound): REJECTED,
-    (UNKNOWN, Fill): WORKING,
-    (UNKNOWN, SendUnclear): UNKNOWN,
-    (UNKNOWN, CancelSent): UNKNOWN,  # cancelling what may exist does not make it known
-    (UNKNOWN, CancelRejected): UNKNOWN,
-    (UNKNOWN, Cancelled): CANCELLED,
-    (UNKNOWN, Expired): EXPIRED,
-    (WORKING, Accepted): WORKING,  # a second acknowledgement, from another channel
-    (WORKING, SendUnclear): WORKING,  # the acknowledgement overtook the timeout
-    (WORKING, Fill): WORKING,
-    (WORKING, CancelSent): CANCELLING,
-    (WORKING, CancelRejected): WORKING,
-    (WORKING, Cancelled): CANCELLED,
-    (WORKING, Expired): EXPIRED,
-    (CANCELLING, Accepted): CANCELLING,
-    (CANCELLING, Fill): CANCELLING,
-    (CANCELLING, CancelSent): CANCELLING,
-    (CANCELLING, CancelRejected): WORKING,
-    (CANCELLING, Cancelled): CANCELLED,
-    (CANCELLING, Rejected): REJECTED,
-    (CANCELLING, Expired): EXPIRED,
-    (CANCELLING, SendUnclear): UNKNOWN,
-    (CANCELLED, Accepted): CANCELLED,  # an acknowledgement that another channel brought late
-    (CANCELLED, CancelSent): CANCELLED,
-    (CANCELLED, Fill): CANCELLED,  # the fill crossed our cancel on the wire
-    (CANCELLED, Cancelled): CANCELLED,
-    (CANCELLED, Expired): CANCELLED,
-    (CANCELLED, CancelRejected): CANCELLED,
-    (CANCELLED, SendUnclear): CANCELLED,
-    (EXPIRED, Accepted): EXPIRED,
-    (EXPIRED, CancelSent): EXPIRED,
-    (EXPIRED, CancelRejected): EXPIRED,
-    (EXPIRED, SendUnclear): EXPIRED,
-    (EXPIRED, Fill): EXPIRED,  # the fill came after the status, as some venues send them
-    (EXPIRED, Expired): EXPIRED,
-    (EXPIRED, Cancelled): EXPIRED,  # said again by another channel, in its own word
-    (REJECTED, Rejected): REJECTED,
-    (REJECTED, Accepted): WORKING,  # the venue has it after all: it counts again
-    (REJECTED, Cancelled): CANCELLED,
-    (REJECTED, CancelSent): REJECTED,
-    (REJECTED, CancelRejected): REJECTED,
-    (REJECTED, SendUnclear): REJECTED,
-    (REJECTED, Fill): REJECTED,  # the venue had it after all: whoever said "not found" looked too early
-    (FILLED, Accepted): FILLED,  # the acknowledgement of an order that filled at once
-    (FILLED, SendUnclear): FILLED,
-    (FILLED, Cancelled): FILLED,  # our cancel found nothing left
-    (FILLED, CancelRejected): FILLED,
-    (FILLED, CancelSent): FILLED,
-}
+# What an order is after a report (columns) by what it was (rows). "." leaves it as it is.
+_TABLE = """
+              Accepted   Rejected SendUnclear NotFound     CancelSent CancelRejected Cancelled Expired Filled Fill
+PENDING       WORKING    REJECTED UNKNOWN     .            .          .              CANCELLED EXPIRED FILLED WORKING
+UNKNOWN       WORKING    REJECTED .           NOT_ACCEPTED .          .              CANCELLED EXPIRED FILLED WORKING
+WORKING       .          REJECTED .           .            CANCELLING .              CANCELLED EXPIRED FILLED .
+CANCELLING    .          REJECTED UNKNOWN     .            .          WORKING        CANCELLED EXPIRED FILLED .
+NOT_ACCEPTED  WORKING    REJECTED .           .            .          .              CANCELLED EXPIRED FILLED WORKING
+REJECTED      UNKNOWN    .        .           .            .          .              CANCELLED EXPIRED FILLED UNKNOWN
+EXPIRED       .          .        .           .            .          .              CANCELLED .       FILLED .
+CANCELLED     .          .        .           .            .          .              .         .       FILLED .
+FILLED        .          .        .           .            .          .              .         .       .      .
+"""
+
+KINDS: tuple[type[OrderReport], ...] = (
+    Accepted,
+    Rejected,
+    SendUnclear,
+    NotFound,
+    CancelSent,
+    CancelRejected,
+    Cancelled,
+    Expired,
+    Filled,
+    Fill,
+)
+"""Every kind of report, in the order of the table's columns."""
+
+
+def _read(table: str) -> dict[tuple[Status, type[OrderReport]], Status]:
+    header, *rows = (line.split() for line in table.strip().splitlines())
+    if header != [kind.__name__ for kind in KINDS]:
+        raise AssertionError(f"the columns of the table are {header}")
+    return {
+        (Status[name], kind): Status[name if cell == "." else cell]
+        for name, *cells in rows
+        for kind, cell in zip(KINDS, cells, strict=True)
+    }
+
+
+TRANSITIONS = _read(_TABLE)
+
+CONTRADICTIONS: frozenset[tuple[Status, type[OrderReport]]] = frozenset(
+    {
+        *((NOT_ACCEPTED, kind) for kind in (Accepted, Cancelled, Expired, Filled, Fill)),
+        *((REJECTED, kind) for kind in (Accepted, Cancelled, Expired, Filled, Fill)),
+        *((status, Rejected) for status in (FILLED, CANCELLED, EXPIRED)),
+    }
+)
+"""What cannot be if everything said before was right: worth telling a person of, whichever of the two was wrong."""
 
 
 class Order(Struct, frozen=True):
-    """One order: what was asked, where it stands, how many lots are filled, and by which fills that have a name."""
+    """One order: what was asked, where it stands, how many lots are filled, and by which fills that have a name.
+
+    `reported_lots` is the largest total that the venue has named: while it is above `filled_lots`, fills are missing.
+    """
 
     command: NewOrder
     status: Status = Status.PENDING
     filled_lots: int = 0
     fill_ids: tuple[str, ...] = ()
+    reported_lots: int = 0
 
     @property
     def open_lots(self) -> int:
         """Lots that may still fill, unsigned; 0 once the order is closed."""
-        return self.command.lots - self.filled_lots if self.status in OPEN else 0
+        return max(self.command.lots - self.filled_lots, 0) if self.status in OPEN else 0
+
+    @property
+    def owed_lots(self) -> int:
+        """Lots of a closed order that the venue has filled and whose fills have not come."""
+        return 0 if self.status in OPEN else max(self.reported_lots - self.filled_lots, 0)
+
+    @property
+    def exposed_lots(self) -> int:
+        """Lots that are, or may become, a position which the ledger does not know of."""
+        return self.open_lots + self.owed_lots
+
+    @property
+    def overfilled_lots(self) -> int:
+        """Lots filled beyond what was ordered."""
+        return max(self.filled_lots - self.command.lots, 0)
 
     def on(self, report: OrderReport) -> "Order":
-        """The order after `report`; `IllegalTransition` for what the table does not hold and for an overfill,
-        `VenueError` for a fill that cannot be this order's. A fill told before gives this very order."""
-        if isinstance(report, Fill) and report.fill_id in self.fill_ids:
+        """The order after `report`; `VenueError` for a fill that cannot be this order's. What says nothing new gives
+        this very order."""
+        kind = type(report)
+        status = TRANSITIONS[self.status, kind]
+        if kind is Fill:
+            return self._filled(report, status)  # type: ignore[arg-type]
+        reported = self.reported_lots
+        if kind is Filled:
+            reported = max(reported, self.command.lots)
+        elif kind is Cancelled or kind is Expired:
+            reported = max(reported, report.filled_lots or 0)  # type: ignore[attr-defined]
+        if status is self.status and reported <= max(self.reported_lots, self.filled_lots):
             return self
-        status = TRANSITIONS.get((self.status, type(report)))
-        name = self.command.client_order_id
-        if status is None:
-            raise IllegalTransition(f"order {name}: {type(report).__name__} while {self.status.value}")
-        if isinstance(report, Fill):
-            self._check(report)
-            return self._filled(report, status)
-        return replace(self, status=status)
+        return replace(self, status=status, reported_lots=reported)
 
     def _filled(self, fill: Fill, status: Status) -> "Order":
+        if fill.fill_id in self.fill_ids:
+            return self
+        self._check(fill)
         filled = self.filled_lots + fill.lots
-        if filled > self.command.lots:
-            name = self.command.client_order_id
-            raise IllegalTransition(f"order {name}: filled {filled} of {self.command.lots} lots")
         seen = (*self.fill_ids, fill.fill_id) if fill.fill_id else self.fill_ids
         return replace(
-            self, status=FILLED if filled == self.command.lots else status, filled_lots=filled, fill_ids=seen
+            self, status=FILLED if filled >= self.command.lots else status, filled_lots=filled, fill_ids=seen
         )
 
     def _check(self, fill: Fill) -> None:

@@ -7,7 +7,7 @@ from flea_lab.core import Event, TradingCore
 from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.sender import told
 from flea_lab.model.market import Candle, Funding
-from flea_lab.model.trading import Accepted, Fill, Halt, NotFound, SendUnclear, WarmUp
+from flea_lab.model.trading import Accepted, Fill, Halt, SendUnclear, WarmUp
 from flea_lab.venue.protocol import Exchange, Feed, OrderState
 
 PAGE = 5_000
@@ -55,10 +55,10 @@ def unheard(asked: Asked, core: TradingCore, now_ns: int) -> Iterator[Event]:
             yield SendUnclear(client_order_id=name, ts_event=now_ns, reason=away)
         if report is not None:
             yield report
-        elif state is None and status in (Status.PENDING, Status.CANCELLING, UNKNOWN):
+        elif status in (Status.PENDING, Status.CANCELLING, UNKNOWN):
             yield SendUnclear(client_order_id=name, ts_event=now_ns, reason=away)
-        elif state is None and status is Status.WORKING:
-            yield NotFound(client_order_id=name, ts_event=now_ns)  # it had it: nobody can explain that
+        elif status is Status.WORKING:  # nobody can explain that
+            yield Halt(ts_event=now_ns, reason=f"order {name} was acknowledged, now the venue has never seen it")
     for name in asked.strangers:
         yield Halt(ts_event=now_ns, reason=f"order {name} is open on this account and was not given here")
 

@@ -27,7 +27,6 @@ from flea_lab.model.trading import (
     CancelRejected,
     Fill,
     NewOrder,
-    NotFound,
     OrderReport,
     Rejected,
 )
@@ -199,7 +198,7 @@ class PaperVenue:
         name, ts = command.client_order_id, command.ts_event
         known, order = self._account.orders.get(name), self._account.open.get(name)
         if known is None:
-            return (NotFound(client_order_id=name, ts_event=ts),)
+            return (CancelRejected(client_order_id=name, ts_event=ts, reason="order_not_found"),)
         if order is None:
             return (CancelRejected(client_order_id=name, ts_event=ts, reason=f"order_not_open, {known.status}"),)
         return tuple(self._account.on(report, numbered=False) for report in self._take_back(order, ts))

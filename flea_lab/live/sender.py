@@ -17,6 +17,7 @@ from flea_lab.model.trading import (
     CancelOrder,
     CancelSent,
     Expired,
+    Filled,
     Halt,
     NewOrder,
     NotFound,
@@ -134,16 +135,16 @@ class Sender:
                 self._put(NotFound(client_order_id=name, ts_event=self._now_ns()))
 
 
-def told(state: OrderState) -> OrderReport | None:
-    """What the venue's record of an order says; None for a filled one: its fills say it."""
+def told(state: OrderState) -> OrderReport:
+    """What the venue's record of an order says."""
     name, ts = state.client_order_id, state.ts_event
     match state.status:
         case "open":
             return Accepted(client_order_id=name, ts_event=ts)
         case "cancelled":
-            return Cancelled(client_order_id=name, ts_event=ts)
+            return Cancelled(client_order_id=name, ts_event=ts, filled_lots=state.filled_lots)
         case "expired":
-            return Expired(client_order_id=name, ts_event=ts)
+            return Expired(client_order_id=name, ts_event=ts, filled_lots=state.filled_lots)
         case "rejected":
             return Rejected(client_order_id=name, ts_event=ts, reason=state.reason)
-    return None
+    return Filled(client_order_id=name, ts_event=ts)

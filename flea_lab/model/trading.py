@@ -118,11 +118,19 @@ class CancelRejected(OrderReport, frozen=True, kw_only=True):
 
 
 class Cancelled(OrderReport, frozen=True, kw_only=True):
-    """The venue took it off, by our wish or its own."""
+    """The venue took it off, by our wish or its own, with `filled_lots` of it filled; None where it does not say."""
+
+    filled_lots: int | None = None
 
 
 class Expired(OrderReport, frozen=True, kw_only=True):
-    """The venue's time limit for it ran out."""
+    """The venue's time limit for it ran out, with `filled_lots` of it filled; None where the venue does not say."""
+
+    filled_lots: int | None = None
+
+
+class Filled(OrderReport, frozen=True, kw_only=True):
+    """The venue says that nothing of it is left to fill; its fills may still be on their way."""
 
 
 class Fill(OrderReport, frozen=True, kw_only=True):
@@ -199,6 +207,8 @@ class Account(Struct, frozen=True, kw_only=True, tag=True):
     lots: dict[str, int]
 
 
-Report = Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Fill
+Report = (
+    Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Filled | Fill
+)
 Control = Halt | Reduce | Resume | WarmUp | Doubt
 Command = NewOrder | CancelOrder | Refused | Alert

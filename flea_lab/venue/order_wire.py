@@ -12,7 +12,17 @@ from msgspec import Struct
 from flea_lab.errors import VenueError
 from flea_lab.model.instrument import MICRO, Instrument
 from flea_lab.model.market import MS_NS, Side
-from flea_lab.model.trading import Accepted, Cancelled, CancelOrder, Expired, Fill, NewOrder, OrderReport, Rejected
+from flea_lab.model.trading import (
+    Accepted,
+    Cancelled,
+    CancelOrder,
+    Expired,
+    Fill,
+    Filled,
+    NewOrder,
+    OrderReport,
+    Rejected,
+)
 from flea_lab.venue.protocol import OrderState, VenueAccount
 from flea_lab.venue.reading import UNREADABLE, FrameError, read_body, shown
 from flea_lab.venue.wire import Number, Wire
@@ -116,7 +126,7 @@ class OrderWire:
         return msgspec.json.encode(asked)
 
     def order_frame(self, data: bytes, symbol: str, ts: int) -> OrderReport | None:
-        """What a frame of the channel `orders` says; a filled order says nothing, its fills decide."""
+        """What a frame of the channel `orders` says."""
         order = self._order.decode(data)
         self._same(order.symbol, symbol)
         reports = self._reports(order, ts)
@@ -189,12 +199,16 @@ class OrderWire:
             case "open":
                 return (Accepted(client_order_id=name, ts_event=ts, venue_order_id=_id(order)),)
             case "cancelled":
-                return (Cancelled(client_order_id=name, ts_event=ts),)
+                return (Cancelled(client_order_id=name, ts_event=ts, filled_lots=self._filled_lots(order)),)
             case "rejected":
                 return (Rejected(client_order_id=name, ts_event=ts, reason=shown(order.reason or "")),)
             case "expired":
-                return (Expired(client_order_id=name, ts_event=ts),)
-        return ()
+                return (Expired(client_order_id=name, ts_event=ts, filled_lots=self._filled_lots(order)),)
+        return (Filled(client_order_id=name, ts_event=ts),)
+
+    def _filled_lots(self, order: _Order) -> int:
+        symbol = self._ours(order.symbol)
+        return self._lots(order.filled, symbol, f"orders {symbol}: filled")
 
     def _state(self, order: _Order, now_ns: int) -> OrderState:
         symbol = self._ours(order.symbol)

@@ -2,32 +2,10 @@
 
 from typing import Any
 
-from flea_lab.model.trading import (
-    Accepted,
-    Cancelled,
-    CancelRejected,
-    CancelSent,
-    Expired,
-    Fill,
-    NewOrder,
-    NotFound,
-    OrderIntent,
-    OrderReport,
-    Rejected,
-    SendUnclear,
-)
+from flea_lab.execution.order import KINDS
+from flea_lab.model.trading import Fill, NewOrder, OrderIntent, OrderReport
 
-KINDS: tuple[type[OrderReport], ...] = (
-    Accepted,
-    Rejected,
-    SendUnclear,
-    NotFound,
-    CancelSent,
-    CancelRejected,
-    Cancelled,
-    Expired,
-    Fill,
-)
+__all__ = ["KINDS", "a_report", "an_intent", "an_order"]
 
 
 def an_intent(side: str = "buy", usd: float = 100.0, ticks: int = 10_000) -> OrderIntent:
@@ -58,8 +36,8 @@ def an_order(name: str = "1", lots: int = 5, side: str = "buy") -> NewOrder:
     )
 
 
-def a_report(kind: type[OrderReport], name: str = "1", **fill: Any) -> OrderReport:
+def a_report(kind: type[OrderReport], name: str = "1", **values: Any) -> OrderReport:
     if kind is not Fill:
-        return kind(client_order_id=name, ts_event=2)
-    values = dict(symbol="X", side="buy", lots=1, price_ticks=100, fee_uusd=0, reference_ticks=100) | fill
+        return kind(client_order_id=name, ts_event=2, **values)
+    values = dict(symbol="X", side="buy", lots=1, price_ticks=100, fee_uusd=0, reference_ticks=100) | values
     return Fill(client_order_id=name, ts_event=2, **values)

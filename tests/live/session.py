@@ -241,7 +241,7 @@ def assert_whole(here: World, folder: Path) -> None:
     for name, order in there.items():
         assert journalled[name] in {order.status, "expired" if order.status == "cancelled" else order.status}
     for name in set(journalled) - set(there):
-        assert journalled[name] == "rejected"
+        assert journalled[name] in ("rejected", "not_accepted")
     fills = rows(folder, "SELECT fill_id FROM fills")
     assert len(fills) == len(set(fills)) == sum(hasattr(event.what, "fill") for event in here.customer.events)
 

@@ -25,7 +25,6 @@ from flea_lab.model.trading import (
     CancelRejected,
     Fill,
     NewOrder,
-    NotFound,
     OrderIntent,
     OrderReport,
     Rejected,
@@ -278,7 +277,8 @@ def test_what_cannot_be_an_order_is_rejected() -> None:
 def test_a_cancel_is_answered_by_what_became_of_the_order() -> None:
     venue, feed = begun()
     cancel = CancelOrder(client_order_id="a", symbol="X", ts_event=T0 + STEP)
-    assert send(venue, cancel) == [(NotFound(client_order_id="a", ts_event=T0 + STEP),)]
+    [(unknown,)] = send(venue, cancel)
+    assert isinstance(unknown, CancelRejected) and unknown.reason == "order_not_found"
     gone = Cancelled(client_order_id="a", ts_event=T0 + STEP)
     assert send(venue, order(), cancel, order()) == [
         (Accepted(client_order_id="a", ts_event=T0 + STEP),), (gone,), (gone,),

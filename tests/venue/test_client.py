@@ -9,7 +9,7 @@ import pytest
 from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.model.market import Candle
-from flea_lab.model.trading import Accepted, Cancelled, CancelOrder, CancelRejected, Rejected
+from flea_lab.model.trading import Accepted, Cancelled, CancelOrder, CancelRejected, Filled, Rejected
 from flea_lab.secret import Secret
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.rest import KeyRefused
@@ -142,14 +142,14 @@ def test_an_order_that_was_done_at_once_was_accepted_first() -> None:
     found, _ = send((201, {"order": order_row(status="cancelled")}))
     assert [type(report) for report in found] == [Accepted, Cancelled]
     found, _ = send((201, {"order": order_row(status="filled")}))
-    assert [type(report) for report in found] == [Accepted]
+    assert [type(report) for report in found] == [Accepted, Filled]
     found, _ = send((200, {"order": order_row(status="rejected", reason="margin")}))
     assert [type(report) for report in found] == [Rejected]
 
 
 def test_a_cancel_says_what_the_venue_said() -> None:
     found, _ = send((200, {"order": order_row(status="cancelled")}), CANCEL)
-    assert found == (Cancelled(client_order_id="run-1", ts_event=T0 * 1_000_000),)
+    assert found == (Cancelled(client_order_id="run-1", ts_event=T0 * 1_000_000, filled_lots=0),)
     found, _ = send((409, {"error": "order_not_open", "message": "filled"}), CANCEL)
     assert isinstance(found[0], CancelRejected) and found[0].reason == "order_not_open: filled"
     found, _ = send((500, "<html>"), CANCEL)

@@ -7,7 +7,7 @@ import pytest
 
 from flea_lab.errors import VenueRefusal
 from flea_lab.model.market import Candle, Heartbeat
-from flea_lab.model.trading import Accepted, Cancelled, Expired, Fill, Rejected
+from flea_lab.model.trading import Accepted, Cancelled, Expired, Fill, Filled, Rejected
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.protocol import Link, Played, Said
 from flea_lab.venue.reconnect import Reconnect
@@ -274,9 +274,10 @@ def test_what_the_venue_says_of_an_order_comes_as_its_report() -> None:
     at = {"client_order_id": "run-1", "ts_event": T0 * 1_000_000}
     assert heard[1:-1] == [
         Accepted(**at, venue_order_id="o-1"),
-        Cancelled(**at),
+        Cancelled(**at, filled_lots=0),
         Rejected(**at, reason="margin"),
-        Expired(**at),
+        Expired(**at, filled_lots=0),
+        Filled(**at),
     ]
 
 
