@@ -98,6 +98,7 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     max_skew_s: Seconds = 2.0
     unknown_wait_s: Seconds = 10.0
     limit_ttl_s: Seconds = 60.0
+    order_patience_s: Pause = 2.0
 
 
 class RunConfig(Settings, frozen=True, kw_only=True):

@@ -21,7 +21,6 @@ from flea_lab.model.trading import (
     CancelOrder,
     Command,
     Fill,
-    Filled,
     Halt,
     NewOrder,
     Reduce,
@@ -274,53 +273,6 @@ def test_an_impossible_fill_raises_and_leaves_the_account_as_it_was(lots: int) -
     with pytest.raises((IllegalTransition, VenueError), match="order replay-1: "):
         core.on(a_fill(order, lots))
     assert snapshot(core) == state
-
-
-def test_an_overfill_is_booked_at_its_true_size_and_told() -> None:
-    core = a_core(config(("X",)))
-    (order,) = core.on(candle("X", 1, say=0.5))
-    assert isinstance(order, NewOrder)
-    core.on(a_fill(order))
-    (alert,) = core.on(a_fill(order, lots=7))
-    assert isinstance(alert, Alert) and alert.severity == "critical"
-    assert alert.text == f"order replay-1 is overfilled: {order.lots + 7} of {order.lots} lots of X"
-    assert core.account().lots == {"X": order.lots + 7} and core.router.blotter.overfills == 1
-
-
-def test_a_word_that_cannot_be_true_beside_an_earlier_one_is_told_and_counts() -> None:
-    core = a_core(config(("X",)))
-    (order,) = core.on(candle("X", 1, say=0.5))
-    assert isinstance(order, NewOrder)
-    name = order.client_order_id
-    assert core.on(Rejected(client_order_id=name, ts_event=3)) == ()
-    (alert,) = core.on(Accepted(client_order_id=name, ts_event=4))
-    assert isinstance(alert, Alert) and alert.text == "order replay-1 was rejected, and now: Accepted"
-    assert core.router.blotter.exposed("X") == (order.lots, 0)
-    assert core.on(Rejected(client_order_id=name, ts_event=5)) == ()
-    assert core.router.blotter.exposed("X") == (0, 0) and core.ledger.book[:, 1].tolist() == [0]
-
-
-def test_exposure_counts_what_goes_this_way_as_filled_and_nothing_that_goes_the_other() -> None:
-    core = a_core(config(("X",), risk={"max_concentration": 0.3}, sizing={"base_fraction": 0.2}))
-    (buy,) = core.on(candle("X", 1, say=1.0))  # 20 % of equity, and it only rests
-    assert isinstance(buy, NewOrder)
-    (sell,) = core.on(candle("X", 2, say=-1.0))
-    assert isinstance(sell, NewOrder), "from flat; that the buy may fill makes the sell no smaller a position"
-    for say, way in ((1.0, "buy"), (-1.0, "sell")):
-        (refused,) = core.on(candle("X", 3 if say > 0 else 4, say=say))
-        assert isinstance(refused, Refused) and refused.code == CONCENTRATION, f"two {way}s would be 40 %"
-
-
-def test_what_the_venue_filled_and_has_not_told_counts_until_its_fills_come() -> None:
-    core = a_core(config(("X",), risk={"max_concentration": 0.3}, sizing={"base_fraction": 0.2}))
-    (buy,) = core.on(candle("X", 1, say=1.0))
-    assert isinstance(buy, NewOrder)
-    core.on(Filled(client_order_id=buy.client_order_id, ts_event=3))
-    assert core.router.blotter.open_orders() == () and core.router.blotter.exposed("X") == (buy.lots, 0)
-    (refused,) = core.on(candle("X", 2, say=1.0))
-    assert isinstance(refused, Refused) and refused.code == CONCENTRATION
-    core.on(a_fill(buy))
-    assert core.router.blotter.exposed("X") == (0, 0) and core.account().lots == {"X": buy.lots}
 
 
 def test_a_halt_cancels_what_may_trade_and_refuses_what_comes() -> None:

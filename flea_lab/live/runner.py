@@ -80,6 +80,8 @@ class Runner:
             self._why_blocked,
             lambda: self.reconciler.known_seq,
             settings.unknown_wait_s,
+            settings.order_patience_s,
+            clock.jitter,
         )
         self.state, self.error = "starting", ""
         self.link = self._caught_up = self.ready = False

@@ -1,9 +1,11 @@
 """Two lanes out: orders one after the other, cancels past them. Every order is sent once, then only asked about.
 
 Rules. Whether orders may go is asked again right before each is sent, with nothing awaited in between. What an answer
-says, and that there was none, goes back in as a report. An order whose fate is unknown is asked for until the venue
-says what became of it; that it was never seen is believed only on the second answer, and after the time in which the
-order could still arrive.
+says, and that there was none, goes back in as a report. An order is tried again only where it provably never left; a
+cancel, which may be repeated, also where its answer was lost. An order whose fate is unknown is asked for until the
+venue says what became of it; that it was never seen is believed only on the second answer, and after the time in which
+the order could still arrive. A question that fails is no answer. An order that is over, and of which fills are missing,
+is asked for as well.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ from flea_lab.model.trading import (
     Accepted,
     Cancelled,
     CancelOrder,
+    CancelRejected,
     CancelSent,
     Expired,
     Filled,
@@ -25,9 +28,19 @@ from flea_lab.model.trading import (
     Rejected,
     SendUnclear,
 )
+from flea_lab.venue.budget import Paced
 from flea_lab.venue.protocol import Exchange, OrderState
+from flea_lab.venue.reconnect import full_jitter_s
 
 ASK_S = 0.25
+TRIES = 3
+"""How often a cancel, or an order that never left, is tried."""
+
+FIRST_S, LAST_S = 0.1, 1.0
+"""The back-off between those."""
+
+OWED_S = 1.0
+"""How long fills may be on their way after the order's last word, before they are asked for."""
 
 Put = Callable[[OrderReport | Halt | None], None]
 
@@ -43,16 +56,19 @@ class Sender:
         blocked: Callable[[], str],
         fills_after: Callable[[], int],
         unknown_wait_s: float,
+        patience_s: float = 2.0,
+        jitter: Callable[[], float] = lambda: 0.5,
     ) -> None:
         """`blocked` gives the reason why no order may go, or "" ; `fills_after` the private number up to which every
-        fill is known."""
+        fill is known. For `patience_s` an order may wait for its turn or for a connection; then it is given up."""
         self._exchange, self._put, self._now_ns = exchange, put, now_ns
         self._blocked, self._fills_after = blocked, fills_after
-        self._unknown_wait_s = unknown_wait_s
+        self._unknown_wait_s, self._patience_s, self._jitter = unknown_wait_s, patience_s, jitter
         self._orders: asyncio.Queue[NewOrder] = asyncio.Queue()
         self._cancels: asyncio.Queue[CancelOrder] = asyncio.Queue()
         self._busy = 0
         self._asked: dict[str, tuple[float, int]] = {}
+        self._owed_s: dict[str, float] = {}
 
     def give(self, command: NewOrder | CancelOrder) -> None:
         """Takes a command, durable by now."""
@@ -83,36 +99,95 @@ class Sender:
         """The lane of cancels; runs until cancelled."""
         while True:
             cancel = await self._cancels.get()
-            name = cancel.client_order_id
-            self._put(CancelSent(client_order_id=name, ts_event=self._now_ns()))
-            try:
-                for report in await self._exchange.send(cancel):
-                    self._put(report)
-            except VenueError as error:  # the order works on until somebody says otherwise: it is asked for
-                self._put(SendUnclear(client_order_id=name, ts_event=self._now_ns(), reason=str(error)))
+            self._put(CancelSent(client_order_id=cancel.client_order_id, ts_event=self._now_ns()))
+            for report in await self._cancelled(cancel):
+                self._put(report)
             self._done()
 
     def _done(self) -> None:
         self._busy -= 1
         self._put(None)
 
+    async def _cancelled(self, cancel: CancelOrder) -> tuple[OrderReport, ...]:
+        """What became of a cancel. Without any answer the order works on until somebody says otherwise: it is asked
+        for."""
+        reports: tuple[OrderReport, ...] = ()
+        for attempt in range(1, TRIES + 1):
+            try:
+                reports = await self._exchange.send(cancel)
+                if not _unsent(reports):
+                    return reports
+            except VenueError as error:
+                name, reason = cancel.client_order_id, str(error)
+                reports = (SendUnclear(client_order_id=name, ts_event=self._now_ns(), reason=reason),)
+                if isinstance(error, VenueRefusal):
+                    break
+            if attempt < TRIES:
+                await asyncio.sleep(full_jitter_s(attempt, FIRST_S, LAST_S, self._jitter()))
+        return reports
+
     async def _send(self, order: NewOrder) -> None:
+        """Sends once; again only what never left, and only for a while."""
+        loop, attempt = asyncio.get_running_loop(), 0
+        until_s = loop.time() + self._patience_s
+        while True:
+            attempt += 1
+            why = await self._turn(until_s) or self._blocked()
+            if why:
+                self._refuse(order, f"not sent: {why}", sent=False)
+                return
+            try:
+                reports = await self._exchange.send(order)
+            except VenueRefusal as error:
+                self._refuse(order, str(error))
+                self._put(Halt(ts_event=self._now_ns(), reason=f"the venue refuses us: {error}"))
+                return
+            except VenueError as error:
+                name = order.client_order_id
+                self._put(SendUnclear(client_order_id=name, ts_event=self._now_ns(), reason=str(error)))
+                return
+            pause_s = full_jitter_s(attempt, FIRST_S, LAST_S, self._jitter())
+            if not _unsent(reports) or attempt == TRIES or loop.time() + pause_s > until_s:
+                for report in reports:
+                    self._put(report)
+                return
+            await asyncio.sleep(pause_s)
+
+    async def _turn(self, until_s: float) -> str:
+        """Waits until the venue's limits let an order go; why that is too late, or ""."""
+        loop = asyncio.get_running_loop()
+        while isinstance(self._exchange, Paced) and (wait_s := self._exchange.order_wait_s()) > 0.0:
+            if loop.time() + wait_s > until_s:
+                return f"the venue's limits leave no order for {wait_s:.1f} s"
+            await asyncio.sleep(wait_s)
+        return ""
+
+    def _refuse(self, order: NewOrder, reason: str, sent: bool = True) -> None:
         name = order.client_order_id
-        why = self._blocked()
-        if why:
-            self._put(Rejected(client_order_id=name, ts_event=self._now_ns(), reason=f"not sent: {why}"))
-            return
-        try:
-            for report in await self._exchange.send(order):
-                self._put(report)
-        except VenueRefusal as error:
-            self._put(Rejected(client_order_id=name, ts_event=self._now_ns(), reason=str(error)))
-            self._put(Halt(ts_event=self._now_ns(), reason=f"the venue refuses us: {error}"))
-        except VenueError as error:
-            self._put(SendUnclear(client_order_id=name, ts_event=self._now_ns(), reason=str(error)))
+        self._put(Rejected(client_order_id=name, ts_event=self._now_ns(), reason=reason, sent=sent))
 
     async def ask(self, blotter: Blotter) -> None:
-        """Asks once for every order whose fate is unknown; what is learned is put back. Failing to ask is no answer."""
+        """Asks once for every order whose fate is unknown, and for missing fills; what is learned is put back."""
+        await self._ask_unknown(blotter)
+        await self._ask_owed(blotter)
+
+    async def _ask_owed(self, blotter: Blotter) -> None:
+        """Asks for the fills of orders that are over, where they do not come by themselves."""
+        owed = {order.command.client_order_id for order in blotter.owed_orders()}
+        now = asyncio.get_running_loop().time()
+        self._owed_s = {name: self._owed_s.get(name, now) for name in owed}
+        late = {name for name, since in self._owed_s.items() if now - since >= OWED_S}
+        if not late:
+            return
+        try:
+            fills = await self._exchange.fills(self._fills_after())
+        except VenueError:
+            return
+        for _, fill in fills:
+            if fill.client_order_id in late:
+                self._put(fill)
+
+    async def _ask_unknown(self, blotter: Blotter) -> None:
         now = asyncio.get_running_loop().time()
         for order in blotter.unknown_orders():
             name = order.command.client_order_id
@@ -133,6 +208,11 @@ class Sender:
             if missing >= 1 and now - first >= self._unknown_wait_s:
                 del self._asked[name]
                 self._put(NotFound(client_order_id=name, ts_event=self._now_ns()))
+
+
+def _unsent(reports: tuple[OrderReport, ...]) -> bool:
+    """Whether the answer is that the request never left."""
+    return len(reports) == 1 and isinstance(reports[0], Rejected | CancelRejected) and not reports[0].sent
 
 
 def told(state: OrderState) -> OrderReport:

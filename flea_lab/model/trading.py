@@ -92,9 +92,10 @@ class Accepted(OrderReport, frozen=True, kw_only=True):
 
 
 class Rejected(OrderReport, frozen=True, kw_only=True):
-    """The venue refused it; it never traded."""
+    """The venue refused it; it never traded. Without `sent` it provably never left us, and may be tried again."""
 
     reason: str = ""
+    sent: bool = True
 
 
 class SendUnclear(OrderReport, frozen=True, kw_only=True):
@@ -112,9 +113,10 @@ class CancelSent(OrderReport, frozen=True, kw_only=True):
 
 
 class CancelRejected(OrderReport, frozen=True, kw_only=True):
-    """The cancel was refused; the order works on."""
+    """The cancel was refused, or without `sent` never left us; the order works on."""
 
     reason: str = ""
+    sent: bool = True
 
 
 class Cancelled(OrderReport, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import INTERVAL_MS, MS_NS, Candle, Funding
 from flea_lab.model.trading import CancelOrder, CancelRejected, Fill, NewOrder, OrderReport, Rejected
 from flea_lab.secret import Secret
+from flea_lab.venue.budget import Use
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.order_wire import OrderWire, complaint, refused
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount, VenueClock
@@ -257,9 +258,10 @@ class PurpleFlea:
         else:
             method, path, body = "DELETE", self._path("order", client_order_id=command.client_order_id), None
         try:
-            answer = self._rest.allowed(await self._rest.once(method, path, body=body))
+            use: Use = "order" if isinstance(command, NewOrder) else "cancel"
+            answer = self._rest.allowed(await self._rest.once(method, path, use, body=body))
         except Unsent as error:
-            return (_refusal(command, f"not sent: {error}"),)
+            return (_refusal(command, f"not sent: {error}", sent=False),)
         if answer.status in OK:
             return self._orders.answer(answer.body, command, self._clock.now_ns())
         found = complaint(answer.body)
@@ -267,6 +269,10 @@ class PurpleFlea:
             reason = refused(*found, self.dialect.ambiguous, answer.where)
             return (_refusal(command, self._rest.masked(reason)),)
         raise VenueError(self._rest.masked(f"{answer.said}: the order's fate is unknown"))
+
+    def order_wait_s(self) -> float:
+        """Seconds until an order may be sent within the venue's limits; 0 where it may be sent now."""
+        return self._rest.order_wait_s()
 
     async def cancel_all(self) -> None:
         """As `Exchange.cancel_all`; repeated until the venue has answered."""
@@ -317,6 +323,6 @@ class PurpleFlea:
         return path.replace("{symbol}", theirs).replace("{client_order_id}", quote(client_order_id, safe=""))
 
 
-def _refusal(command: NewOrder | CancelOrder, reason: str) -> OrderReport:
+def _refusal(command: NewOrder | CancelOrder, reason: str, sent: bool = True) -> OrderReport:
     kind = Rejected if isinstance(command, NewOrder) else CancelRejected
-    return kind(client_order_id=command.client_order_id, ts_event=command.ts_event, reason=reason)
+    return kind(client_order_id=command.client_order_id, ts_event=command.ts_event, reason=reason, sent=sent)

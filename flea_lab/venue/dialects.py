@@ -13,6 +13,7 @@ from msgspec import Meta, field
 
 from flea_lab.errors import ConfigError
 from flea_lab.settings import Settings, load_settings
+from flea_lab.venue.budget import RateLimits
 
 Seconds = Annotated[float, Meta(gt=0.0, le=3_600.0, description="seconds")]
 Path = Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9_./{}-]+)?$", description="below the base, empty: not there")]
@@ -60,7 +61,8 @@ class Dialect(Settings, frozen=True, kw_only=True):
     subscription is answered: "maybe" takes a push that comes before any answer for a venue that never answers.
     `silence_s` without a frame is a dead connection; with less than an interval and 30 s, that is what counts.
     After `quiet_s` without one the venue is asked whether its clock runs on; with books that is a dead connection.
-    `order_validity_s` after the decision's time the venue shall refuse an order; 0 does not say so.
+    `order_validity_s` after the decision's time the venue shall refuse an order; 0 does not say so. `limits` are the
+    venue's on requests of all kinds, of which a share is used.
 
     Of venues that are data only: `subscriptions`, `connections` (open at once in this process) and `weight_per_minute`
     are the venue's limits. A bar is over `bar_grace_s` after its end by the venue's own stamps, where the venue does
@@ -97,6 +99,7 @@ class Dialect(Settings, frozen=True, kw_only=True):
     subscriptions: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
     connections: Annotated[int, Meta(ge=1, le=10)] = 10
     weight_per_minute: Annotated[int, Meta(ge=110, le=1_200)] = 1_200
+    limits: RateLimits = RateLimits()
     bar_grace_s: Annotated[float, Meta(ge=0.0, le=30.0, description="seconds")] = 1.0
     matching: Literal["book", "next_open"] = "book"
     market: Literal["swap", "spot"] = "swap"

@@ -165,8 +165,8 @@ class Exchange(Protocol):
     async def send(self, command: NewOrder | CancelOrder) -> tuple[OrderReport, ...]:
         """Sends once, and never again by itself; what the answer says of the order.
 
-        `VenueError` means that the order's fate is unknown. What provably never reached the venue, and what the venue
-        refused, is a `Rejected`; `VenueRefusal` says the same of everything that would be sent next.
+        `VenueError` means that the order's fate is unknown. What the venue refused, and (without `sent`) what provably
+        never reached it, is a `Rejected`; `VenueRefusal` says the same of everything that would be sent next.
         """
 
     async def cancel_all(self) -> None:

@@ -12,6 +12,7 @@ from yarl import URL
 from flea_lab.clock import Clock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.secret import Secret
+from flea_lab.venue.budget import RateBudget, Use
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.order_wire import complaint
 from flea_lab.venue.reading import shown
@@ -29,7 +30,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    retry_after_s: float
+    retry_after_s: float | None
     where: str
 
     @property
@@ -48,13 +49,17 @@ class KeyRefused(VenueRefusal):
     """The venue does not take the key, or not in this way."""
 
 
+class Banned(VenueRefusal):
+    """The venue has shut this address out: whoever goes on asking is shut out for longer."""
+
+
 class Rest:
     """Requests of one session; nothing here knows what they are about."""
 
     def __init__(self, dialect: Dialect, key: Secret | None, clock: Clock) -> None:
         self._dialect, self._key, self._clock = dialect, key, clock
         self._base = dialect.rest_url.rstrip("/")
-        self._hold_until_s = 0.0
+        self.budget = RateBudget(dialect.limits)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -79,6 +84,10 @@ class Rest:
             raise ConfigError("the client is not open: use it in `async with`")
         return self._session
 
+    def order_wait_s(self) -> float:
+        """Seconds until an order may be sent within the venue's limits; 0 where it may be sent now."""
+        return self.budget.wait_s(asyncio.get_running_loop().time(), "order")
+
     def headers(self) -> dict[str, str]:
         """The headers that carry the key."""
         return self._dialect.header(self._key.reveal()) if self._key is not None else {}
@@ -98,24 +107,27 @@ class Rest:
 
     async def get(self, path: str, query: Query | None = None) -> Answer:
         """The answer to a question, asked again while the venue is away; `VenueError` when it stays away."""
-        return await self._patiently("GET", path, query)
+        return await self._patiently("GET", path, "read", query)
 
     async def delete(self, path: str) -> Answer:
         """The answer to a wish that may be repeated."""
-        return await self._patiently("DELETE", path, None)
+        return await self._patiently("DELETE", path, "cancel")
 
     async def ask(self, path: str, body: bytes) -> Answer:
         """The answer to a question that is posted, asked again while the venue is away."""
-        return await self._patiently("POST", path, None, body)
+        return await self._patiently("POST", path, "read", None, body)
 
-    async def _patiently(self, method: str, path: str, query: Query | None, body: bytes | None = None) -> Answer:
+    async def _patiently(
+        self, method: str, path: str, use: Use, query: Query | None = None, body: bytes | None = None
+    ) -> Answer:
         dialect, loop = self._dialect, asyncio.get_running_loop()
         reason = ""
         for attempt in range(1, dialect.reads + 1):
-            await asyncio.sleep(max(0.0, self._hold_until_s - loop.time()))
+            while (turn_s := self.budget.wait_s(loop.time(), use)) > 0.0:
+                await asyncio.sleep(turn_s)
             wait = full_jitter_s(attempt, dialect.backoff_first_s, dialect.backoff_last_s, self._clock.jitter())
             try:
-                answer = await self.once(method, path, query, body)
+                answer = await self.once(method, path, use, query, body)
             except VenueError as error:
                 reason = str(error)
             else:
@@ -123,34 +135,49 @@ class Rest:
                 if answer.status not in AGAIN and not (answer.status == 400 and code in dialect.ambiguous):
                     return self.allowed(answer)
                 reason = self.masked(answer.said)
-                if answer.status == 429:
-                    self._hold_until_s = loop.time() + min(answer.retry_after_s, dialect.backoff_last_s)
             if attempt < dialect.reads:
                 await asyncio.sleep(wait)
         raise VenueError(f"{reason} (asked {dialect.reads} times)")
 
     def allowed(self, answer: Answer) -> Answer:
-        """`answer`, unless it refuses the key: `KeyRefused`."""
+        """`answer`, unless it refuses the key (`KeyRefused`) or everything from here (`Banned`)."""
+        if answer.status == 418:
+            raise Banned(self.masked(f"{answer.said}: this address is shut out"))
         if answer.status in (401, 403):
             raise KeyRefused(self.masked(f"{answer.said}: the key, or the way it is sent, is refused"))
         return answer
 
-    async def once(self, method: str, path: str, query: Query | None = None, body: bytes | None = None) -> Answer:
-        """The answer to one request that is sent once; `Unsent` where it provably was not sent at all."""
-        session = self.opened()
+    async def once(
+        self, method: str, path: str, use: Use, query: Query | None = None, body: bytes | None = None
+    ) -> Answer:
+        """The answer to one request that is sent once; `Unsent` where it provably was not sent at all, also because
+        the venue's limits would not hold."""
+        session, now_s = self.opened(), asyncio.get_running_loop().time()
         where = f"{method} {path}"
+        if (wait_s := self.budget.wait_s(now_s, use)) > 0.0:
+            raise Unsent(f"{where}: the venue's limits leave no {use} for {wait_s:.1f} s")
+        self.budget.spend(now_s)
         url = URL(f"{self._base}{path}{'?' + urlencode(query) if query else ''}", encoded=True)
         headers = self.headers() | ({"Content-Type": "application/json"} if body is not None else {})
         fault: VenueError
         try:
             async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
                 content = await self._read(response)
-                return Answer(response.status, content, _seconds(response.headers.get("Retry-After", "")), where)
+                answer = Answer(response.status, content, _seconds(response.headers.get("Retry-After", "")), where)
+                self._paced(answer, use)
+                return answer
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             fault = Unsent(self.masked(f"{where}: {reason_of(error)}"))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             fault = VenueError(self.masked(f"{where}: {reason_of(error)}"))
         raise fault  # outside of the except block: what aiohttp raises may hold the headers of the request
+
+    def _paced(self, answer: Answer, use: Use) -> None:
+        """Slows down where the venue says that too much was asked."""
+        if answer.status != 429:
+            self.budget.answered()
+            return
+        self.budget.stopped(asyncio.get_running_loop().time(), use, answer.retry_after_s, self._clock.jitter())
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
@@ -175,6 +202,10 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {shown(str(error))}" if str(error) else type(error).__name__
 
 
-def _seconds(text: str) -> float:
-    """`Retry-After` in seconds; a date or nonsense is 1."""
-    return float(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 1.0
+def _seconds(text: str) -> float | None:
+    """`Retry-After` in seconds, at most a day; None for a date, nonsense, or none at all.
+
+    >>> _seconds("14"), _seconds("Wed, 21 Oct 2026 07:28:00 GMT")
+    (14.0, None)
+    """
+    return min(float(text), 86_400.0) if text.isascii() and text.isdigit() and len(text) <= 6 else None
