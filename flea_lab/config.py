@@ -92,13 +92,13 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
 
     dialect: dict[str, Any] = field(default_factory=dict)
     history_bars: Annotated[int, Meta(ge=1, le=100_000, description="bars")] = 200
+    order_patience_s: Pause = 2.0
     reconcile_s: Seconds = 60.0
     reconcile_pause_s: Pause = 0.25
     stale_s: Seconds = 10.0
     max_skew_s: Seconds = 2.0
     unknown_wait_s: Seconds = 10.0
     limit_ttl_s: Seconds = 60.0
-    order_patience_s: Pause = 2.0
 
 
 class RunConfig(Settings, frozen=True, kw_only=True):
