@@ -16,7 +16,7 @@ from flea_lab.backtest.market import Market, build_market, require_inputs, requi
 from flea_lab.backtest.playlist import playlist_of
 from flea_lab.backtest.replay import Replayed, replay
 from flea_lab.backtest.result import BacktestResult, build_result
-from flea_lab.backtest.tape_replay import BarByBar
+from flea_lab.backtest.tape_replay import BarByBar, heard
 from flea_lab.clock import WallClock
 from flea_lab.config import Alphas, RunConfig, alphas, from_dict
 from flea_lab.core import TradingCore
@@ -33,6 +33,7 @@ from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
 from flea_lab.live.bot import run_bot
 from flea_lab.live.heard import Heard
+from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.opening import About
 from flea_lab.live.rehearsal import Progress, rehearse
 from flea_lab.model.market import MS_NS, Candle
@@ -211,7 +212,7 @@ def run_rehearsal(
     first = str(np.datetime64(int(market.open_ms[start]), "ms"))
     days = (int(market.open_ms[-1]) + market.interval_ms - int(market.open_ms[start])) / 86_400_000
     settings = SandboxSettings(port=0, start=first, days=days, leverage=100.0, faucet_usd=config.initial_cash_usd)
-    live = msgspec.structs.replace(config.live, history_bars=max(start, 1), reconcile_pause_s=1.0)
+    live = msgspec.structs.replace(config.live, history_bars=max(start, 1), reconcile_pause_s=1.0, dead_man_s=0.0)
 
     def core(prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
         return build_core(config, found, 0, prefix=prefix, limit_ttl_ns=limit_ttl_ns, cash_uusd=cash_uusd)
@@ -296,17 +297,27 @@ def replay_tape(
     config: RunConfig, path: Path, start: int | None = None, *, progress: bool = False
 ) -> tuple[Replayed, TradingCore]:
     """One config through the core on what a tape says, prints and books included, with the simulated exchange; the
-    core as it stands after the last event. `start` as in `run_replay`."""
+    core as it stands after the last event. `start` as in `run_replay`. What a live session would not have decided on,
+    by what was wrong with the data, this does not either."""
     loaded, events = market_of_tape(config, path, progress=progress)
     market, found = loaded.market, alphas(config)
     features_needed(config, found)
     told = replace(
         market, features=np.zeros_like(market.features)
-    )  # the core measures them itself, of prints and books
+    )  # they are measured of prints and books, as they are live
     require_inputs(told, found, config.risk.vpin)
     first = trading_start(market, found, f"config {config.name!r} on {path.name}")
     core = build_core(config, found, int(market.close_ns[_start(market, first, start)]))
-    return replay(market, core, build_exchange(config), heard=BarByBar(events, path.name), progress=progress), core
+    ear = Hearing(
+        events.rules,
+        config.interval,
+        core.fresh_features(),
+        wall_clock=events.wall_clock,
+        tolerance=config.tolerance,
+        prints=reads_prints(config),
+    )
+    piece = BarByBar(heard(events.told(), ear), path.name)
+    return replay(market, core, build_exchange(config), heard=piece, progress=progress), core
 
 
 def run_backtest(

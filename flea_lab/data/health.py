@@ -155,7 +155,7 @@ class CandleWatch:
                 symbol=self.symbol,
                 ts_from=last,
                 ts_to=close - self.interval_ns,
-                detail=f"{missing} bars are missing",
+                detail="1 bar is missing" if missing == 1 else f"{missing} bars are missing",
                 venue=self.venue,
             ),
         )

@@ -69,8 +69,8 @@ def quality(frame: pd.DataFrame, interval: str) -> Quality:
         expected=int((times[-1] - times[0]) // step + 1) if len(times) else 0,
         missing=sum(bars for _, bars in holes),
         holes=holes,
-        zero_volume=_spells(ts, (frame["volume"] == 0).to_numpy(), 1),
-        flat=_spells(ts, flat, FLAT_BARS, frame["close"].to_numpy()),
+        zero_volume=_spells(ts, step, (frame["volume"] == 0).to_numpy(), 1),
+        flat=_spells(ts, step, flat, FLAT_BARS, frame["close"].to_numpy()),
         duplicates=len(ts) - len(times),
         unordered=int(masks["unordered"].sum()),
         off_grid=int(masks["off_grid"].sum()),
@@ -88,11 +88,13 @@ def _holes(ts: Int64s, step: int) -> list[tuple[int, int]]:
     return [(int(grid[at]) + step, int(steps[at]) - 1) for at in np.flatnonzero(steps > 1)]
 
 
-def _spells(ts: Int64s, mask: Bools, shortest: int, level: Any = None) -> list[tuple[int, int]]:
-    """Runs of true rows at least `shortest` long, as (first ts, rows); with `level`, a run keeps one value of it."""
+def _spells(ts: Int64s, step: int, mask: Bools, shortest: int, level: Any = None) -> list[tuple[int, int]]:
+    """Runs of true rows at least `shortest` long, as (first ts, rows); a hole ends a run, and so does, with `level`,
+    another value of it."""
     if not mask.any():
         return []
     starts = mask & ~np.concatenate([[False], mask[:-1]])
+    starts |= mask & np.concatenate([[True], np.diff(ts) > step])
     if level is not None:
         starts |= mask & np.concatenate([[True], level[1:] != level[:-1]])
     run = np.cumsum(starts)[mask]

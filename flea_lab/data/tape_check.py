@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from flea_lab.data.tape import Note, RawFrame, heard_ns
-from flea_lab.data.tape_facts import TapeFacts, describe, shown
+from flea_lab.data.tape_facts import TapeFacts, describe, rules_name, shown
 from flea_lab.model.finding import Finding
 from flea_lab.model.market import INTERVAL_MS, Heartbeat
 
@@ -39,12 +39,10 @@ MOST_ROWS = 10_000
 def check_tape(path: Path, *, venue: str = "", interval: str = "", progress: bool = False) -> TapeChecked:
     """What is wrong on the tape at `path`. `venue` and `interval` say by which rules; default: what the tape says,
     else the sandbox's dialect and 1m."""
-    from flea_lab.data.book_rules import RULES
     from flea_lab.data.market_watch import MarketWatch
 
     facts = describe(path, progress=progress)
-    told, length = facts.venue, interval or facts.interval
-    rules = venue or (told if told in RULES else "seed")
+    length, rules = interval or facts.interval, venue or rules_name(facts.venue)
     watch = MarketWatch(rules, length if length in INTERVAL_MS else "1m")
     found: Counter[tuple[str, str]] = Counter()
     rows: list[Finding] = []

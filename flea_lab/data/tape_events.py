@@ -8,16 +8,32 @@ the print that ended it; longer candles than the tape's own are made of its whol
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from msgspec import Struct
+
 from flea_lab.data.book import BookSync
-from flea_lab.data.book_rules import RULES, book_rules
+from flea_lab.data.book_rules import book_rules
 from flea_lab.data.minutes import Longer, Minutes
 from flea_lab.data.tape import Note, RawFrame
-from flea_lab.data.tape_facts import TapeFacts, describe, shown
+from flea_lab.data.tape_facts import TapeFacts, describe, rules_name, shown
 from flea_lab.errors import DataError
 from flea_lab.model.market import INTERVAL_MS, BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
 
 Heard = Candle | Trade | BookSnapshot | Funding | Heartbeat
 """What comes out: books whole ones only, the best 20 levels of a side."""
+
+
+AGREE_NS = 60_000_000_000
+"""How far two clocks may be apart that tell the same time."""
+
+
+class Lost(Struct, frozen=True):
+    """The connection was lost, after `ts_event` by the venue's time."""
+
+    ts_event: int
+
+
+Told = Heard | BookDelta | Lost
+"""What the feed told, as it did, beside the candles that are made."""
 
 
 class TapeEvents:
@@ -37,20 +53,39 @@ class TapeEvents:
         if self.made != self.symbols and asked % step:
             raise DataError(f"{path.name}: its candles are {own}, {interval} ones cannot be made of them")
         self._own = own if asked != step else ""
-        self._rules = book_rules(self.facts.venue if self.facts.venue in RULES else "seed")
+        self.rules = rules_name(self.facts.venue)
 
     def __iter__(self) -> Iterator[Heard]:
         """The events in order."""
+        books = {symbol: BookSync(symbol, book_rules(self.rules)) for symbol in self.symbols}
+        for told in self.told():
+            if isinstance(told, Lost):
+                for book in books.values():
+                    book.lost(told.ts_event)
+            elif isinstance(told, BookSnapshot | BookDelta):
+                book = books[told.symbol]
+                book.on(told)
+                if book.book is not None:
+                    yield book.book.snapshot()
+            else:
+                yield told
+
+    @property
+    def wall_clock(self) -> bool:
+        """Whether the venue's time was the time of day when the tape ended: that of a recorded market is not."""
+        event, recv = self.facts.last_event_ns, self.facts.last_recv_ns
+        return event is not None and recv is not None and abs(recv - event) <= AGREE_NS
+
+    def told(self) -> Iterator[Told]:
+        """What the feed told of the symbols, in order: books and their changes as they came, losses of the connection;
+        and the candles that are made."""
         listener = _Listener(self)
         for record in shown(self.path, self._progress, "tape"):
             if isinstance(record, Note):
                 if record.kind in ("down", "begin"):
-                    listener.lose()
+                    yield from listener.lose()
             elif not isinstance(record, RawFrame):
                 yield from listener.on(record)
-
-    def _sync(self, symbol: str) -> BookSync:
-        return BookSync(symbol, self._rules)
 
     def _longer(self, symbol: str) -> Longer | None:
         return Longer(symbol, self._own, self.interval) if self._own and symbol not in self.made else None
@@ -61,23 +96,21 @@ class _Listener:
 
     def __init__(self, tape: TapeEvents) -> None:
         self._symbols = frozenset(tape.symbols)
-        self._books = {symbol: tape._sync(symbol) for symbol in tape.symbols}
         self._longer = {symbol: longer for symbol in tape.symbols if (longer := tape._longer(symbol)) is not None}
         self._minutes = {symbol: Minutes(symbol, tape.interval) for symbol in tape.made}
         self._last = 0
         self._lost: set[str] = set()
 
-    def lose(self) -> None:
-        """Takes that the connection was lost."""
+    def lose(self) -> Iterator[Lost]:
+        """Takes that the connection was lost; nothing where nothing was heard yet."""
         if not self._last:
             return
-        for book in self._books.values():
-            book.lost(self._last)
         for symbol, minutes in self._minutes.items():
             minutes.missing(self._last)
             self._lost.add(symbol)
+        yield Lost(self._last)
 
-    def on(self, event: Heard | BookDelta) -> Iterator[Heard]:
+    def on(self, event: Heard | BookDelta) -> Iterator[Told]:
         """What is heard of `event`."""
         if isinstance(event, Heartbeat):
             self._last = max(self._last, event.ts_event)
@@ -94,10 +127,7 @@ class _Listener:
             yield event
         elif isinstance(event, BookSnapshot | BookDelta):
             self._last = max(self._last, event.ts_event)
-            book = self._books[event.symbol]
-            book.on(event)
-            if book.book is not None:
-                yield book.book.snapshot()
+            yield event
         else:
             yield event
 

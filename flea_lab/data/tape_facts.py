@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 from tqdm import tqdm
 
+from flea_lab.data.book_rules import RULES
 from flea_lab.data.tape import Note, RawFrame, Record, heard_ns, magic_of, placed_records
 from flea_lab.errors import DataError
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
@@ -98,6 +99,17 @@ def shown(path: Path, progress: bool = False, what: str = "tape") -> Iterator[Re
             if not count % 4_096:
                 bar.update(end - bar.n)
             yield record
+
+
+def rules_name(venue: str) -> str:
+    """The name of the rules that a tape of `venue` follows; the sandbox's where nothing says which venue it is.
+
+    >>> rules_name("ccxt:bybit"), rules_name("purpleflea-seed"), rules_name("hyperliquid")
+    ('snapshots', 'seed', 'hyperliquid')
+    """
+    if venue.startswith("ccxt:"):  # a library that makes whole books of whatever the exchange sends
+        return "snapshots"
+    return venue if venue in RULES else "seed"
 
 
 def begun(text: str) -> tuple[str, str]:

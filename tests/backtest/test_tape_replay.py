@@ -4,16 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from flea_lab.backtest.replay import Replayed
-from flea_lab.config import RunConfig, from_dict
+from flea_lab.backtest.tape_replay import heard as heard_of
+from flea_lab.config import RunConfig, alphas, from_dict, with_values
 from flea_lab.data.sources.demo import synthetic_market
 from flea_lab.data.tape import Note, Record, TapeWriter, beginning
+from flea_lab.data.tape_events import TapeEvents
 from flea_lab.decision import digest
 from flea_lab.errors import DataError
+from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.model.market import MS_NS, BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
+from flea_lab.model.trading import Doubt
+from flea_lab.risk.checks import DATA
 from flea_lab.sandbox.depth import DepthSettings, synthesise
-from flea_lab.wiring import market_from_frames, market_of_tape, replay_tape, run_replay
+from flea_lab.wiring import build_core, market_from_frames, market_of_tape, replay_tape, run_replay
 
 MINUTE = 60_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -174,3 +180,45 @@ def test_what_a_tape_cannot_give_is_said(config: RunConfig, tmp_path: Path) -> N
         market_of_tape(config, write(tmp_path / "b.tape", [begun, bar, flat(bar, "ETHUSDT")]))
     with pytest.raises(DataError, match="bars are too few: the signals of config"):
         replay_tape(config, write(tmp_path / "c.tape", events()[:60]))
+
+
+def test_what_a_live_session_would_doubt_the_replay_of_its_tape_doubts(config: RunConfig, tmp_path: Path) -> None:
+    told = events()
+    at = [n for n, one in enumerate(told) if isinstance(one, Candle) and one.symbol == "ETHUSDT"][250]
+    candle = told[at]
+    assert isinstance(candle, Candle)
+    told.insert(at + 3, replace(candle, close=candle.low))  # the bar told again, otherwise
+    path = write(tmp_path / "a.tape", told)
+    kinds: dict[tuple[str, ...], set[int]] = {}
+    for tolerated in (("hole", "resent"), ("hole", "resent", "late_correction")):
+        seen, _ = replay_tape(with_values(config, {"tolerance.kinds": tolerated, "tolerance.settle_bars": 200}), path)
+        refused = seen.decisions[seen.decisions["code"] == DATA]
+        kinds[tolerated] = set(refused["symbol"].tolist())
+        assert all(0 <= ts - candle.ts_event <= 201 * MINUTE * MS_NS for ts in refused["ts_ns"].tolist())
+    assert list(kinds.values()) == [{1}, set()]
+
+
+def test_a_lost_connection_is_a_doubt_where_prints_are_read(home: Path, tmp_path: Path) -> None:
+    guard = {"source": "trades", "bucket_volume": {"BTCUSDT": 5.0, "ETHUSDT": 50.0}, "window": 5, "limit": 1.0}
+    told = events(depth=60)
+    told.insert(len(told) - 300, Note(7, "down", "reset"))
+    path = write(tmp_path / "a.tape", told)
+    heard: dict[bool, list[Doubt]] = {}
+    for reads in (False, True):
+        run = from_dict({**VALUES, "risk": {"vpin": guard} if reads else {}}, "a test")
+        core = build_core(run, alphas(run), 0)
+        tape = TapeEvents(path, SYMBOLS, "1m")
+        ear = Hearing(tape.rules, "1m", core.fresh_features(), wall_clock=tape.wall_clock, prints=reads_prints(run))
+        heard[reads] = [one for one in heard_of(tape.told(), ear) if isinstance(one, Doubt)]
+    assert [(one.symbol, one.kind) for one in heard[True]] == [(symbol, "disconnected") for symbol in SYMBOLS]
+    assert heard[False] == []
+
+
+def test_a_tape_tells_by_which_clock_its_venue_went(tmp_path: Path) -> None:
+    now = 1_790_000_000_000 * MS_NS
+    for venue_ns, wall in ((now - 500 * MS_NS, True), (now - 86_400_000 * MS_NS, False)):
+        bars = [
+            Candle(symbol="X", ts_event=ts, ts_recv=now, open=1.0, high=1.0, low=1.0, close=1.0, volume=0.0)
+            for ts in (venue_ns - 3_600_000 * MS_NS, venue_ns)
+        ]
+        assert TapeEvents(write(tmp_path / f"{wall}.tape", [*bars]), ("X",), "1m").wall_clock is wall

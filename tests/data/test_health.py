@@ -85,6 +85,8 @@ def test_a_missing_minute_is_a_hole_with_its_length() -> None:
     (hole,) = watch.on(a_bar(4))
     assert (hole.kind, hole.ts_from, hole.ts_to) == ("hole", T0 + MINUTE, T0 + 3 * MINUTE)
     assert (hole.detail, hole.resolved) == ("2 bars are missing", "")
+    watch = CandleWatch("X", MINUTE)
+    assert [one.detail for n in (1, 3) for one in watch.on(a_bar(n))] == ["1 bar is missing"]
 
 
 def test_a_bar_told_again_or_otherwise_or_forming_after_its_end() -> None:

@@ -30,6 +30,16 @@ def test_holes_and_spells_are_found_where_they_are(make_bars: Make) -> None:
     assert (found.first_ms, found.last_ms) == (START, START + 11 * MIN)
 
 
+def test_a_spell_does_not_go_on_over_a_hole(make_bars: Make) -> None:
+    frame = make_bars(8)
+    frame["volume"] = 0.0
+    frame[["open", "high", "low", "close"]] = 100.0
+    found = quality(frame.drop(index=[3]), "1m")
+    assert found.holes == [(START + 3 * MIN, 1)]
+    assert found.zero_volume == [(START, 3), (START + 4 * MIN, 4)]
+    assert found.flat == [(START, 3), (START + 4 * MIN, 4)]
+
+
 def test_a_flat_spell_ends_where_the_level_changes(make_bars: Make) -> None:
     frame = make_bars(7)
     for name in ("open", "high", "low", "close"):

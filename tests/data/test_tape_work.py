@@ -11,6 +11,7 @@ from flea_lab.data.tape import Note, RawFrame, Record, TapeWriter, beginning, re
 from flea_lab.data.tape_check import check_tape
 from flea_lab.data.tape_convert import candles_of_tape, tape_of_capture, trades_to_parquet
 from flea_lab.data.tape_cut import merge_tapes, slice_tape
+from flea_lab.data.tape_events import TapeEvents
 from flea_lab.data.tape_facts import TapeClock, describe
 from flea_lab.errors import DataError
 from flea_lab.model.market import BookSnapshot, Candle, Funding, Heartbeat, Trade
@@ -107,6 +108,18 @@ def test_every_fault_on_a_tape_has_its_name(tmp_path: Path, faulty: list[Record]
     found = check_tape(write(tmp_path / "a.tape", [BEGUN, *faulty]))
     assert found.findings[where] == 1 and not found.sound
     assert (found.rows[-1].channel, found.rows[-1].kind) == where
+
+
+@pytest.mark.parametrize(("venue", "sound"), [("ccxt:bybit", True), ("purpleflea-seed", False), ("", False)])
+def test_the_books_of_a_venue_through_ccxt_are_judged_as_snapshots(tmp_path: Path, venue: str, sound: bool) -> None:
+    bids, asks = (tuple((100.0 + way * (n + 1), 1.0) for n in range(25)) for way in (-1, 1))
+    book = BookSnapshot(symbol="X", ts_event=T0, ts_recv=T0, seq=7, bids=bids, asks=asks)
+    begun = [Note(T0, "begin", beginning(venue, "1m", ("X",)))] if venue else []
+    path = write(tmp_path / "a.tape", [*begun, book])
+    found = check_tape(path)
+    assert found.sound is sound and found.findings.get(("book", "too_many_levels"), 0) == (not sound)
+    told = [one for one in TapeEvents(write(path, [trade(1)]), ("X",), "1m") if isinstance(one, BookSnapshot)]
+    assert len(told) == sound
 
 
 def test_records_and_heartbeats_that_go_back_in_time_are_counted(tmp_path: Path) -> None:

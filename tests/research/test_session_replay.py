@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from flea_lab.decision import digest
 from flea_lab.live.journal import EVENT, FILE, entries
 from flea_lab.live.session import read_session
 from flea_lab.model.market import Candle
 from flea_lab.model.trading import Doubt, Fill, NewOrder, Refused
 from flea_lab.research.session_replay import play_back_session, replay_session
+from flea_lab.risk.checks import DATA
 from flea_lab.sandbox.faults import FaultRule, FaultRules, FaultSettings
+from flea_lab.wiring import replay_tape
 from tests.backtest.tiny import config, tiny
 from tests.live.session import Gate, ask, running, session, until, with_live, world
 from tests.rehearsed import copied, doctor, execute, rehearsed, row_of
@@ -161,6 +164,11 @@ def test_a_corrected_candle_keeps_its_symbol_out_live_and_in_the_replay(folder: 
     assert 1 <= lived.vetoes["data"] <= 3 and len(lived.fills) > 3
     assert play_back_session(lived).equal, play_back_session(lived).text()
     assert replay_session(lived).equal, replay_session(lived).text()
+    seen, _ = replay_tape(run, folder / "market.tape", start=1)
+    assert digest(seen.decisions, run.symbols) == lived.decisions_digest
+    loose = with_live(config(tolerance={"settle_bars": 3, "kinds": ["hole", "late_correction"]}), **live())
+    seen, _ = replay_tape(loose, folder / "market.tape", start=1)
+    assert not (seen.decisions["code"] == DATA).any()
 
 
 def test_an_order_taken_back_at_a_stop_is_why_a_restarted_session_parts_from_its_replay(folder: Path) -> None:
