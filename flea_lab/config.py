@@ -99,6 +99,7 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     max_skew_s: Seconds = 2.0
     unknown_wait_s: Seconds = 10.0
     limit_ttl_s: Seconds = 60.0
+    dead_man_s: Pause = 15.0
 
 
 class RunConfig(Settings, frozen=True, kw_only=True):

@@ -84,6 +84,7 @@ RUNNING: list[tuple[str, Any]] = [
     ("live.max_skew_s", 1.0),
     ("live.unknown_wait_s", 20.0),
     ("live.limit_ttl_s", 120.0),
+    ("live.dead_man_s", 20.0),
 ]
 
 

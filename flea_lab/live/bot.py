@@ -179,7 +179,8 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
         )
         how = "died"
         try:
-            with ControlServer(bot.folder, _Desk(bot, runner), bot.clock):
+            with ControlServer(bot.folder, _Desk(bot, runner), bot.clock) as control:
+                runner.vitals.append(control.fault)
                 how = await (_until_the_end(runner) if signals else runner.run())
         except Exception as error:
             how = f"ended: {error}"

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flea_lab.clock import Clock
-from flea_lab.errors import VenueError, WorkspaceError
+from flea_lab.errors import VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.account import HALT
 from flea_lab.live.alerts import Severity
 from flea_lab.live.latch import is_latched, remove_halt_file, write_halt_file
 from flea_lab.live.pump import Pump
-from flea_lab.live.sender import Sender
+from flea_lab.live.sender import ASK_S, Sender
 from flea_lab.model.trading import Halt
 from flea_lab.venue.protocol import Exchange
 
@@ -100,9 +100,23 @@ class Brake:
             self._leave_file(reason)
         try:
             async with asyncio.timeout(STOP_WAIT_S):
+                await self._take_back()
+        except Exception as second:  # whatever it is, it must not hide why the runner ends
+            text = str(second) or ("no answer" if isinstance(second, TimeoutError) else type(second).__name__)
+            self._alert("critical", f"open orders could not be taken back: {text}")
+
+    async def _take_back(self) -> None:
+        """Takes everything back until the venue lists no open order."""
+        while True:
+            try:
                 await self._exchange.cancel_all()
-        except (VenueError, TimeoutError) as second:
-            self._alert("critical", f"open orders could not be taken back: {second or 'no answer'}")
+                if not await self._exchange.open_orders():
+                    return
+            except VenueRefusal:
+                raise
+            except VenueError as error:
+                self._alert("critical", f"open orders cannot be taken back yet: {error}")
+            await asyncio.sleep(ASK_S)
 
     def _leave_file(self, reason: str) -> None:
         try:

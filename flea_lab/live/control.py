@@ -110,6 +110,12 @@ class ControlServer:
             self._thread.join(timeout=2.0)
         self._release()
 
+    def fault(self) -> str:
+        """That nobody answers here any more, in words; "" while somebody does."""
+        if self._closing.is_set() or self._thread.is_alive():
+            return ""
+        return "the control socket is not answered: its thread is dead"
+
     def __enter__(self) -> "ControlServer":
         return self.start()
 

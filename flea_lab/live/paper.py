@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from flea_lab.errors import VenueError
+from flea_lab.errors import VenueError, VenueRefusal
 from flea_lab.live.paper_account import PaperAccount
 from flea_lab.model.book import book_fault
 from flea_lab.model.instrument import Instrument
@@ -144,6 +144,11 @@ class PaperVenue:
         """Takes back every open order; what became of them is delivered."""
         for order in list(self._account.open.values()):
             self._say(self._take_back(order, max(order.ts_event, self._account.now_ns)))
+
+    async def dead_man(self, timeout_s: float) -> None:
+        """Refused: these orders end with this process, nobody else has them."""
+        del timeout_s
+        raise VenueRefusal("paper orders need no dead man's switch: they end with their process")
 
     async def order(self, client_order_id: str) -> OrderState | None:
         """The order; None for one that was never sent, or closed long ago."""

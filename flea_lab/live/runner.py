@@ -8,6 +8,7 @@ without closing a latch. The loop never guesses and never sends an order twice.
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.brake import AlertPut, Brake
 from flea_lab.live.catch_up import ask, unheard
+from flea_lab.live.dead_man import DeadMan
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.inbox import Inbox
 from flea_lab.live.intake import Intake, Tape
@@ -82,12 +84,15 @@ class Runner:
             settings.unknown_wait_s,
             settings.order_patience_s,
             clock.jitter,
+            self._why_old,
         )
         self.state, self.error = "starting", ""
         self.link = self._caught_up = self.ready = False
         self._ack_ns: int | None = None
         self._published_s = 0.0
+        self.vitals: list[Callable[[], str]] = []  # each says what is dead, "" while all is well
         self.brake = Brake(pump, exchange, clock, folder, alert)
+        self.dead_man = DeadMan(exchange, settings.dead_man_s, alert)
         self.intake = Intake(
             pump=pump,
             hearing=hearing,
@@ -121,6 +126,7 @@ class Runner:
             "orders": self._sender.send_orders(),
             "cancels": self._sender.send_cancels(),
             "questions": self._ask(),
+            "dead man": self.dead_man.run(),
             "deadline": self.brake.deadline(),
         }
         tasks = {asyncio.create_task(job, name=name): name for name, job in work.items()}
@@ -138,19 +144,25 @@ class Runner:
             await asyncio.gather(*tasks, return_exceptions=True)
             self.intake.close()
         self.pump.commit()
+        if self.brake.verified:
+            await self.dead_man.disarm()
         self.state = "stopped"
         self._tell()
         return self.brake.ending
 
     async def _watch(self, tasks: dict[asyncio.Task[Any], str]) -> None:
-        """Waits for the loop to end, or the time it has for that; what any task raises is raised."""
+        """Waits for the loop to end, or the time it has for that; what any task raises is raised, and so is the end of
+        one that had none."""
         waiting = set(tasks)
         while True:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            if any(tasks[task] in ("loop", "deadline") for task in done):
+            ended = {tasks[task] for task in done}
+            if ended & {"loop", "deadline"}:
                 return
+            if ended - {"exchange"}:  # that one ends at once where the feed does its work
+                raise RuntimeError(f"a task that must not end has ended: {', '.join(sorted(ended))}")
 
     # ---- the loop
 
@@ -293,7 +305,7 @@ class Runner:
             if "kill_switch" not in self.core.gate.closed():  # what the clock would open again is no halt for this
                 self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
             return True
-        if not self.ready and not self.brake.ending:
+        if not self.ready and not self.brake.ending and not self.dead_man.why_not:
             self.ready = True
             self.state = "halted" if self.core.halted else "trading"
             self._alert("info", f"ready: {self.pump.bars} bars of history, the account equals the venue's")
@@ -304,7 +316,15 @@ class Runner:
     def _why_blocked(self) -> str:
         """Why no order may be sent at this instant; "" when one may."""
         ready = self.link and self.ready
-        return self.brake.why() or ("" if ready else "the account is not reconciled with the venue")
+        unready = "" if ready else "the account is not reconciled with the venue"
+        return self.brake.why() or unready or self.dead_man.why_not
+
+    def _why_old(self, order: NewOrder) -> str:
+        """Why this order may not be sent any more: the prices that it was decided on are too old by now, or ""."""
+        age_s = self.intake.age_s(order.ts_event)
+        if age_s <= self.settings.stale_s + self.settings.order_patience_s:
+            return ""
+        return f"it was decided on prices that are {age_s:.1f} s old"
 
     def _look_at_halts(self) -> None:
         halt = self.brake.look()
@@ -320,6 +340,9 @@ class Runner:
         while True:
             await asyncio.sleep(ASK_S)
             self._tell(often=False)  # the loop may be waiting for the venue
+            dead = [fault for vital in self.vitals if (fault := vital())]
+            if dead:
+                raise RuntimeError("; ".join(dead))
             if self.link and self._caught_up:
                 await self._sender.ask(self.core.router.blotter)
             if self.link and self.intake.wanted:

@@ -24,6 +24,7 @@ def status_of(runner: "Runner") -> dict[str, Any]:
         "unknown_orders": len(blotter.unknown_orders()),
         "latches": list(core.gate.closed()),
         "halt_verified": bool(core.halted and runner.brake.verified),
+        "dead_man": runner.dead_man.state,
         "last_reconcile_ns": reconciler.venue_ns,
         "reconciles": reconciler.count,
         "reconciled": reconciler.equal,

@@ -22,6 +22,7 @@ from flea_lab.errors import VenueError
 from flea_lab.model.market import MS_NS
 from flea_lab.sandbox import api
 from flea_lab.sandbox.api import Ack, Frame, Json, Subscribe
+from flea_lab.sandbox.dead_man import DeadMen, read_wish
 from flea_lab.sandbox.fault_line import FaultLine
 from flea_lab.sandbox.faults import SUBSCRIBE, FaultPlan, RestFault
 from flea_lab.sandbox.order import Denied
@@ -138,6 +139,7 @@ class SandboxServer:
         self._first_ms = stage.now_ms
         self.faults = FaultPlan(stage.settings.faults)
         self.port = 0
+        self._dead_men = DeadMen(lambda: asyncio.get_running_loop().call_later, self._lapse)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -154,6 +156,7 @@ class SandboxServer:
             self.port = runner.addresses[0][1]
             yield f"http://{HOST}:{self.port}{BASE}"
         finally:
+            self._dead_men.close()
             for connection in list(self._connections):
                 await connection.close()
             await runner.cleanup()
@@ -390,6 +393,9 @@ class SandboxServer:
                 answered = 200, {"seed": self.faults.seed, "faults": self.faults.counts}
             case "POST", "faucet/claim":
                 answered = self._claim(body)
+            case "POST", "orders/dead-man":
+                wish = read_wish(body)
+                answered = denial(wish) if isinstance(wish, Denied) else (200, self._dead_men.wish(admitted, wish))
             case _:
                 answered = self._answer(request.method, path, asked)
         self._publish()
@@ -424,6 +430,11 @@ class SandboxServer:
             window, used = now_s, 0
         self._counts[account_id] = window, used + 1
         return 0 if used < self.settings.requests_per_minute else window + 60 - now_s
+
+    def _lapse(self, account_id: str) -> None:
+        """An account was not heard of in time: its open orders are taken back."""
+        self.stage.cancel_all(account_id, self.venue_ms())
+        self._publish()
 
     def _health(self) -> Json:
         settings = self.settings

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 from urllib.parse import quote
 
+import msgspec
+
 from flea_lab.clock import Clock
 from flea_lab.errors import ConfigError, DataError, VenueError, VenueRefusal
 from flea_lab.model.instrument import Instrument
@@ -237,6 +239,7 @@ class PurpleFlea:
             query_by_id=bool(paths.order),
             validity_s=self.dialect.order_validity_s,
             cancel_all=bool(paths.orders),
+            dead_man_s=1.0 if paths.orders else 0.0,
             reduce_only=True,
             limit_orders=True,
             private_seq=bool(paths.fills),
@@ -277,6 +280,14 @@ class PurpleFlea:
     async def cancel_all(self) -> None:
         """As `Exchange.cancel_all`; repeated until the venue has answered."""
         self._good(await self._rest.delete(self._path("orders")))
+
+    async def dead_man(self, timeout_s: float) -> None:
+        """As `Exchange.dead_man`, an extension below the path of orders; a venue that does not have it has none."""
+        path = f"{self._path('orders')}/dead-man"
+        answer = await self._rest.ask(path, msgspec.json.encode({"timeout_s": timeout_s}))
+        if answer.status in (404, 405):
+            raise VenueRefusal(self._rest.masked(answer.said))
+        self._good(answer)
 
     async def order(self, client_order_id: str) -> OrderState | None:
         """As `Exchange.order`; only the venue's own word that it has never seen it is None."""

@@ -172,6 +172,14 @@ class Exchange(Protocol):
     async def cancel_all(self) -> None:
         """Takes back every open order of the account, also those that nobody here knows."""
 
+    async def dead_man(self, timeout_s: float) -> None:
+        """Has the venue take back every open order of the account unless this is asked for anew within `timeout_s`.
+
+        0 disarms. `VenueRefusal` where the venue has no such switch (`Capabilities.dead_man_s` is 0), `VenueError`
+        where it did not say that it took it: it may be armed. Hyperliquid (`scheduleCancel`) takes a time 5 s ahead or
+        more, carries it out 10 times a day at most, counted from 00:00 UTC, and takes protective stops back as well.
+        """
+
     async def order(self, client_order_id: str) -> OrderState | None:
         """The order as the venue has it; None where it says that it has never seen it."""
 

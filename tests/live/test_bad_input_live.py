@@ -429,7 +429,7 @@ def test_an_answer_that_says_nothing_leaves_the_order_unknown_until_it_is_asked_
 
             async def unclear(method: str, path: str, body: bytes) -> web.Response | None:
                 nonlocal count
-                if method != "POST":
+                if method != "POST" or path != "/orders":
                     return None
                 count += 1
                 if count % 4 == 0:  # one taken and not confirmed, one lost

@@ -59,7 +59,7 @@ def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeyp
                     async def order(
                         method: str, path: str, body: bytes, fate: str = fate, at: Any = posted
                     ) -> str | None:
-                        if method != "POST":
+                        if method != "POST" or path != "/orders":
                             return None
                         if fate == "lose":
                             await between.pass_on(method, path, body, here.key)
@@ -119,7 +119,7 @@ def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeyp
                 "rejected",
                 "not_accepted",
             }
-            posts = [path for method, path in between.sent if method == "POST"]
+            posts = [path for method, path in between.sent if (method, path) == ("POST", "/orders")]
             # one post was lost on its way, every other arrived, none was sent twice; what a halt held back never left
             assert len(posts) == len(there) + 1
             assert account(here.customer)["cash_uusd"] == here.customer.ledger.cash_uusd
