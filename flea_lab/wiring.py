@@ -212,7 +212,7 @@ def run_rehearsal(
     first = str(np.datetime64(int(market.open_ms[start]), "ms"))
     days = (int(market.open_ms[-1]) + market.interval_ms - int(market.open_ms[start])) / 86_400_000
     settings = SandboxSettings(port=0, start=first, days=days, leverage=100.0, faucet_usd=config.initial_cash_usd)
-    live = msgspec.structs.replace(config.live, history_bars=max(start, 1), reconcile_pause_s=1.0)
+    live = msgspec.structs.replace(config.live, history_bars=max(start, 1), reconcile_pause_s=1.0, dead_man_s=0.0)
 
     def core(prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
         return build_core(config, found, 0, prefix=prefix, limit_ttl_ns=limit_ttl_ns, cash_uusd=cash_uusd)
