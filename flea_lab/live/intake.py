@@ -68,6 +68,10 @@ class Intake:
         self.wanted = set[str]()
         self.venue_ns = self.late = self.found = 0
 
+    def age_s(self, ts_event: int) -> float:
+        """How long ago `ts_event` was, in seconds."""
+        return ((self._clock.now_ns() if self._wall_clock else self.venue_ns) - ts_event) / 1e9
+
     def saw(self, ts_event: int) -> None:
         """Takes note that it is `ts_event` at the venue, or later."""
         self.venue_ns = max(self.venue_ns, ts_event)
@@ -97,7 +101,7 @@ class Intake:
         if ts <= self._core.decided_ns:
             self.late += 1  # history had it already, or it came twice
             return False
-        age_s = ((self._clock.now_ns() if self._wall_clock else self.venue_ns) - ts) / 1e9
+        age_s = self.age_s(ts)
         stale = not age_s <= self._settings.stale_s
         if stale:
             self._alert("warning", f"the candle of {candle.symbol} came {age_s:.0f} s late: it decides nothing")

@@ -58,12 +58,15 @@ class Sender:
         unknown_wait_s: float,
         patience_s: float = 2.0,
         jitter: Callable[[], float] = lambda: 0.5,
+        old: Callable[[NewOrder], str] = lambda _: "",
     ) -> None:
-        """`blocked` gives the reason why no order may go, or "" ; `fills_after` the private number up to which every
-        fill is known. For `patience_s` an order may wait for its turn or for a connection; then it is given up."""
+        """`blocked` gives the reason why no order may go, `old` why this one may not any more, or ""; `fills_after` the
+        private number up to which every fill is known. For `patience_s` an order may wait for its turn or for a
+        connection; then it is given up."""
         self._exchange, self._put, self._now_ns = exchange, put, now_ns
         self._blocked, self._fills_after = blocked, fills_after
         self._unknown_wait_s, self._patience_s, self._jitter = unknown_wait_s, patience_s, jitter
+        self._old = old
         self._orders: asyncio.Queue[NewOrder] = asyncio.Queue()
         self._cancels: asyncio.Queue[CancelOrder] = asyncio.Queue()
         self._busy = 0
@@ -132,7 +135,7 @@ class Sender:
         until_s = loop.time() + self._patience_s
         while True:
             attempt += 1
-            why = await self._turn(until_s) or self._blocked()
+            why = await self._turn(until_s) or self._blocked() or self._old(order)
             if why:
                 self._refuse(order, f"not sent: {why}", sent=False)
                 return
