@@ -21,7 +21,7 @@ FEE_BPS = 5
 RESTS = 0.35
 """Share of limit orders that nobody trades with."""
 
-LAG_S = 0.4
+LAG_S = 2.0
 """For how long a question may not see an order yet, where reads lag."""
 
 OrderStatus = Literal["open", "filled", "cancelled", "expired"]
@@ -71,6 +71,8 @@ class ModelExchange:
         self.accepted: Callable[[Standing], None] = lambda _: None
         self.most_uusd = 0
         """What one symbol may be worth at most, 0 for no limit."""
+        self.armed_until_s = -1.0
+        self._armings = self.lapses = 0
 
     @property
     def now_ns(self) -> int:
@@ -123,6 +125,19 @@ class ModelExchange:
         for one in self.orders:
             if one.status == "open":
                 self._end(one, "cancelled")
+
+    def dead_man(self, timeout_s: float) -> None:
+        """Sets the dead man's switch; 0 disarms it."""
+        self._armings += 1
+        self.armed_until_s = self._loop.time() + timeout_s if timeout_s > 0.0 else -1.0
+        if timeout_s > 0.0:
+            self._loop.call_later(timeout_s, self._lapse, self._armings, context=Context())
+
+    def _lapse(self, arming: int) -> None:
+        if arming == self._armings:
+            self.armed_until_s = -1.0
+            self.lapses += 1
+            self.cancel_all()
 
     def order(self, name: str) -> OrderState | None:
         """One order; None where it is not known, not seen yet, or forgotten after its end."""

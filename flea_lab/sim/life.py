@@ -25,10 +25,11 @@ from flea_lab.risk.tolerance import Doubts, Tolerance
 from flea_lab.sim.loop import Process
 from flea_lab.sim.market import BAR_NS, GRID, SYMBOLS
 from flea_lab.sim.store import Disk, SimJournal
-from flea_lab.sim.venue import SimVenue
+from flea_lab.sim.venue import DEAD_MAN_S, SimVenue
 from flea_lab.sim.whim import Whim
 
 STALE_S = 2.0
+PATIENCE_S = 0.5
 UNKNOWN_WAIT_S = 5.0
 LIMIT_TTL_S = 4.0
 MAX_SKEW_S = 2.0
@@ -69,6 +70,8 @@ def config_of() -> RunConfig:
         max_skew_s=MAX_SKEW_S,
         unknown_wait_s=UNKNOWN_WAIT_S,
         limit_ttl_s=LIMIT_TTL_S,
+        order_patience_s=PATIENCE_S,
+        dead_man_s=DEAD_MAN_S,
     )
     return RunConfig(
         symbols=SYMBOLS,

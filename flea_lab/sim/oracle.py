@@ -12,14 +12,16 @@ from flea_lab.ledger import LOTS
 from flea_lab.live.account import HALT
 from flea_lab.model.trading import Fill, NewOrder
 from flea_lab.sim.exchange import Standing
-from flea_lab.sim.life import STALE_S, Life
+from flea_lab.sim.life import MAX_SKEW_S, PATIENCE_S, STALE_S, Life
 from flea_lab.sim.market import SYMBOLS
 
 if TYPE_CHECKING:
     from flea_lab.sim.world import World
 
-LATE_S = 0.5
-"""What an order may be older than the oldest candle that is decided on, when it leaves."""
+
+def _excused(off_s: float) -> float:
+    """By how much a clock that is `off_s` ahead may be mistaken of an age: as far apart as two clocks may be."""
+    return max(0.0, -off_s) if abs(off_s) <= MAX_SKEW_S else 0.0
 
 
 class Oracle:
@@ -53,8 +55,8 @@ class Oracle:
             violate("A2", f"order {name} leaves before it is durable")
         if not (isinstance(order.lots, int) and isinstance(order.price_ticks, int) and order.lots > 0):
             violate("G1", f"order {name} of {order.lots} lots at {order.price_ticks} ticks leaves")
-        age_s = (world.exchange.now_ns - order.intent.ts_event) / 1e9
-        if not age_s <= STALE_S + LATE_S:
+        age_s = (world.exchange.now_ns - order.ts_event) / 1e9
+        if not age_s <= STALE_S + PATIENCE_S + _excused(world.clock.off_s):
             violate("E3", f"order {name} leaves {age_s:.2f} s after the close that it was decided on")
         if self.halted:
             violate("D1", f"order {name} leaves while halted ({self.halted})")
@@ -62,8 +64,22 @@ class Oracle:
             return
         if life.runner.core.halted or os.path.exists(world.folder / HALT):
             violate("D1", f"order {name} leaves while the core or the file says halted")
+        if life.runner.exchange.capabilities.dead_man_s and not world.exchange.armed_until_s > world.loop.time():
+            violate("D7", f"order {name} leaves while the dead man's switch is not armed")
         if not (life.runner.link and life.runner.ready):
             violate("B1", f"order {name} leaves before the account is reconciled")
+        self._books(life)
+
+    def _books(self, life: Life) -> None:
+        """A book that is vouched for is one that the venue had, whole."""
+        assert life.hearing is not None
+        for symbol in SYMBOLS:
+            book = life.hearing.watch.book(symbol)
+            if book is None:
+                continue
+            theirs = self._world.market.books[symbol].get(book.seq or 0)
+            if theirs != (book.bids, book.asks):
+                self._world.violate("E1", f"the book of {symbol} at {book.seq} is not one that ever was")
 
     def accepted(self, one: Standing) -> None:
         """The exchange took an order."""

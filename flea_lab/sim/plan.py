@@ -4,10 +4,8 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 
-from flea_lab.errors import FleaError
 from flea_lab.execution.order import Order, Status
 from flea_lab.sim.life import Life
-from flea_lab.sim.market import SYMBOLS
 from flea_lab.sim.world import World
 
 FAULTS_S = 40.0
@@ -89,10 +87,8 @@ class Plan:
         self._at(world.loop.time() + self._dice.uniform(0.5, 3.0), lambda: setattr(world.disk, name, False))
 
     def _foreign(self) -> None:
-        world, dice = self._world, self._dice
-        world.swarm.note("private.foreign")
-        world.note("venue", "somebody else gives an order on this account")
-        world.exchange.place_foreign(f"foreign-{world.seed}", dice.choice(SYMBOLS), dice.choice((1, -1)), 50)
+        self._world.swarm.note("private.foreign")
+        self._world.give_foreign()
 
     # ---- the operator
 
@@ -110,11 +106,7 @@ class Plan:
     def halt_now(self, life: Life, kind: str) -> None:
         """The control socket takes a halt, in its own thread: at any instant, whatever the loop does."""
         world, dice = self._world, self._dice
-        assert life.desk is not None
-        world.note("operator", f"halts ({kind})")
-        life.process.context().run(life.desk._halt, {"reason": kind, "received_ns": world.clock.now_ns()})
-        world.oracle.halts(kind)
-        world.counts["halts"] += 1
+        world.halt(life, kind)
         if world.swarm.on("process.kill_halt") and dice.random() < 0.3 and not world.swarm.quiet:
             life.process.kill_at = life.process.steps + dice.randint(1, 60)
             world.swarm.note("process.kill_halt")
@@ -145,16 +137,4 @@ class Plan:
         if life is None or life.desk is None or not world.oracle.halted:
             return
         world.swarm.note(kind)
-        world.loop.start(self._resume(life, kind), life.process, "resume")
-
-    async def _resume(self, life: Life, kind: str) -> None:
-        world = self._world
-        assert life.desk is not None
-        request = {"clear": ["kill_switch"], "by": "operator", "received_ns": world.clock.now_ns()}
-        try:
-            await life.desk._resume(request)
-        except FleaError as error:
-            world.note("operator", f"may not resume: {error}")
-            return
-        world.note("operator", f"resumes ({kind})")
-        world.oracle.cleared(life)
+        world.loop.start(world.resume(life, kind), life.process, "resume")

@@ -5,6 +5,8 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from pathlib import Path
 
 from msgspec import Struct
@@ -42,18 +44,31 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return self.counts.get("trades", 0) > 0
 
 
+Act = tuple[float, Callable[[World], None]]
+"""When, in virtual seconds, and what is done then."""
+
+
 def run_scenario(seed: int, *, patch: Patch | None = None) -> Outcome:
     """The scenario of `seed`, to its end or its first violation; the same for the same seed, whatever the process.
 
     `patch` may change each life of the bot after it was built and before it runs: that is how bugs are planted.
     """
+    return _run(seed, patch, None)
+
+
+def run_directed(seed: int, acts: Sequence[Act], *, patch: Patch | None = None) -> Outcome:
+    """A scenario in which nothing goes wrong but what `acts` do to it."""
+    return _run(seed, patch, acts)
+
+
+def _run(seed: int, patch: Patch | None, acts: Sequence[Act] | None) -> Outcome:
     folder = Path(tempfile.mkdtemp(prefix="flea-sim-", dir=_memory()))
     dice = Dice(seed)
     loop = SimLoop(dice, shuffled=dice.random() < 0.5)
     try:
         world = World(seed, loop, folder, patch)
         try:
-            loop.run_until_complete(_play(world))
+            loop.run_until_complete(_play(world, acts))
         except Deadlock as error:
             world.violate("X2", str(error))
         for text in loop.errors:
@@ -69,10 +84,15 @@ def _memory() -> str | None:
     return MEMORY if os.access(MEMORY, os.W_OK) else None
 
 
-async def _play(world: World) -> None:
+async def _play(world: World, acts: Sequence[Act] | None) -> None:
     loop = world.loop
     market = loop.create_task(world.play())
-    Plan(world).make()
+    if acts is None:
+        Plan(world).make()
+    else:
+        world.swarm.off()
+    for at_s, act in acts or ():
+        loop.call_at(at_s, act, world, context=Context())
     world.start()
     healed = False
     while loop.time() < END_S and not world.violations:
@@ -108,6 +128,7 @@ def _outcome(world: World) -> Outcome:
     counts["posts"] = sum(world.oracle.sent.values())
     counts["trades"] = len(world.exchange.fills_told)
     counts["lives"] = world.lives
+    counts["dead man lapses"] = world.exchange.lapses
     counts["requests"] = world.requests
     return Outcome(
         seed=world.seed,

@@ -75,6 +75,11 @@ class Swarm:
         }
         self.planned = {kind: dice.random() < ON for kind in PLANNED}
 
+    def off(self) -> None:
+        """Turns every fault off."""
+        self._chance = dict.fromkeys(self._chance, 0.0)
+        self.planned = dict.fromkeys(self.planned, False)
+
     def hits(self, kind: str) -> bool:
         """Whether the fault occurs at this occasion; counted if it does. Never once all is healed."""
         chance = self._chance[kind]

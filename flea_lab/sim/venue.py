@@ -42,6 +42,9 @@ REQUEST_S = 2.0
 VALID_S = 3.0
 """How long after its decision an order may still be taken."""
 
+DEAD_MAN_S = 4.0
+"""The shortest time that the dead man's switch takes."""
+
 SILENCE_S = 2.5
 READS = 2
 CONNECTS_PER_MINUTE = 60
@@ -87,6 +90,7 @@ class SimVenue:
             query_by_id=True,
             validity_s=VALID_S,
             cancel_all=True,
+            dead_man_s=DEAD_MAN_S,
             limit_orders=True,
             private_seq=True,
         )
@@ -261,6 +265,10 @@ class SimVenue:
     async def cancel_all(self) -> None:
         """As `Exchange.cancel_all`."""
         await self._ask(self._exchange.cancel_all)
+
+    async def dead_man(self, timeout_s: float) -> None:
+        """As `Exchange.dead_man`."""
+        await self._ask(lambda: self._exchange.dead_man(timeout_s))
 
     async def order(self, client_order_id: str) -> OrderState | None:
         """As `Exchange.order`."""

@@ -74,7 +74,7 @@ class World:
         self.exchange.accepted = self._accepted
         self.life: Life | None = None
         self.over = self.hushed = False
-        self.lives = self.requests = 0
+        self.lives = self.requests = self.strangers = 0
         self.kill_steps: list[int] = []
         self.power_fails = False
         self.on_commit: Callable[[list[Order]], None] | None = None
@@ -197,6 +197,35 @@ class World:
         if error is not None and not isinstance(error, FleaError):
             self.violate("X1", f"the bot ends with {text}")
         self._gone(self.dice.uniform(0.5, 2.0))
+
+    # ---- people
+
+    def give_foreign(self) -> None:
+        """Somebody else gives an order on this account."""
+        self.note("venue", "somebody else gives an order on this account")
+        self.strangers += 1
+        name = f"foreign-{self.strangers}"
+        self.exchange.place_foreign(name, self.dice.choice(SYMBOLS), self.dice.choice((1, -1)), 50)
+
+    def halt(self, life: Life, kind: str) -> None:
+        """The control socket takes a halt, in its own thread: at any instant, whatever the loop does."""
+        assert life.desk is not None
+        self.note("operator", f"halts ({kind})")
+        life.process.context().run(life.desk._halt, {"reason": kind, "received_ns": self.clock.now_ns()})
+        self.oracle.halts(kind)
+        self.counts["halts"] += 1
+
+    async def resume(self, life: Life, kind: str) -> None:
+        """A person asks to clear the halt."""
+        assert life.desk is not None
+        request = {"clear": ["kill_switch"], "by": "operator", "received_ns": self.clock.now_ns()}
+        try:
+            await life.desk._resume(request)
+        except FleaError as error:
+            self.note("operator", f"may not resume: {error}")
+            return
+        self.note("operator", f"resumes ({kind})")
+        self.oracle.cleared(life)
 
     def look(self) -> None:
         """Looks at what the runner says of itself."""
