@@ -9,7 +9,7 @@ from flea_lab.errors import ConfigError
 from flea_lab.model.instrument import Instrument
 from flea_lab.secret import Secret
 from flea_lab.venue.client import PurpleFlea
-from flea_lab.venue.dialects import Dialect, load_dialect
+from flea_lab.venue.dialects import Dialect, data_dialect, load_dialect
 from flea_lab.venue.hyperliquid_feed import HyperliquidFeed
 from flea_lab.venue.protocol import Feed
 from flea_lab.venue.reach import require_reach
@@ -55,7 +55,7 @@ def dialect_of(spoken: Spoken, place: str) -> Dialect:
 
 def needs_key(dialect: Dialect) -> bool:
     """Whether its market data is told to those with a key only."""
-    return dialect.auth != "none"
+    return dialect.auth != "none" and dialect.speech != "published"
 
 
 def require_allowed(dialect: Dialect) -> None:
@@ -84,7 +84,7 @@ def open_feed(
     that have such a thing. `on_raw` hears frames before they are read; ccxt shows none. `ConfigError` where the dialect
     cannot be, or FLEA_OFFLINE=1 forbids it.
     """
-    dialect = dialect_of(spoken, "the feed's dialect")
+    dialect = data_dialect(dialect_of(spoken, "the feed's dialect"), "the feed's dialect")
     require_allowed(dialect)
     match dialect.speech:
         case "hyperliquid":

@@ -1,7 +1,8 @@
 """Each published way of speaking to a venue as one frozen value: addresses, names, units and limits, no code.
 
 What Purple Flea's article prints is the start; paths and channels beyond it are extensions, and one that a venue lacks
-is set to an empty text. `hyperliquid` and `ccxt:EXCHANGE` are venues whose public data is read, and no more.
+is set to an empty text. `purpleflea` is the published server, which takes orders and tells no market: that is read from
+the exchange behind it. `hyperliquid` and `ccxt:EXCHANGE` are venues whose public data is read.
 """
 
 import re
@@ -22,11 +23,12 @@ Channel = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:{}-]*$", description="a na
 AUTH_HEADER = {"x-api-key": "X-API-Key", "bearer": "Authorization", "x-pf-key": "X-PF-Key", "none": ""}
 QUOTES = ("USDT", "USDC", "USD")
 DEFAULT = "purpleflea-seed"
+PUBLISHED_SERVER = "purpleflea"
 HYPERLIQUID = "hyperliquid"
 CCXT = "ccxt:"
 
-Speech = Literal["purpleflea", "hyperliquid", "ccxt"]
-"""Which code reads a dialect."""
+Speech = Literal["purpleflea", "published", "hyperliquid", "ccxt"]
+"""Which code reads a dialect; "published" is Purple Flea's published server."""
 
 
 class Paths(Settings, frozen=True, kw_only=True):
@@ -67,6 +69,10 @@ class Dialect(Settings, frozen=True, kw_only=True):
     Of venues that are data only: `subscriptions`, `connections` (open at once in this process) and `weight_per_minute`
     are the venue's limits. A bar is over `bar_grace_s` after its end by the venue's own stamps, where the venue does
     not say it. `matching` says how paper orders fill on it. `market`, `depth` and `options` are ccxt's.
+
+    Of a venue whose orders can only be inferred (`venue.one_in_flight`): an order that nothing shows after `settle_s`
+    was never carried out; the account is asked for at most every `poll_s`. `data` are the settings of the dialect that
+    market data and the account are read from, where that is another.
     """
 
     name: str
@@ -105,13 +111,17 @@ class Dialect(Settings, frozen=True, kw_only=True):
     market: Literal["swap", "spot"] = "swap"
     depth: Annotated[int, Meta(ge=1, le=1_000, description="levels a side")] = 20
     options: dict[str, Any] = field(default_factory=dict)
+    settle_s: Seconds = 60.0
+    poll_s: Seconds = 2.0
+    data: dict[str, Any] = field(default_factory=dict)
 
     @property
     def speech(self) -> Speech:
         """Which code reads it."""
         if self.name.startswith(CCXT):
             return "ccxt"
-        return "hyperliquid" if self.name == HYPERLIQUID else "purpleflea"
+        named: dict[str, Speech] = {HYPERLIQUID: "hyperliquid", PUBLISHED_SERVER: "published"}
+        return named.get(self.name, "purpleflea")
 
     def theirs(self, symbol: str) -> str:
         """Our `symbol` as the venue spells it.
@@ -136,13 +146,20 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "rest_url": "http://127.0.0.1:8712/trading-api",
         "ws_url": "ws://127.0.0.1:8712/trading-api/ws",
     },
+    PUBLISHED_SERVER: {
+        "rest_url": "https://trading.purpleflea.com/v1",
+        "ws_url": "",
+        "auth": "bearer",
+        "symbol": "{base}",
+        "paths": dict.fromkeys(Paths.__struct_fields__, ""),
+        "channels": dict.fromkeys(Channels.__struct_fields__, ""),
+    },
     HYPERLIQUID: {
         "rest_url": "https://api.hyperliquid.xyz",
         "ws_url": "wss://api.hyperliquid.xyz/ws",
         "auth": "none",
         "symbol": "{base}",
-        "paths": dict.fromkeys(("candles", "funding", "health", "instruments"), "/info")
-        | dict.fromkeys(("orders", "order", "account", "fills"), ""),
+        "paths": dict.fromkeys(Paths.__struct_fields__, "/info") | {"orders": "/exchange"},
         "channels": {
             "candle": "candle",
             "book": "l2Book",
@@ -190,13 +207,15 @@ def load_dialect(values: Mapping[str, Any], place: str) -> Dialect:
         raise ConfigError(f"name = {name!r}: must be one of {known}, or 'ccxt:EXCHANGE' (in {place})")
     published = ANY_CCXT if by_ccxt else PUBLISHED[name]
     dialect = load_settings({"name": name, **published, **values}, Dialect, place)
+    if dialect.data and dialect.speech != "published":
+        raise ConfigError(f"data: is for {PUBLISHED_SERVER!r}, not for {name!r} (in {place})")
     if dialect.options and not by_ccxt:
         raise ConfigError(f"options: are for 'ccxt:EXCHANGE', not for {name!r} (in {place})")
-    if dialect.speech != "purpleflea" and dialect.auth != "none":
+    if dialect.speech in ("hyperliquid", "ccxt") and dialect.auth != "none":
         raise ConfigError(f"auth = {dialect.auth!r}: only public data of {name!r} is read, no key is sent (in {place})")
     if dialect.rest_url or not by_ccxt:
         _check_address(dialect, dialect.rest_url, "rest_url", ("https", "http"), place)
-    if dialect.ws_url or not by_ccxt:
+    if dialect.ws_url or dialect.speech in ("purpleflea", "hyperliquid"):
         _check_address(dialect, dialect.ws_url, "ws_url", ("wss", "ws"), place)
     if not dialect.backoff_first_s <= dialect.backoff_last_s:
         first, last = dialect.backoff_first_s, dialect.backoff_last_s
@@ -204,6 +223,14 @@ def load_dialect(values: Mapping[str, Any], place: str) -> Dialect:
     if "{symbol}" not in dialect.symbol and "{base}" not in dialect.symbol:
         raise ConfigError(f"symbol = {dialect.symbol!r}: must hold {{symbol}} or {{base}} (in {place})")
     return dialect
+
+
+def data_dialect(dialect: Dialect, place: str) -> Dialect:
+    """The dialect that the market of `dialect` is read in: its own, unless it names another in `data`."""
+    if dialect.speech != "published":
+        return dialect
+    given = {"name": HYPERLIQUID, "symbol": dialect.symbol, "symbols": dialect.symbols}
+    return load_dialect({**given, **dialect.data}, f"{place}.data")
 
 
 def _check_address(dialect: Dialect, url: str, field: str, schemes: tuple[str, str], place: str) -> None:

@@ -154,7 +154,7 @@ class OneInFlight:
             ts_event=now_ns,
         )
         if filled < order.lots:  # nothing of it rests: what did not fill at once never will
-            told.append(Cancelled(client_order_id=name, ts_event=now_ns))
+            told.append(Cancelled(client_order_id=name, ts_event=now_ns, filled_lots=filled))
         for known in (self.landed, self.names):
             while len(known) > KEPT:
                 known.pop(next(iter(known)))

@@ -56,7 +56,10 @@ def test_our_symbol_becomes_theirs(values: dict[str, Any], ours: str, theirs: st
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        ({"name": "purplefly"}, r"name = 'purplefly': must be one of 'purpleflea-seed', 'hyperliquid', or 'ccxt:"),
+        (
+            {"name": "purplefly"},
+            r"name = 'purplefly': must be one of 'purpleflea-seed', 'purpleflea', 'hyperliquid', or 'ccxt:",
+        ),
         ({"rest_ulr": "x"}, r"rest_ulr: unknown field, did you mean 'rest_url'\? \(in a test\)"),
         ({"paths": {"candle": "/c"}}, r"paths.candle: unknown field, did you mean 'candles'\?"),
         ({"paths": {"candles": "no slash"}}, "paths.candles = 'no slash'"),
