@@ -41,6 +41,7 @@ from flea_lab.model.trading import (
     Resume,
     WarmUp,
 )
+from flea_lab.model.vouched import Vouched
 from flea_lab.money import value_uusd
 from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, worst_uusd
 from flea_lab.risk.gate import Gate, TradingState
@@ -54,7 +55,7 @@ NOTHING: tuple[Command, ...] = ()
 Waiting = tuple[Candle, int]
 """A candle of the bar that is not decided yet, and its close in ticks."""
 
-Event = Candle | Trade | BookSnapshot | Features | Funding | Heartbeat | OrderReport | Control
+Event = Candle | Trade | Vouched | BookSnapshot | Features | Funding | Heartbeat | OrderReport | Control
 
 
 class CoreState(Struct, frozen=True, kw_only=True):
@@ -117,10 +118,13 @@ class TradingCore:
 
     def on(self, event: Event) -> tuple[Command, ...]:
         """What to do about `event`. Events come in the order in which they were received."""
+        if type(event) is Vouched:  # what there is most of
+            self._hear(event)
+            return ()
         match event:
             case Candle():
                 return self._on_candle(event)
-            case Trade() | BookSnapshot() | Features():
+            case Vouched() | Trade() | BookSnapshot() | Features():
                 self._hear(event)
             case OrderReport():
                 return self._on_report(event)
@@ -234,10 +238,11 @@ class TradingCore:
             commands += self._decide()
         return commands
 
-    def _hear(self, event: Candle | Trade | BookSnapshot | Features | Funding) -> None:
+    def _hear(self, event: Candle | Trade | Vouched | BookSnapshot | Features | Funding) -> None:
         """Gives `event` to the features of its symbol, where the config reads any."""
-        if event.symbol in self._features:
-            self._features[event.symbol].on(event)
+        features = self._features.get(event.symbol)
+        if features is not None:
+            features.on(event)
 
     def _on_funding(self, funding: Funding) -> tuple[Command, ...]:
         if funding.state != "settled":

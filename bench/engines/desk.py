@@ -145,10 +145,11 @@ def deltas_work(file: Path, *, venue: bool = False) -> Any:
             book = sync.book
             if book is None:
                 raise SystemExit(f"the book cannot be vouched for at {event.seq}")
-            seen = book.snapshot()
             if venue:
-                matching.book(seen)
-            on(seen)
+                matching.book(book.snapshot())
+            if not book.bid < book.ask:
+                raise SystemExit(f"the book is crossed at {event.seq}")
+            on(book)
         cpu_s = time.process_time() - began
         assert sync.book is not None
         return {"cpu_s": cpu_s, "events": len(diffs), "told": [sync.book.bid, sync.book.ask]}

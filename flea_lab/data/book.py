@@ -10,8 +10,9 @@ diffs kept are applied to it by number, and the book is synced again. What is ol
 from collections import deque
 from collections.abc import Callable
 
-from flea_lab.data.book_check import snapshot_fault, top_fault
+from flea_lab.data.book_check import is_sound, snapshot_fault, top_fault
 from flea_lab.data.book_notes import LevelNames, LevelNumbers, Spelling
+from flea_lab.data.book_past import Past
 from flea_lab.data.book_rules import BookRules
 from flea_lab.data.book_side import BookSide
 from flea_lab.model.finding import Finding, Kind, Resync
@@ -31,17 +32,32 @@ MOST_REGRESSED = 3
 class BookSync:
     """One symbol's book by one venue's rules. `book` is None while it cannot be vouched for."""
 
+    __slots__ = (
+        *("symbol", "rules", "venue", "depth", "book", "_proof", "_start", "_linked", "_ranged", "_plain", "_easy"),
+        *("_most", "_bids", "_asks", "_past", "_spelling", "_names", "_numbers", "_seq", "_ts", "_recent", "_newest"),
+        *("_synced", "_joining", "_flowing", "_replaying", "_open", "_asked", "_buffer", "_missed", "_regressed"),
+    )
+
     def __init__(self, symbol: str, rules: BookRules, depth: int = 20, venue: str = "") -> None:
         """Waiting for a snapshot; serves the best `depth` levels a side, or as many as the venue's checksum covers."""
+        self.book: Vouched | None = None
+        """The best levels as the venue has them; None while that is not certain."""
         self.symbol = symbol
         self.rules = rules
         self.venue = venue or rules.name
+        self._proof = rules.proof
         self.depth = depth if rules.checked is None else min(depth, rules.checked)
         self._bids, self._asks = BookSide(1, rules.keep), BookSide(-1, rules.keep)
         self._spelling = Spelling() if rules.checksum else None
         self._names = LevelNames() if rules.continuity == "time" else None
         self._numbers = LevelNumbers() if rules.continuity == "offsets" else None
         self._start = _START.get(rules.continuity)
+        noted = self._spelling or self._names or self._numbers
+        self._easy = not (noted or rules.natural or rules.buffered)
+        self._most = rules.levels
+        self._plain = self._start is not None and self._spelling is None
+        self._linked, self._ranged = rules.continuity == "linked", rules.continuity == "range"
+        self._flowing = False
         self._synced = False
         self._joining = False
         self._replaying = False
@@ -52,31 +68,27 @@ class BookSync:
         self._recent: deque[int] = deque(maxlen=REMEMBERED)
         self._newest = 0
         self._regressed = 0
-        self._hidden = False
         self._seq: int | None = None
-        self._ts = self._ts_recv = 0
-        self._vouched: Vouched | None = None
-
-    @property
-    def book(self) -> Vouched | None:
-        """The best levels as the venue has them; None while that is not certain."""
-        if self._vouched is None and self._synced and not self._hidden:
-            self._vouched = Vouched(
-                symbol=self.symbol,
-                ts_event=self._ts,
-                ts_recv=self._ts_recv,
-                seq=self._seq,
-                bids=self._bids.best(self.depth),
-                asks=self._asks.best(self.depth),
-                proof=self.rules.proof,
-            )
-        return self._vouched
+        self._ts = 0
+        self._past: Past | None = None
 
     def on(self, event: BookSnapshot | BookDelta) -> Told:
         """Takes the next message of the channel; what was found wrong with it, and whether a snapshot is needed."""
-        if type(event) is BookDelta:
-            return self._delta(event)
-        return self._snapshot(event)  # type: ignore[arg-type]
+        if type(event) is not BookDelta:
+            return self._snapshot(event)  # type: ignore[arg-type]
+        seq, ts = event.seq, event.ts_event
+        if self._flowing and seq is not None and ts >= self._ts:  # what almost every diff is
+            last = self._seq or 0
+            if self._linked:
+                follows = event.prev_seq == last
+            elif self._ranged:
+                follows = event.first_seq == last + 1
+            else:
+                follows = seq == last + 1
+            if follows:
+                self._recent.append(seq)
+                return self._apply(event, event.bids, event.asks)
+        return self._delta(event)
 
     def lost(self, ts_event: int, kind: Kind = "disconnected") -> Told:
         """Takes that messages may be missing from `ts_event` on: nothing is certain until the next snapshot."""
@@ -147,23 +159,30 @@ class BookSync:
 
     def _apply(self, event: BookDelta, bids: Levels, asks: Levels) -> Told:
         """The diff is the next: the book has it, and breaks where that makes it impossible."""
-        self._vouched = None
-        wrong = self._bids.apply(bids) if bids else None
+        our_bids, our_asks = self._bids, self._asks
+        if self._joining:
+            our_bids.open()
+            our_asks.open()
+        past = self._past
+        if past is None or len(past.changes) >= past.most:
+            past = self._begin()
+        past.changes.append((bids, asks))
+        wrong = our_bids.apply(bids) if bids else None
         if asks and wrong is None:
-            wrong = self._asks.apply(asks)
+            wrong = our_asks.apply(asks)
+        ts, ts_recv, seq = event.ts_event, event.ts_recv, event.seq
         if wrong is not None:
-            return self._break(wrong, event.ts_event, "a level's price or size")
-        self._seq = event.seq
-        self._ts, self._ts_recv = event.ts_event, event.ts_recv
-        self._joining = False
-        bid, ask = self._bids.prices, self._asks.prices
-        if not (bid and ask and bid[-1] < -ask[-1]):
+            return self._break(wrong, ts, "a level's price or size")
+        self._seq, self._ts = seq, ts
+        self._joining, self._flowing = False, self._plain
+        bid, ask = our_bids.top, our_asks.top
+        if bid < ask:
+            self.book = Vouched(self.symbol, ts, ts_recv, seq, bid, ask, self._proof, past, len(past.changes))
+        else:
             fault = top_fault(bid, ask, self.rules)
             if fault is not None:
-                return self._break(fault[0], event.ts_event, fault[1])
-            self._hidden = True
-        else:
-            self._hidden = False
+                return self._break(fault[0], ts, fault[1])
+            self.book = None
         if self._spelling is not None:
             self._spelling.note(bids, asks, event.texts)
             return self._check_sum(event)
@@ -242,15 +261,28 @@ class BookSync:
 
     def _break(self, kind: Kind, ts_event: int, detail: str) -> Told:
         """From now on the book cannot be read."""
-        self._synced = False
-        self._vouched = None
-        self._bids.clear()
-        self._asks.clear()
+        self._synced = self._flowing = False
+        self._end()
+        self._bids.load(())
+        self._asks.load(())
         found = self._found(kind, ts_event, detail)
         if self._open is None:
             self._open = found
         self._asked = False
         return (found, *self._ask(kind))
+
+    def _begin(self) -> Past:
+        """A new past from here on: who holds an earlier look at the book has all that it was made of."""
+        if self._past is not None:
+            self._past.live = False
+        self._past = Past(self._bids, self._asks, self.depth)
+        return self._past
+
+    def _end(self) -> None:
+        """The book goes, its past stays with those who hold a look at it."""
+        if self._past is not None:
+            self._past.live = False
+        self._past = self.book = None
 
     def _ask(self, reason: Kind) -> Told:
         """Asks for a snapshot, once for every time that the book breaks."""
@@ -261,6 +293,8 @@ class BookSync:
 
     def _snapshot(self, event: BookSnapshot) -> Told:
         """A whole book: ignored where it is older than ours, else ours from now on."""
+        if self._synced and self._easy and self._due(event) and is_sound(event.bids, event.asks, self._most):
+            return self._whole(event.bids, event.asks, event)
         ignored, told = self._place(event)
         if ignored:
             return told
@@ -270,21 +304,38 @@ class BookSync:
         fault = snapshot_fault(bids, asks, self.rules)
         if fault is not None:
             return (*told, *self._break(fault[0], event.ts_event, fault[1]))
-        self._bids.load(bids)
-        self._asks.load(asks)
+        self._whole(bids, asks, event)
         for notes in (self._names, self._numbers, self._spelling):
             if notes is not None:
                 notes.load(event)
-        sound = bool(bids and asks) and bids[0][0] < asks[0][0]
-        self._hidden = not sound or self.rules.joins == "straddles"
-        self._regressed = 0
-        self._synced = self._joining = True
-        self._asked = False
-        self._vouched = None
-        self._seq, self._ts, self._ts_recv = event.seq, event.ts_event, event.ts_recv
+        if not self._bids.top < self._asks.top or self.rules.joins == "straddles":
+            self.book = None
         told = (*told, *self._check_sum(event))
         told = (*told, *self._replay())
-        return told if self._hidden and self._joining else (*told, *self._good(event.ts_event))
+        return told if self.book is None and self._joining else (*told, *self._good(event.ts_event))
+
+    def _due(self, event: BookSnapshot) -> bool:
+        """Whether a whole book is the next, or at least no older than ours."""
+        seq, last = event.seq, self._seq
+        if seq is None or last is None:
+            return event.ts_event >= self._ts
+        return seq == last + 1 if self.rules.continuity == "next" else seq >= last
+
+    def _whole(self, bids: Levels, asks: Levels, event: BookSnapshot) -> Told:
+        """The book is what a snapshot says."""
+        if self._past is not None:
+            self._end()
+        self._bids.load(bids)
+        self._asks.load(asks)
+        self._regressed = 0
+        self._synced = self._joining = True
+        self._flowing = self._asked = False
+        seq, ts, depth = event.seq, event.ts_event, self.depth
+        self._seq, self._ts = seq, ts
+        bid, ask = self._bids.top, self._asks.top
+        served = self._bids.best(depth), self._asks.best(depth)
+        self.book = Vouched(self.symbol, ts, event.ts_recv, seq, bid, ask, self._proof, None, 0, served)
+        return ()
 
     def _good(self, ts_event: int) -> Told:
         """The end of what broke the book, where it is synced again."""

@@ -1,7 +1,6 @@
 """What is wrong with the levels of a book, by its name."""
 
-from collections.abc import Sequence
-from math import inf
+from math import inf, isnan, nan
 
 from flea_lab.data.book_rules import BookRules
 from flea_lab.model.finding import Kind
@@ -24,33 +23,46 @@ def number_fault(value: float) -> Kind | None:
     return "negative" if -inf < value < 0.0 else "nan"
 
 
+def is_sound(bids: Levels, asks: Levels, most: int | None) -> bool:
+    """Whether `snapshot_fault` finds nothing by any venue's rules; several times as fast, and most books are sound."""
+    if not (bids and asks and (most is None or len(bids) <= most >= len(asks))):
+        return False
+    last = inf
+    for price, qty in bids:
+        if not (price < last and 0.0 < qty < inf):
+            return False
+        last = price
+    if not last > 0.0:
+        return False
+    last = bids[0][0]
+    for price, qty in asks:
+        if not (price > last and 0.0 < qty < inf):
+            return False
+        last = price
+    return last < inf
+
+
 def snapshot_fault(bids: Levels, asks: Levels, rules: BookRules) -> Fault | None:
     """The first fault of a whole book: an impossible number, unsorted, empty, locked, crossed, too many levels."""
     fault = _side_fault("bids", bids, -1.0) or _side_fault("asks", asks, 1.0)
     if fault is None:
-        fault = top_fault([price for price, _ in bids[:1]], [-price for price, _ in asks[:1]], rules)
+        fault = top_fault(bids[0][0] if bids else nan, asks[0][0] if asks else nan, rules)
     most = rules.levels
     if fault is None and most is not None and not len(bids) <= most >= len(asks):
         return "too_many_levels", f"{len(bids)} bids and {len(asks)} asks, the venue sends at most {most}"
     return fault
 
 
-def top_fault(bids: Sequence[float], asks: Sequence[float], rules: BookRules) -> Fault | None:
-    """What is wrong at the top of the two sorted sides, best last, asks with their sign turned; None where sound.
+def top_fault(bid: float, ask: float, rules: BookRules) -> Fault | None:
+    """What is wrong at the top of a book, NaN where a side is empty; None where it is sound.
 
     What the venue's rules call natural is no fault.
     """
-    if bids and asks:
-        bid, ask = bids[-1], -asks[-1]
-        if bid < ask:
-            return None
-        kind: Kind = "locked" if bid == ask else "crossed"
-        detail = f"bid {bid} is not below ask {ask}"
-    else:
-        kind, detail = (
-            "empty",
-            "no " + " and no ".join(name for name, side in (("bids", bids), ("asks", asks)) if not side),
-        )
+    if bid < ask:
+        return None
+    missing = [name for name, price in (("bids", bid), ("asks", ask)) if isnan(price)]
+    kind: Kind = "empty" if missing else "locked" if bid == ask else "crossed"
+    detail = "no " + " and no ".join(missing) if missing else f"bid {bid} is not below ask {ask}"
     return None if kind in rules.natural else (kind, detail)
 
 

@@ -44,6 +44,7 @@ Row = tuple[float, ...]
 
 Seen = Trade | BookSnapshot | Vouched | Funding
 Kept = Trade | BookSnapshot | Funding
+"""What can wait for its bar, and be saved."""
 
 
 class FeatureSettings(Settings, frozen=True, kw_only=True):
@@ -94,24 +95,28 @@ class BarFeatures:
         self._counted_ns = -1  # prints are counted in bars that begin at or after it; -1: none were heard
         self._row: Row = ABSENT
         self._buys = self._sells = 0
-        self._book = -1, nan, nan
-        self._unseen: BookSnapshot | None = None  # the last book: looked at when it is asked for, most never are
+        self._book_ns, self._book = -1, (nan, nan)
+        self._unseen: BookSnapshot | Vouched | None = None  # the last book: looked at when asked for, most never are
         self._rates, self._due_ns = (nan, nan), -1
         self._ahead: list[Kept] = []
         self._told: Features | None = None
 
     def on(self, event: Seen | Candle | Features) -> None:
         """Takes one message of this symbol; a complete candle closes its bar."""
+        ts = event.ts_event
+        if type(event) is Vouched and ts <= self._end_ns:  # what there is most of
+            if ts >= self._book_ns:
+                self._book_ns, self._unseen = ts, event
+            return
         if isinstance(event, Candle):
             if event.complete:
-                self.close(event.ts_event)
+                self.close(ts)
             return
         if isinstance(event, Features):
             self._told = event
             return
         if isinstance(event, Vouched):
             event = event.snapshot()
-        ts = event.ts_event
         if self._end_ns < 0:
             self._end_ns = -(-ts // self._interval_ns) * self._interval_ns
         if ts <= self._end_ns:
@@ -143,13 +148,13 @@ class BarFeatures:
     def lose(self, channel: Literal["book", "trades"]) -> None:
         """Messages of `channel` are missing: no book until the next one, no counts until the next bar."""
         if channel == "book":
-            self._book, self._unseen = (self._book[0], nan, nan), None
+            self._book, self._unseen = (nan, nan), None
         elif self._counted_ns >= 0:
             self._counted_ns = self._end_ns
 
     def dump(self) -> FeatureState:
         """All that it remembers; `load` into one of the same settings."""
-        book_ns, imbalance, spread = self._looked()
+        imbalance, spread = self._looked()
         return FeatureState(
             end_ns=self._end_ns,
             counted_ns=self._counted_ns,
@@ -157,7 +162,7 @@ class BarFeatures:
             row=self._row,
             buys=self._buys,
             sells=self._sells,
-            book_ns=book_ns,
+            book_ns=self._book_ns,
             imbalance=imbalance,
             spread_bps=spread,
             rates=self._rates,
@@ -176,7 +181,7 @@ class BarFeatures:
             self._vpin.memory[...] = np.frombuffer(state.vpin)
         self._end_ns, self._counted_ns, self._closed_ns = state.end_ns, state.counted_ns, state.closed_ns
         self._row, self._buys, self._sells = tuple(state.row), state.buys, state.sells
-        self._book, self._unseen = (state.book_ns, state.imbalance, state.spread_bps), None
+        self._book_ns, self._book, self._unseen = state.book_ns, (state.imbalance, state.spread_bps), None
         self._rates, self._due_ns = state.rates, state.due_ns
         self._ahead, self._told = list(state.ahead), state.told
 
@@ -196,8 +201,8 @@ class BarFeatures:
             if event.kind == "normal":
                 self._print(event)
         elif isinstance(event, BookSnapshot):
-            if event.ts_event >= self._book[0]:
-                self._book, self._unseen = (event.ts_event, nan, nan), event
+            if event.ts_event >= self._book_ns:
+                self._book_ns, self._unseen = event.ts_event, event
         elif event.state != "settled":
             self._promise(event)
 
@@ -233,15 +238,15 @@ class BarFeatures:
         """The next settlement after `ts`, by the instrument's interval."""
         return (ts // (self.settings.funding_interval_h * HOUR_NS) + 1) * self.settings.funding_interval_h * HOUR_NS
 
-    def _looked(self) -> tuple[int, float, float]:
-        """Time, imbalance and spread of the last book."""
+    def _looked(self) -> tuple[float, float]:
+        """Imbalance and spread of the last book."""
         if self._unseen is not None:
-            self._book, self._unseen = (self._book[0], *look(self._unseen, self.settings.levels)), None
+            self._book, self._unseen = look(self._unseen, self.settings.levels), None
         return self._book
 
     def _measure(self, ts: int) -> Row:
-        book_ns, imbalance, spread = self._looked()
-        if not 0 <= ts - book_ns <= self._fresh_ns:
+        imbalance, spread = self._looked()
+        if not 0 <= ts - self._book_ns <= self._fresh_ns:
             imbalance = spread = nan
         count, share = nan, nan
         if 0 <= self._counted_ns <= ts - self._interval_ns:
@@ -261,7 +266,7 @@ def _vpin(settings: FeatureSettings) -> Stream | None:
     return Stream(kernel, kernel.load(values, "feature settings"))
 
 
-def look(book: BookSnapshot, levels: int) -> tuple[float, float]:
+def look(book: BookSnapshot | Vouched, levels: int) -> tuple[float, float]:
     """(bids - asks) / (bids + asks) in base units over the best `levels`, and the quoted spread in bps of mid.
 
     NaN for both if the book is crossed, locked or empty. Fewer levels than asked for count as they are.
@@ -270,7 +275,7 @@ def look(book: BookSnapshot, levels: int) -> tuple[float, float]:
     >>> look(book, 10)
     (0.5, 200.0)
     """
-    bid, ask = touch(book)
+    bid, ask = (book.bid, book.ask) if isinstance(book, Vouched) else touch(book)
     if bid != bid:
         return nan, nan
     bids = sum([qty for _, qty in book.bids[:levels]])

@@ -89,10 +89,7 @@ def test_only_the_best_levels_count() -> None:
 
 def test_a_vouched_book_is_read_as_its_snapshot() -> None:
     plain = book(59)
-    vouched = Vouched(
-        symbol="X", ts_event=plain.ts_event, ts_recv=0, seq=7, bids=plain.bids, asks=plain.asks, proof="sequence"
-    )
-    assert closed([vouched])["imbalance"] == 0.5
+    assert closed([Vouched.of(plain, "sequence")])["imbalance"] == 0.5
 
 
 def test_prints_are_counted_by_aggressor_whatever_their_size() -> None:
