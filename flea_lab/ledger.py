@@ -15,7 +15,7 @@ import numpy.typing as npt
 from flea_lab.compiled import compiled, direct
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Account, Fill
-from flea_lab.money import portion_uusd, value_uusd
+from flea_lab.money import funded_uusd, portion_uusd, value_uusd
 
 # Columns of the book. LOTS is signed; PENDING the signed lots of orders not yet filled; MARK the last close in ticks;
 # NUM / DEN the micro-dollars of one lot at one tick; COST the signed price paid for the open position; TRIP the net
@@ -124,7 +124,7 @@ def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int, reference: i
 def apply_funding(book: Book, s: int, rate: float) -> int:
     """Settles one funding payment on row `s` at its mark; returns the change in cash (longs pay a positive rate)."""
     value = value_uusd(book[s, LOTS], book[s, MARK], book[s, NUM], book[s, DEN])
-    paid = int(round(value * rate))
+    paid = funded_uusd(value, rate)
     book[s, FUNDING] += paid
     return -paid
 

@@ -10,6 +10,7 @@ from flea_lab.errors import ConfigError
 E8 = 100_000_000
 """Rates are whole hundred-millionths: 1 basis point is 10_000."""
 
+E16 = E8 * E8
 USD = 1_000_000
 CENT = 10_000
 HEADROOM = 4 * 10**18
@@ -40,6 +41,25 @@ def share_uusd(value: int, rate_e8: int) -> int:
     """`value * rate_e8 / 1e8` to the nearest micro-dollar, without overflow for any value below 9e15."""
     whole = value // E8
     return whole * rate_e8 + nearest((value - whole * E8) * rate_e8, E8)
+
+
+@compiled
+def funded_uusd(value: int, rate: float) -> int:
+    """`value * rate` to the nearest micro-dollar, ties away from zero; `rate` is taken to whole 1e-16.
+
+    Counted in full, in parts of eight digits, for any value below 9e15 and any rate between -100 and 100: every rate
+    that a venue tells in decimals is exact, which a product of floats is not.
+
+    >>> funded_uusd(5_000, 0.0001), funded_uusd(-5_000, 0.0001), funded_uusd(15_000, 0.0001)
+    (1, -1, 2)
+    """
+    rate_e16 = round(rate * E16)
+    size, share = abs(value), abs(rate_e16)
+    high, low = size // E8, size % E8
+    share_high, share_low = share // E8, share % E8
+    middle = high * share_low + low * share_high
+    found = high * share_high + middle // E8 + nearest(middle % E8 * E8 + low * share_low, E16)
+    return found if (value < 0) == (rate_e16 < 0) else -found
 
 
 @compiled

@@ -13,6 +13,7 @@ from flea_lab.money import (
     HEADROOM,
     USD,
     check_headroom,
+    funded_uusd,
     lots_for,
     nearest,
     portion_uusd,
@@ -48,6 +49,29 @@ def test_a_value_is_the_exact_product_within_half_a_micro_dollar(lots: int, tick
     assume(abs(lots) * ticks * num < HEADROOM)
     assert value_uusd(lots, ticks, num, den) == round_half_away(Fraction(lots * ticks * num, den))
     assert value_uusd(-lots, ticks, num, den) == -value_uusd(lots, ticks, num, den)
+
+
+@given(st.integers(-9 * 10**15, 9 * 10**15), st.integers(-(10**11), 10**11), st.integers(4, 12))
+def test_funding_is_exact_for_every_rate_in_decimals(value: int, rate: int, places: int) -> None:
+    assume(abs(rate) < 10 ** (places - 1))
+    exact = round_half_away(Fraction(value * rate, 10**places))
+    assert funded_uusd(value, rate / 10**places) == exact
+    assert funded_uusd(-value, rate / 10**places) == -exact
+
+
+@pytest.mark.parametrize("rate", ["0.0001", "0.00001250", "-0.00037425", "0.0000000005", "0.00012345678901", "99.5"])
+def test_an_exact_half_of_a_micro_dollar_of_funding_goes_away_from_zero(rate: str) -> None:
+    exact, value = Fraction(rate), 5 * 10**13
+    assert funded_uusd(value, float(rate)) == round_half_away(value * exact)
+    for odd in range(1, 40, 2):  # values whose product ends in a half
+        half = Fraction(odd, 2) / exact
+        if half.denominator == 1:
+            assert abs(funded_uusd(int(half), float(rate))) == (odd + 1) // 2
+            assert funded_uusd(-int(half), float(rate)) == -funded_uusd(int(half), float(rate))
+
+
+def test_no_rate_and_no_value_are_no_funding() -> None:
+    assert (funded_uusd(0, 0.01), funded_uusd(10**12, 0.0), funded_uusd(-(10**12), 0.0)) == (0, 0, 0)
 
 
 @given(st.integers(-9 * 10**15, 9 * 10**15), st.integers(0, 10**7))

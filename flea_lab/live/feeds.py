@@ -103,7 +103,9 @@ def open_feed(
 
             if on_raw is not None:
                 raise ConfigError(f"dialect {dialect.name!r} shows no raw frames: keep what is read from them only")
-            return CcxtFeed(dialect, symbols, interval, clock, channels=channels, on_fault=on_fault)
+            return CcxtFeed(
+                dialect, symbols, interval, clock, channels=channels, on_fault=on_fault, instruments=instruments
+            )
     return PurpleFlea(
         dialect,
         key,

@@ -1,9 +1,9 @@
 """What a live session begins with: the venue checked, the account and its journal taken up, the core as it was left.
 
-Rules. What cannot be right is refused before the first subscription: other grids than the config's, a clock that is
-off, an account that holds what no journal explains. A journal belongs to one account at the venue and one config; with
-another config it is put aside only where the account is flat and no latch is closed, with another key only where no
-latch is closed.
+Rules. What cannot be right is refused before the first subscription: other grids than the config's, a larger smallest
+order or other hours between settlements, a clock that is off, an account that holds what no journal explains. A
+journal belongs to one account at the venue and one config; with another config it is put aside only where the account
+is flat and no latch is closed, with another key only where no latch is closed.
 """
 
 import json
@@ -63,11 +63,16 @@ async def checked(bot: Bot) -> VenueClock:
         theirs = stated.get(symbol)
         if theirs is None:
             raise VenueRefusal(f"the venue has no symbol {symbol}, it has {', '.join(sorted(stated))}")
-        for name in ("tick_size", "lot_size"):
+        for name in ("tick_size", "lot_size", "funding_interval_h"):
             if getattr(theirs, name) != getattr(grid, name):
                 raise VenueRefusal(
                     f"{symbol}: {name} is {getattr(theirs, name)} at the venue, {getattr(grid, name)} in the config"
                 )
+        if theirs.min_notional_usd > grid.min_notional_usd:  # a config may ask for more than its venue does
+            raise VenueRefusal(
+                f"{symbol}: min_notional_usd is {theirs.min_notional_usd} at the venue, {grid.min_notional_usd} in the "
+                "config: orders in between would be refused"
+            )
     time = await bot.feed.clock()
     skew_s = (time.now_ns - bot.clock.now_ns()) / 1e9
     if time.kind == "wall" and not abs(skew_s) <= bot.config.live.max_skew_s:

@@ -61,7 +61,8 @@ AGAIN_S = 1.0
 class CcxtFeed:
     """Market data of one exchange of ccxt for `symbols`: a `Feed`, in one session (`async with`).
 
-    `channels` are among candle, book, trades and funding. `exchange` stands in for ccxt's own, for tests.
+    `channels` are among candle, book, trades and funding. `instruments` says what the exchange does not tell of its
+    markets. `exchange` stands in for ccxt's own, for tests.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class CcxtFeed:
         *,
         channels: Sequence[Kind] | None = None,
         on_fault: OnFault | None = None,
+        instruments: Mapping[str, Instrument] | None = None,
         exchange: Any = None,
     ) -> None:
         wanted: tuple[Kind, ...] = tuple(channels) if channels is not None else ("candle", "funding")
@@ -82,7 +84,7 @@ class CcxtFeed:
             raise ConfigError(f"interval = {interval!r}: must be one of {', '.join(map(repr, INTERVAL_MS))}")
         self.dialect, self.symbols, self.interval = dialect, tuple(symbols), interval
         self._clock, self._wanted, self._told = clock, wanted, on_fault
-        self._exchange = exchange
+        self._exchange, self._ours = exchange, dict(instruments or {})
         self._step_ns = INTERVAL_MS[interval] * MS_NS
         self._grace_ns = round(dialect.bar_grace_s * 1e9)
         self._forming = Forming(self.symbols, self._step_ns, self._grace_ns)
@@ -322,17 +324,18 @@ class CcxtFeed:
 
     async def instruments(self) -> Mapping[str, Instrument]:
         """As `Feed.instruments`, from the precision and limits of the exchange's markets; hours between settlements
-        from its funding rates, where it tells them."""
+        from its funding rates, where it tells them, else as we have them."""
         mode = self._exchange.precisionMode
         return {symbol: grid_of(self._markets[symbol], mode, await self._hours(symbol)) for symbol in self.symbols}
 
     async def _hours(self, symbol: str) -> int:
+        ours = self._ours[symbol].funding_interval_h if symbol in self._ours else 8
         if not self._exchange.has.get("fetchFundingRate") or not self._markets[symbol].get("swap"):
-            return 8
+            return ours
         async with self._asking(f"funding {symbol}"):
-            told = (await self._exchange.fetch_funding_rate(self._markets[symbol]["symbol"])).get("interval") or "8h"
-        text = str(told).removesuffix("h")
-        return int(text) if text.isdigit() and 1 <= int(text) <= 24 else 8
+            told = (await self._exchange.fetch_funding_rate(self._markets[symbol]["symbol"])).get("interval")
+        text = str(told or "").removesuffix("h")
+        return int(text) if text.isdigit() and 1 <= int(text) <= 24 else ours
 
     async def clock(self) -> VenueClock:
         """As `Feed.clock`; ours where the exchange does not tell its own."""

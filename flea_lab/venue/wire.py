@@ -104,12 +104,15 @@ class _Health(Struct):
     matching: Literal["book", "next_open"] = "book"
 
 
+STATED = ("tick_size", "lot_size", "min_notional_usd")
+
+
 class _Grid(Struct):
     symbol: str
     tick_size: str | float
     lot_size: str | float
     min_notional_usd: str | float = "0"
-    funding_interval_h: int = 8
+    funding_interval_h: int | None = None
 
 
 class _Whole(Struct):
@@ -436,16 +439,22 @@ class Wire:
         raise FrameError(fault)
 
     def grids(self, raw: bytes) -> dict[str, Instrument]:
-        """The grids that the venue states, by our symbol; by theirs where we have none."""
+        """The grids that the venue states, by our symbol; by theirs where we have none. Where it does not tell the
+        hours between settlements they are ours."""
         found: dict[str, Instrument] = {}
         for row in read_body(raw, "instruments", list[_Grid], "instruments"):
-            values = {name: str(getattr(row, name)) for name in ("tick_size", "lot_size", "min_notional_usd")}
+            values: dict[str, Any] = {name: str(getattr(row, name)) for name in STATED}
+            symbol = self.ours.get(row.symbol, row.symbol)
+            if row.funding_interval_h is not None:
+                values["funding_interval_h"] = row.funding_interval_h
+            elif symbol in self.instruments:
+                values["funding_interval_h"] = self.instruments[symbol].funding_interval_h
             try:
-                grid = msgspec.convert({**values, "funding_interval_h": row.funding_interval_h}, Instrument)
+                grid = msgspec.convert(values, Instrument)
             except UNREADABLE as error:
                 fault = shown(str(error))
             else:
-                found[self.ours.get(row.symbol, row.symbol)] = grid
+                found[symbol] = grid
                 continue
             raise FrameError(f"instruments {shown(row.symbol)}: {fault}")
         return found

@@ -15,10 +15,12 @@ from flea_lab.config import RunConfig
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.live.account import HALT
 from flea_lab.live.journal import FILE, SqliteJournal
+from flea_lab.live.opening import Bot, checked
 from flea_lab.live.runner import OVER
 from flea_lab.model.market import MS_NS
 from flea_lab.sandbox.server import SandboxServer
-from tests.backtest.tiny import config, tiny
+from flea_lab.venue.protocol import VenueClock
+from tests.backtest.tiny import GRID, config, tiny
 from tests.live.session import (
     CLOCK,
     Gate,
@@ -88,11 +90,41 @@ def test_wrong_paths_are_a_mismatch_of_the_dialect(folder: Path) -> None:
     refused(folder, r"dialect mismatch: http.* does not speak 'purpleflea-seed': .*404", VenueRefusal, dialect=paths)
 
 
-def test_a_grid_that_is_not_the_venues_is_named(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        ({"tick_size": "0.05"}, r"X: tick_size is 0\.01 at the venue, 0\.05 in the config"),
+        ({"funding_interval_h": 1}, r"X: funding_interval_h is 8 at the venue, 1 in the config"),
+    ],
+)
+def test_a_grid_that_is_not_the_venues_is_named(folder: Path, grid: dict[str, Any], said: str) -> None:
     run, _ = turning()
-    other = config(grid={"tick_size": "0.05", "lot_size": "0.001"})
-    said = r"X: tick_size is 0\.01 at the venue, 0\.05 in the config"
+    other = config(grid={**GRID, **grid})
     refused(folder, said, VenueRefusal, config=msgspec.structs.replace(run, instruments=other.instruments))
+
+
+def test_a_smallest_order_below_the_venues_is_named_and_one_above_it_is_not() -> None:
+    run = config(grid={**GRID, "min_notional_usd": "5"})
+
+    class Stated:
+        def __init__(self, least: str) -> None:
+            self.least = least
+
+        async def instruments(self) -> Any:
+            return config(grid={**GRID, "min_notional_usd": self.least}).instruments
+
+        async def clock(self) -> VenueClock:
+            return VenueClock(now_ns=0, kind="market", matching="book")
+
+    async def opened(least: str) -> VenueClock:
+        feed: Any = Stated(least)
+        about: Any = None
+        return await checked(Bot(run, about, 1, feed, feed, Path(), CLOCK, about, about))
+
+    assert asyncio.run(opened("5")).kind == asyncio.run(opened("0")).kind == "market"
+    said = r"X: min_notional_usd is 10 at the venue, 5 in the config: orders in between would be refused"
+    with pytest.raises(VenueRefusal, match=said):
+        asyncio.run(opened("10"))
 
 
 def test_a_symbol_that_the_venue_lacks_is_named(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
+from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import BookSnapshot, Candle, Funding, Heartbeat, Trade
 from flea_lab.venue import ccxt_reading, ccxt_venue
 from flea_lab.venue.ccxt_reading import addresses, candle_of, grid_of, market_of, moved, trade_of
@@ -307,6 +308,22 @@ def test_the_grid_is_what_the_exchange_states() -> None:
         grid_of(market("BTC", "USDT", precision={"price": None, "amount": 1}), 4, 8)
     with pytest.raises(VenueRefusal, match=r"BTC/USDT:USDT: tick_size \(0.0\) must be"):
         grid_of(market("BTC", "USDT", precision={"price": 0.0, "amount": 1}), 4, 8)
+
+
+def test_hours_between_settlements_that_the_exchange_does_not_tell_are_ours() -> None:
+    async def question(hours: int | None) -> int:
+        exchange = Exchange()
+        exchange.has["fetchFundingRate"] = False
+        ours = {
+            "BTCUSDT": Instrument(tick_size=Decimal("0.1"), lot_size=Decimal("0.001"), funding_interval_h=hours or 8)
+        }
+        feed = CcxtFeed(
+            spoken(), ("BTCUSDT",), "1m", WallClock(), exchange=exchange, instruments=ours if hours else None
+        )
+        async with feed:
+            return (await feed.instruments())["BTCUSDT"].funding_interval_h
+
+    assert [asyncio.run(question(hours)) for hours in (None, 1, 8)] == [8, 1, 8]
 
 
 def test_our_symbol_finds_its_market_or_the_nearest_are_named() -> None:
