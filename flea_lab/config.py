@@ -23,6 +23,7 @@ from flea_lab.model.instrument import Instrument, known_instrument
 from flea_lab.model.market import INTERVAL_MS
 from flea_lab.money import check_headroom
 from flea_lab.risk.checks import RiskLimits
+from flea_lab.risk.order_checks import OrderChecks
 from flea_lab.risk.tolerance import Tolerance
 from flea_lab.settings import Bps, Settings, load_settings
 from flea_lab.signal.ensemble import warmup
@@ -129,14 +130,16 @@ class RunConfig(Settings, frozen=True, kw_only=True):
     def decision_dict(self) -> dict[str, Any]:
         """The part that decides, as plain values.
 
-        Without `tolerance` where that is all default: a config that says nothing of it has the id that it had before
-        there was such a thing.
+        Without `tolerance` and `risk.orders` where they are all default: a config that says nothing of them has the id
+        that it had before there were such things.
         """
         values = self.to_dict()
         for name in ("name", "data", "deployment", "live"):
             del values[name]
         if self.tolerance == Tolerance():
             del values["tolerance"]
+        if self.risk.orders == OrderChecks():
+            del values["risk"]["orders"]
         return values
 
     @property

@@ -19,33 +19,30 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from flea_lab.data.features import BarFeatures, FeatureState
+from flea_lab.dealing import Dealer, contradiction, overfill
 from flea_lab.errors import DataError
-from flea_lab.execution.order import CONTRADICTIONS, OPEN, Order
+from flea_lab.execution.order import OPEN
 from flea_lab.execution.router import Router
-from flea_lab.ledger import DEN, LOTS, MARK, NUM, Ledger, gross_uusd, position_uusd
+from flea_lab.ledger import LOTS, Ledger, position_uusd
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import BookSnapshot, Candle, Features, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
     Account,
     Alert,
-    Approved,
     Command,
     Control,
     Doubt,
     Fill,
     Halt,
-    NewOrder,
     OrderReport,
     Reduce,
-    Refused,
     Resume,
     WarmUp,
 )
 from flea_lab.model.vouched import Vouched
-from flea_lab.money import value_uusd
-from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, worst_uusd
 from flea_lab.risk.gate import Gate, TradingState
 from flea_lab.risk.tolerance import Doubts
+from flea_lab.risk.watch import Given
 from flea_lab.signal.kernel import FIELDS, N_PLAIN, Bar, Stream, pack_plain
 from flea_lab.strategy.desk import BAR_BYTES, Desk
 
@@ -74,6 +71,8 @@ class CoreState(Struct, frozen=True, kw_only=True):
     toxicity: dict[str, float]
     minted: int
     features: dict[str, FeatureState] = {}
+    given: list[Given] = []
+    marked: dict[str, int] = {}
 
 
 class TradingCore:
@@ -101,7 +100,7 @@ class TradingCore:
         self.symbols = tuple(symbols)
         self._instruments = dict(instruments)
         self._vpin, self._features = dict(vpin), dict(features or {})
-        self._slippage_e8 = slippage_e8
+        self.dealer = Dealer(gate, ledger, router, instruments, slippage_e8, bar_ns)
         self._trade_from_ns = trade_from_ns
         self._bar_length_ns = bar_ns
         self._grace_ns = grace_ns
@@ -163,6 +162,7 @@ class TradingCore:
 
     def dump(self) -> CoreState:
         """All that it remembers, orders aside (each is kept by its own id); `load` into a core of the same config."""
+        given, marked = self.gate.watch.dump()
         return CoreState(
             cash_uusd=self.ledger.cash_uusd,
             arrays={name: array.tobytes() for name, array in self._arrays().items()},
@@ -177,6 +177,8 @@ class TradingCore:
             toxicity=self.toxicity,
             minted=self.router.minted,
             features={symbol: features.dump() for symbol, features in self._features.items()},
+            given=given,
+            marked=marked,
         )
 
     def load(self, state: CoreState) -> None:
@@ -199,6 +201,7 @@ class TradingCore:
         for s, symbol in enumerate(self.symbols):
             self.desk.convictions[s], self.toxicities[s] = state.convictions[symbol], state.toxicity[symbol]
         self.router.resume(state.minted)
+        self.gate.watch.load(state.given, state.marked)
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Every array that it remembers in, by name."""
@@ -284,7 +287,7 @@ class TradingCore:
 
     def _on_report(self, report: OrderReport) -> tuple[Command, ...]:
         before, after = self.router.blotter.on(report)
-        alerts = () if before.status in OPEN else _contradiction(before, report)
+        alerts = () if before.status in OPEN else contradiction(before, report)
         if after is before:
             return alerts
         command = after.command
@@ -295,7 +298,7 @@ class TradingCore:
                 self._settle(report.ts_event)
             self.ledger.fill(report)
             if after.filled_lots > command.lots:
-                alerts = (*alerts, _overfill(after, report))
+                alerts = (*alerts, overfill(after, report))
         return alerts
 
     def _on_control(self, control: Control) -> tuple[Command, ...]:
@@ -327,6 +330,9 @@ class TradingCore:
             commands += self.router.expire(ts - self._limit_ttl_ns, ts)
         if self._step(bars) and trading:
             commands += self._orders(bars, ts, equity)
+        if self.gate.watch.remembers_bars:
+            for symbol, (_, ticks) in bars.items():
+                self.gate.watch.marked(symbol, ticks)
         if self._settling:
             self._settle(ts)
         return commands
@@ -385,38 +391,20 @@ class TradingCore:
 
     def _orders(self, bars: Mapping[str, Waiting], ts: int, equity: int) -> tuple[Command, ...]:
         """What is done about every symbol's conviction, in their order."""
-        convictions = zip(self.symbols, self.desk.convictions.tolist(), strict=True)
-        made = [
-            self._order(symbol, conviction, ts, bars[symbol][1], equity)
-            for symbol, conviction in convictions
-            if symbol in bars
-        ]
-        return tuple([command for command in made if command is not None])
+        made: list[Command] = []
+        for symbol, conviction in zip(self.symbols, self.desk.convictions.tolist(), strict=True):
+            if symbol in bars and abs(conviction) >= self.desk.combination.min_conviction:  # else silence
+                made += self._order(symbol, conviction, bars[symbol], ts, equity)
+        return tuple(made)
 
-    def _order(self, symbol: str, conviction: float, ts: int, ticks: int, equity: int) -> NewOrder | Refused | None:
-        if not abs(conviction) >= self.desk.combination.min_conviction:  # silence, found before anything is valued
-            return None
-        book, s = self.ledger.book, self.ledger.row[symbol]
-        position = position_uusd(book, s)
-        intent = self.desk.intent(symbol, conviction, ts, ticks, equity, position)
+    def _order(self, symbol: str, conviction: float, bar: Waiting, ts: int, equity: int) -> tuple[Command, ...]:
+        s = self.ledger.row[symbol]
+        candle, ticks = bar
+        intent = self.desk.intent(symbol, conviction, ts, ticks, equity, position_uusd(self.ledger.book, s))
         if intent is None:
-            return None
-        size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
-        buys, sells = self.router.blotter.exposed(symbol)
-        if buys or sells:  # the worst side: as if all that goes this way were filled, and nothing that goes the other
-            lots = int(book[s, LOTS]) + (buys if size > 0 else -sells)
-            position = value_uusd(lots, int(book[s, MARK]), int(book[s, NUM]), int(book[s, DEN]))
-        worst = worst_uusd(size, ticks, self._slippage_e8)
-        toxicity = float(self.toxicities[s])
+            return NOTHING
         unsettled = self.doubts.awake and self.doubts.unsettled(symbol)
-        verdict = self.gate.review(intent, equity, position, gross_uusd(book), worst, toxicity, unsettled)
-        if not isinstance(verdict, Approved):
-            return verdict
-        order = self.router.on(verdict)
-        if order is None:
-            return Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1])
-        self.ledger.pend(symbol, order.lots if order.side == "buy" else -order.lots)
-        return order
+        return self.dealer.on(intent, equity, float(self.toxicities[s]), unsettled, candle.volume)
 
     def qty(self, symbol: str) -> float:
         """The position in `symbol`, signed, in base units."""
@@ -441,19 +429,3 @@ class TradingCore:
     def halted(self) -> bool:
         """Whether nothing passes the gate."""
         return self.gate.trading_state is TradingState.HALTED
-
-
-def _contradiction(before: Order, report: OrderReport) -> tuple[Alert, ...]:
-    """What a person is told where `report` cannot be true together with what was said of a closed order."""
-    if (before.status, type(report)) not in CONTRADICTIONS:
-        return ()
-    name, said = before.command.client_order_id, type(report).__name__
-    text = f"order {name} was {before.status.value}, and now: {said}"
-    return (Alert(ts_event=report.ts_event, severity="critical", text=text),)
-
-
-def _overfill(order: Order, fill: Fill) -> Alert:
-    """What a person is told of more lots filled than ordered; they are booked all the same."""
-    name, lots = order.command.client_order_id, order.command.lots
-    text = f"order {name} is overfilled: {order.filled_lots} of {lots} lots of {fill.symbol}"
-    return Alert(ts_event=fill.ts_event, severity="critical", text=text)

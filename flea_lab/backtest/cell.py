@@ -6,6 +6,7 @@ import numpy as np
 
 from flea_lab.backtest.market import Ints
 from flea_lab.config import Alphas, RunConfig
+from flea_lab.errors import ConfigError
 from flea_lab.ledger import Book, empty_book
 from flea_lab.model.market import MS_NS
 from flea_lab.money import USD, rate_e8
@@ -79,7 +80,13 @@ def vpin_params(config: RunConfig) -> dict[str, Settings]:
 
 
 def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
-    """The numbers of `config`."""
+    """The numbers of `config`; `ConfigError` where it checks orders in a way that the fold does not hold."""
+    unheld = config.risk.orders.acts_on_bars(config.interval_ms / 1_000)
+    if unheld:
+        raise ConfigError(
+            f"risk.orders.{unheld} may refuse orders of config {config.name!r}, and the sweep's fold does not hold it: "
+            "use the replay, or its default"
+        )
     sizing, risk, costs = config.sizing, config.risk, config.costs
     rules = Rules(
         min_confidence=config.combination.min_confidence,

@@ -6,7 +6,7 @@ from flea_lab.compiled import compiled
 from flea_lab.execution.blotter import Blotter
 from flea_lab.execution.order import WORKING
 from flea_lab.model.instrument import Instrument
-from flea_lab.model.trading import Approved, CancelOrder, NewOrder
+from flea_lab.model.trading import Approved, CancelOrder, NewOrder, OrderIntent
 from flea_lab.money import lots_for, value_uusd
 
 
@@ -40,14 +40,15 @@ class Router:
         """Goes on minting after `minted` ids: none is ever given twice."""
         self._minted = max(self._minted, minted)
 
-    def on(self, approved: Approved) -> NewOrder | None:
-        """The order for an approved intent, registered as pending; None when it is below the smallest order."""
-        intent = approved.intent
+    def lots(self, intent: OrderIntent) -> int:
+        """The whole lots that an intent comes to, signed; 0 when that is less than the smallest order."""
         grid = self._instruments[intent.symbol]
         size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
-        lots = quantise(size, intent.price_ticks, grid.unit_num, grid.unit_den, grid.min_notional_uusd)
-        if lots == 0:
-            return None
+        return quantise(size, intent.price_ticks, grid.unit_num, grid.unit_den, grid.min_notional_uusd)
+
+    def on(self, approved: Approved, lots: int) -> NewOrder:
+        """The order of `lots` (signed) for an approved intent, registered as pending."""
+        intent = approved.intent
         self._minted += 1
         order = NewOrder(
             client_order_id=f"{self._prefix}-{self._minted}",

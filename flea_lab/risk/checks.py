@@ -12,11 +12,13 @@ from msgspec import Meta, field
 from flea_lab.compiled import compiled
 from flea_lab.model.market import DAY_NS
 from flea_lab.money import slipped_ticks
+from flea_lab.risk.order_checks import OrderChecks
 from flea_lab.settings import Fraction, Settings, Usd
 
 PASSED = 0
 DAILY_LOSS, DRAWDOWN, CONCENTRATION, ORDER_SIZE, VPIN = 1, 2, 3, 4, 5
 KILL_SWITCH, REDUCING, INVALID_INPUT, BELOW_MINIMUM, DATA = 6, 7, 8, 9, 10
+COLLAR, FAT_FINGER, DUPLICATE, THROTTLE = 11, 12, 13, 14
 
 CHECKS: dict[int, tuple[str, str]] = {
     PASSED: ("passed", "every guard passed"),
@@ -30,8 +32,13 @@ CHECKS: dict[int, tuple[str, str]] = {
     INVALID_INPUT: ("invalid_input", "equity, price or size is not a usable number"),
     BELOW_MINIMUM: ("below_minimum", "less than one lot, or below the venue's smallest order"),
     DATA: ("data", "the data had a fault that the configuration does not tolerate"),
+    COLLAR: ("collar", "the price is too far from what the market said last, or that moved too far at once"),
+    FAT_FINGER: ("fat_finger", "the order is too large a share of what trades in a minute"),
+    DUPLICATE: ("duplicate", "an order like it was given a moment ago"),
+    THROTTLE: ("throttle", "too many orders in a symbol: only orders that reduce pass until a person allows others"),
 }
-"""Name and sentence of every code. Tried in this order: 6, 7, 1, 2, 10, 8, 3, 4, 5; the router adds 9."""
+"""Name and sentence of every code. Tried in this order: 6, 7, 1, 2, 10, 8, 3, 4, 5; the router adds 9, and the look at
+the order itself 11 to 14 (`risk.watch`)."""
 
 NAMES = {code: name for code, (name, _) in CHECKS.items()}
 
@@ -68,6 +75,7 @@ class RiskLimits(Settings, frozen=True, kw_only=True):
     concentration_of: Literal["equity", "exposure"] = "equity"
     max_order_usd: Usd = 50_000.0
     vpin: VpinGate = VpinGate()
+    orders: OrderChecks = OrderChecks()
 
 
 @compiled

@@ -30,6 +30,7 @@ from flea_lab.risk.checks import (
     new_gate,
     review,
 )
+from flea_lab.risk.watch import Watch
 
 LATCHES = {
     "kill_switch": KILL_LATCH,
@@ -63,6 +64,7 @@ class Gate:
         self._of_exposure = limits.concentration_of == "exposure"
         self._max_order_uusd = limits.max_order_usd * 1e6
         self._vpin_applied = limits.vpin.source != "absent"
+        self.watch = Watch(limits.orders)
 
     @property
     def trading_state(self) -> TradingState:

@@ -21,6 +21,7 @@ from flea_lab.live.pump import Pump
 from flea_lab.live.runner import Runner
 from flea_lab.risk.checks import RiskLimits
 from flea_lab.risk.gate import Gate
+from flea_lab.risk.order_checks import OrderChecks
 from flea_lab.risk.tolerance import Doubts, Tolerance
 from flea_lab.sim.loop import Process
 from flea_lab.sim.market import BAR_NS, GRID, SYMBOLS
@@ -78,7 +79,12 @@ def config_of() -> RunConfig:
         interval="1m",
         signals=(),
         name="whim",
-        risk=RiskLimits(max_concentration=CONCENTRATION, max_daily_loss=0.5, max_drawdown=0.5),
+        risk=RiskLimits(
+            max_concentration=CONCENTRATION,
+            max_daily_loss=0.5,
+            max_drawdown=0.5,
+            orders=OrderChecks(duplicate_s=0.0, burst_orders=100_000),  # bars are far shorter than a minute
+        ),
         initial_cash_usd=CASH_USD,
         instruments=dict.fromkeys(SYMBOLS, GRID),
         live=live,

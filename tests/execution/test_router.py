@@ -36,12 +36,12 @@ def router() -> Router:
 )
 def test_orders_by_hand(side: str, usd: float, ticks: int, lots: int | None) -> None:
     one = router()
-    order = one.on(Approved(an_intent(side, usd, ticks)))
+    intent = an_intent(side, usd, ticks)
+    signed = one.lots(intent)
     if lots is None:
-        assert order is None
-        assert one.blotter.open_orders() == ()
+        assert signed == 0
     else:
-        assert order is not None
+        order = one.on(Approved(intent), signed)
         assert (order.side, order.lots, order.price_ticks, order.client_order_id) == (side, lots, ticks, "test-1")
         assert one.blotter.get("test-1").status is Status.PENDING
 
@@ -59,14 +59,14 @@ def test_an_order_never_costs_more_than_was_approved_nor_less_than_the_smallest(
 
 def test_every_order_gets_an_id_of_its_own() -> None:
     one = router()
-    ids = [order.client_order_id for order in (one.on(Approved(an_intent())) for _ in range(3)) if order]
+    ids = [one.on(Approved(an_intent()), 5).client_order_id for _ in range(3)]
     assert ids == ["test-1", "test-2", "test-3"]
 
 
 def test_a_cancel_goes_to_every_order_that_may_trade_the_unknown_ones_too() -> None:
     one = router()
     for _ in range(3):
-        one.on(Approved(an_intent()))
+        one.on(Approved(an_intent()), 5)
     one.blotter.on(a_report(Accepted, "test-1"))
     one.blotter.on(a_report(SendUnclear, "test-2"))
     one.blotter.on(a_report(Accepted, "test-3"))

@@ -89,9 +89,9 @@ def rounds_lots_up(scene: Scene) -> None:
     """The router rounds to the next lot above instead of below."""
     right = scene.core.router.on
 
-    def on(approved: Any) -> Any:
-        order = right(approved)
-        if order is None or scene.bar_of(order.ts_event) < scene.since:
+    def on(approved: Any, lots: int) -> Any:
+        order = right(approved, lots)
+        if scene.bar_of(order.ts_event) < scene.since:
             return order
         scene.harm(scene.bar_of(order.ts_event))
         bigger = replace(order, lots=order.lots + 1)

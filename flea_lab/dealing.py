@@ -1,0 +1,93 @@
+"""From an intent to its order, or to the refusal that says why not: gate, a look at the order itself, router.
+
+Rules. What may still become a position counts as one from the moment it is given, on its worst side: a buy is judged as
+if all open buys were filled and no sell, and the other way round. The five guards come first, in their order.
+"""
+
+from collections.abc import Mapping
+
+from flea_lab.execution.order import CONTRADICTIONS, Order
+from flea_lab.execution.router import Router
+from flea_lab.ledger import DEN, LOTS, MARK, NUM, Ledger, gross_uusd
+from flea_lab.model.instrument import Instrument
+from flea_lab.model.trading import Alert, Approved, Command, Fill, OrderIntent, OrderReport, Reduce, Refused
+from flea_lab.money import value_uusd
+from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, PASSED, THROTTLE, worst_uusd
+from flea_lab.risk.gate import Gate
+from flea_lab.risk.watch import Given
+
+MINUTE_NS = 60_000_000_000
+
+
+class Dealer:
+    """What becomes of the intents of one account."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        ledger: Ledger,
+        router: Router,
+        instruments: Mapping[str, Instrument],
+        slippage_e8: int,
+        bar_ns: int,
+    ) -> None:
+        self._gate, self._ledger, self._router = gate, ledger, router
+        self._slippage_e8, self._worst_e8 = slippage_e8, gate.watch.worst_e8(slippage_e8)
+        self._minute_lots = {s: MINUTE_NS / bar_ns / float(grid.lot_size) for s, grid in instruments.items()}
+
+    def on(
+        self, intent: OrderIntent, equity: int, toxicity: float, unsettled: bool, volume: float
+    ) -> tuple[Command, ...]:
+        """The order for `intent`, or its refusal and what follows from that. `volume` is the bar's, in base units."""
+        gate, symbol, ticks = self._gate, intent.symbol, intent.price_ticks
+        size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
+        before = self._worst_side(symbol, size > 0)
+        worst = worst_uusd(size, ticks, self._worst_e8 if intent.order_type == "market" else self._slippage_e8)
+        verdict = gate.review(intent, equity, before, gross_uusd(self._ledger.book), worst, toxicity, unsettled)
+        if not isinstance(verdict, Approved):
+            return (verdict,)
+        lots = self._router.lots(intent)
+        if lots == 0:
+            return (Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1]),)
+        given = Given(symbol, intent.ts_event, lots, ticks)
+        reduces = abs(before + size) <= abs(before) and (before + size) * before >= 0
+        code = gate.watch.code(given, ticks, volume * self._minute_lots[symbol], reduces=reduces)
+        if code != PASSED:
+            return self._turned_back(intent, code)
+        gate.watch.note(given)
+        order = self._router.on(verdict, lots)
+        self._ledger.pend(symbol, order.lots if order.side == "buy" else -order.lots)
+        return (order,)
+
+    def _worst_side(self, symbol: str, buy: bool) -> int:
+        """Signed micro-dollars of the position in `symbol` if all that goes this way were filled, and nothing that goes
+        the other."""
+        buys, sells = self._router.blotter.exposed(symbol)
+        row = self._ledger.book[self._ledger.row[symbol]]
+        lots = int(row[LOTS]) + (buys if buy else -sells)
+        return value_uusd(lots, int(row[MARK]), int(row[NUM]), int(row[DEN]))
+
+    def _turned_back(self, intent: OrderIntent, code: int) -> tuple[Command, ...]:
+        """A refusal for what the order looks like; one order too many also closes the latch REDUCING."""
+        refused = Refused(intent, code, CHECKS[code][1])
+        if code != THROTTLE:
+            return (refused,)
+        self._gate.on(Reduce(ts_event=intent.ts_event, reason=refused.reason))
+        text = f"{intent.symbol}: {refused.reason}"
+        return refused, Alert(ts_event=intent.ts_event, severity="critical", text=text)
+
+
+def contradiction(before: Order, report: OrderReport) -> tuple[Alert, ...]:
+    """What a person is told where `report` cannot be true together with what was said of a closed order."""
+    if (before.status, type(report)) not in CONTRADICTIONS:
+        return ()
+    name, said = before.command.client_order_id, type(report).__name__
+    text = f"order {name} was {before.status.value}, and now: {said}"
+    return (Alert(ts_event=report.ts_event, severity="critical", text=text),)
+
+
+def overfill(order: Order, fill: Fill) -> Alert:
+    """What a person is told of more lots filled than ordered; they are booked all the same."""
+    name, lots = order.command.client_order_id, order.command.lots
+    text = f"order {name} is overfilled: {order.filled_lots} of {lots} lots of {fill.symbol}"
+    return Alert(ts_event=fill.ts_event, severity="critical", text=text)
