@@ -92,7 +92,7 @@ async def here(hazards: Hazards | None = None) -> AsyncIterator[Here]:
 
 
 def order(name: str, symbol: str = "BTCUSDT", side: Any = "buy", lots: int = 1_000, **values: Any) -> NewOrder:
-    ticks = values.pop("price_ticks", GRIDS[symbol].ticks(float(MIDS[symbol.removesuffix("USDT")])))
+    ticks = values.pop("price_ticks", None) or GRIDS[symbol].ticks(float(MIDS[symbol.removesuffix("USDT")]))
     kind = values.get("order_type", "market")
     intent = OrderIntent(
         symbol=symbol, side=side, size_usd=970.0, order_type=kind, limit_price=values.pop("limit_price", None),

@@ -31,6 +31,9 @@ POSTS: dict[str, str] = {
 }
 """Of requests that open or close."""
 
+STALL = "stall"
+"""One more, which takes as long as the client's patience: carried out, and not answered at all."""
+
 GETS: dict[str, str] = {
     "outage_400": "400 invalid_json for a question",
     "outage_503": "503 for a question",

@@ -7,6 +7,7 @@ exchange is a 400, also where the order was carried out: then there is no row. L
 `poll`, and fill as takers. `check-limits` and `check-exits` invent fills: who calls them is counted.
 """
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from flea_lab.venue.hyperliquid_grid import price_step
 
 HOST = "127.0.0.1"
 CACHE_MS, WINDOW_MS, PER_WINDOW = 30_000, 60_000, 30
+STALL_S = 30.0
 SLIP = Decimal("0.005")
 MAX_POSITION_USD = 10_000
 NOT_JSON = "Unexpected token '<', \"<html>\"... is not valid JSON"
@@ -144,6 +146,8 @@ class PublishedStandIn:
                 return web.Response(text=orjson.dumps(done).decode()[:20], content_type="application/json")
             case "no_id":
                 done.pop("hl_order_id")
+            case "stall":
+                await asyncio.sleep(STALL_S)
         return _said(200, done)
 
     def _count(self, path: str) -> None:
@@ -207,11 +211,11 @@ class PublishedStandIn:
         if hazards.builder_fee:
             raise _Answer(400, "trade_failed", "Order error: Builder fee has not been approved.")
         price = self._cached(coin) * (1 + SLIP if buy else 1 - SLIP)
-        if not hazards.tick_rule:
+        if hazards.tick_rule:
+            price = _unrounded(float(self._cached(coin)) * (1.005 if buy else 0.995))
+        else:
             step = price_step(price, self.exchange.coins[coin])
             price = (price / step).to_integral_value(ROUND_HALF_UP) * step
-        elif price != price.quantize(Decimal("1e-8")):
-            raise _Answer(400, "trade_failed", f"floatToWire causes rounding: {float(price)}")
         order = self.exchange.place(self.address, coin, buy, price, size, reduce_only=reduce_only, share=share)
         self.carried_out.append((coin, buy, order.sz - order.left))
         return order
@@ -288,6 +292,14 @@ class PublishedStandIn:
             raise _Answer(400, "not_pending")
         row["status"] = "cancelled"
         return _said(200, {"message": "cancelled", "coin": row["coin"]})
+
+
+def _unrounded(price: float) -> Decimal:
+    """The price as the published code sends it: eight decimals, and an error where they do not hold it."""
+    text = f"{price:.8f}"
+    if abs(float(text) - price) >= 1e-12:
+        raise _Answer(400, "trade_failed", f"floatToWire causes rounding: {price!r}")
+    return Decimal(text)
 
 
 def _refuse(ill: str) -> None:
