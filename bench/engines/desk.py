@@ -146,7 +146,7 @@ def deltas_work(file: Path, *, venue: bool = False) -> Any:
             if book is None:
                 raise SystemExit(f"the book cannot be vouched for at {event.seq}")
             if venue:
-                matching.book(book.snapshot())
+                matching.book(book)
             if not book.bid < book.ask:
                 raise SystemExit(f"the book is crossed at {event.seq}")
             on(book)

@@ -9,12 +9,14 @@ diffs kept are applied to it by number, and the book is synced again. What is ol
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
-from flea_lab.data.book_check import is_sound, snapshot_fault, top_fault
+from flea_lab.data.book_check import snapshot_fault, top_fault
 from flea_lab.data.book_notes import LevelNames, LevelNumbers, Spelling
 from flea_lab.data.book_past import Past
 from flea_lab.data.book_rules import BookRules
 from flea_lab.data.book_side import BookSide
+from flea_lab.model.book import is_sound
 from flea_lab.model.finding import Finding, Kind, Resync
 from flea_lab.model.market import BookDelta, BookSnapshot, Levels
 from flea_lab.model.vouched import Vouched
@@ -54,7 +56,7 @@ class BookSync:
         self._start = _START.get(rules.continuity)
         noted = self._spelling or self._names or self._numbers
         self._easy = not (noted or rules.natural or rules.buffered)
-        self._most = rules.levels
+        self._most = inf if rules.levels is None else rules.levels
         self._plain = self._start is not None and self._spelling is None
         self._linked, self._ranged = rules.continuity == "linked", rules.continuity == "range"
         self._flowing = False
@@ -293,8 +295,10 @@ class BookSync:
 
     def _snapshot(self, event: BookSnapshot) -> Told:
         """A whole book: ignored where it is older than ours, else ours from now on."""
-        if self._synced and self._easy and self._due(event) and is_sound(event.bids, event.asks, self._most):
-            return self._whole(event.bids, event.asks, event)
+        if self._synced and self._easy and self._due(event):  # what almost every one is
+            bids, asks = event.bids, event.asks
+            if is_sound(bids, asks) and len(bids) <= self._most >= len(asks):
+                return self._whole(bids, asks, event)
         ignored, told = self._place(event)
         if ignored:
             return told

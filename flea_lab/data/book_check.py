@@ -23,25 +23,6 @@ def number_fault(value: float) -> Kind | None:
     return "negative" if -inf < value < 0.0 else "nan"
 
 
-def is_sound(bids: Levels, asks: Levels, most: int | None) -> bool:
-    """Whether `snapshot_fault` finds nothing by any venue's rules; several times as fast, and most books are sound."""
-    if not (bids and asks and (most is None or len(bids) <= most >= len(asks))):
-        return False
-    last = inf
-    for price, qty in bids:
-        if not (price < last and 0.0 < qty < inf):
-            return False
-        last = price
-    if not last > 0.0:
-        return False
-    last = bids[0][0]
-    for price, qty in asks:
-        if not (price > last and 0.0 < qty < inf):
-            return False
-        last = price
-    return last < inf
-
-
 def snapshot_fault(bids: Levels, asks: Levels, rules: BookRules) -> Fault | None:
     """The first fault of a whole book: an impossible number, unsorted, empty, locked, crossed, too many levels."""
     fault = _side_fault("bids", bids, -1.0) or _side_fault("asks", asks, 1.0)

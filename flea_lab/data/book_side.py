@@ -8,7 +8,7 @@ from flea_lab.data.book_check import number_fault
 from flea_lab.model.finding import Kind
 from flea_lab.model.market import Levels
 
-SPARE = 12
+SPARE = 8
 """Removed levels that are looked past at once where the best are asked for."""
 LEAST = 64
 """Removed levels that a small side may hold."""

@@ -4,11 +4,30 @@ import math
 
 from flea_lab.model.market import BookSnapshot
 
-NAN = float("nan")
+NAN, INF = math.nan, math.inf
 Levels = tuple[tuple[float, float], ...]
 
 NOISE = 1e-12
 """Share of mid that floats may lose: 100.0 - 99.99 is a little more than 0.01, and a level at 1 bp is within 1 bp."""
+
+
+def is_sound(bids: Levels, asks: Levels) -> bool:
+    """Whether `book_fault` finds nothing in a book of these levels; several times as fast, and most are sound."""
+    if not (bids and asks):
+        return False
+    last = INF
+    for price, qty in bids:
+        if not (price < last and 0.0 < qty < INF):
+            return False
+        last = price
+    if not last > 0.0:
+        return False
+    last = bids[0][0]
+    for price, qty in asks:
+        if not (price > last and 0.0 < qty < INF):
+            return False
+        last = price
+    return last < INF
 
 
 def book_fault(book: BookSnapshot) -> str:
@@ -17,6 +36,8 @@ def book_fault(book: BookSnapshot) -> str:
     A fault is an empty side, a price or size that is not a positive number, levels out of order, and bids that
     reach the asks.
     """
+    if is_sound(book.bids, book.asks):
+        return ""
     for name, levels in (("bids", book.bids), ("asks", book.asks)):
         if not levels:
             return f"no {name}"

@@ -78,6 +78,11 @@ class Instrument(Settings, frozen=True, kw_only=True, dict=True):
         fraction = Fraction(self.lot_size)
         return fraction.numerator, fraction.denominator
 
+    @cached_property
+    def lot(self) -> float:
+        """The float nearest to `lot_size`."""
+        return float(self.lot_size)
+
     def ticks(self, price: float) -> int:
         """The nearest whole number of ticks, ties to even. `DataError` for NaN, a price below a tick or over 2**31
         ticks.

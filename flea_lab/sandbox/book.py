@@ -26,6 +26,7 @@ from flea_lab.errors import ConfigError, DataError
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import BookSnapshot, Trade
 from flea_lab.model.trading import Accepted, Cancelled, Fill, NewOrder, OrderReport
+from flea_lab.model.vouched import Vouched
 from flea_lab.sandbox.ladder import Ladder, Rung, ladder_of, take_off, whole_lots
 from flea_lab.sandbox.matching import fee_uusd
 
@@ -128,14 +129,18 @@ class BookMatching:
         working.cancel_ns = ts_event + self._latency_ns
         return tuple(self._cancel_due(working.order.symbol, ts_event))
 
-    def book(self, snapshot: BookSnapshot) -> Reports:
+    def book(self, snapshot: BookSnapshot | Vouched) -> Reports:
         """What a new book does. `DataError`, and nothing done, for one that is faulty or older than the last."""
         ladder = self._ladder(snapshot)
         symbol, ts = snapshot.symbol, snapshot.ts_event
+        if not self._working[symbol]:
+            self._standing[symbol] = ladder
+            return ()
         reports = self._cancel_due(symbol, ts)
         self._standing[symbol] = ladder
         for working in self._resting(symbol):
-            reports += self._sweep(working, ladder, ts)
+            if working.passed(ladder.touch(working.buy)):
+                reports += self._sweep(working, ladder, ts)
         return tuple(reports + self._arrive_due(symbol, ts))
 
     def trade(self, trade: Trade) -> Reports:
@@ -176,7 +181,7 @@ class BookMatching:
                 return orders[client_order_id]
         return None
 
-    def _ladder(self, snapshot: BookSnapshot) -> Ladder:
+    def _ladder(self, snapshot: BookSnapshot | Vouched) -> Ladder:
         symbol, ts = snapshot.symbol, snapshot.ts_event
         ladder = ladder_of(snapshot, self._grid(symbol))
         standing = self._standing.get(symbol)

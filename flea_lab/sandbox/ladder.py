@@ -1,54 +1,84 @@
 """One snapshot in whole ticks and lots, from which what is taken is gone."""
 
 import math
-from dataclasses import dataclass
 
 from flea_lab.errors import DataError
-from flea_lab.model.book import book_fault
+from flea_lab.model.book import book_fault, is_sound
 from flea_lab.model.instrument import Instrument
-from flea_lab.model.market import BookSnapshot
+from flea_lab.model.market import BookSnapshot, Levels
+from flea_lab.model.vouched import Vouched
 
 Rung = list[int]
 """[ticks, lots] of one level; the lots shrink as they are taken."""
 
 
-@dataclass(slots=True)
 class Ladder:
-    """What is left of one snapshot, both sides best first."""
+    """What is left of one snapshot, both sides best first.
 
-    ts_event: int
-    bids: list[Rung]
-    asks: list[Rung]
+    A side is counted in ticks and lots when an order first takes from it or joins it; most snapshots meet none.
+    """
+
+    __slots__ = ("_asks", "_bids", "_grid", "_rungs", "ask", "bid", "ts_event")
+
+    def __init__(self, bids: Levels, asks: Levels, bid: int, ask: int, grid: Instrument, ts_event: int) -> None:
+        """Sound levels, and the ticks of the best of either side that holds a lot."""
+        self._bids, self._asks, self._grid = bids, asks, grid
+        self._rungs: dict[bool, list[Rung]] = {}
+        self.bid, self.ask, self.ts_event = bid, ask, ts_event
 
     def opposite(self, buy: bool) -> list[Rung]:
         """The levels that a buy (else a sell) takes from."""
-        return self.asks if buy else self.bids
+        found = self._rungs.get(buy)
+        if found is None:
+            found = self._rungs[buy] = _rungs(self._asks if buy else self._bids, self._grid)
+        return found
+
+    def touch(self, buy: bool) -> int:
+        """Ticks of the level that a buy (else a sell) would have taken from first, when the snapshot came."""
+        return self.ask if buy else self.bid
 
     def displayed(self, buy: bool, ticks: int) -> int:
         """Lots shown at `ticks` on the side where a buy (else a sell) rests."""
-        return sum(lots for at, lots in (self.bids if buy else self.asks) if at == ticks)
+        return sum(lots for at, lots in self.opposite(not buy) if at == ticks)
 
 
-def ladder_of(snapshot: BookSnapshot, grid: Instrument) -> Ladder:
-    """`snapshot` on `grid`. `DataError` for what `book_fault` finds, also where only whole ticks and lots show it."""
-    place = f"book of {snapshot.symbol} at {snapshot.ts_event}"
-    fault = book_fault(snapshot)
-    if fault:
-        raise DataError(f"{place}: {fault}")
-    bids, asks = _rungs(snapshot.bids, grid), _rungs(snapshot.asks, grid)
-    if not (bids and asks):
-        raise DataError(f"{place}: no {'asks' if bids else 'bids'} of a whole lot")
-    if not bids[0][0] < asks[0][0]:
-        raise DataError(f"{place}: crossed in ticks, bid {bids[0][0]} is not below ask {asks[0][0]}")
-    return Ladder(snapshot.ts_event, bids, asks)
+def ladder_of(book: BookSnapshot | Vouched, grid: Instrument) -> Ladder:
+    """`book` on `grid`. `DataError` for what `book_fault` finds, also where only whole ticks and lots show it."""
+    bids, asks = book.bids, book.asks
+    if not (isinstance(book, Vouched) or is_sound(bids, asks)):
+        raise DataError(f"{_place(book)}: {book_fault(book)}")
+    bid, ask = _best(bids, grid), _best(asks, grid)
+    if not (bid and ask):
+        raise DataError(f"{_place(book)}: no {'asks' if bid else 'bids'} of a whole lot")
+    if not bid < ask:
+        raise DataError(f"{_place(book)}: crossed in ticks, bid {bid} is not below ask {ask}")
+    return Ladder(bids, asks, bid, ask, grid, book.ts_event)
+
+
+def _place(book: BookSnapshot | Vouched) -> str:
+    return f"book of {book.symbol} at {book.ts_event}"
+
+
+def _best(levels: Levels, grid: Instrument) -> int:
+    """Ticks of the best level that holds a lot, 0 where none does. `DataError` where one of them is off the grid."""
+    try:
+        grid.ticks(levels[-1][0])  # what lies between the best and the last is on it as they are
+    except DataError:
+        _rungs(levels, grid)  # says which is the first that is not
+        raise
+    for price, qty in levels:
+        ticks = grid.ticks(price)
+        if whole_lots(qty, grid):
+            return ticks
+    return 0
 
 
 def whole_lots(qty: float, grid: Instrument) -> int:
     """Whole lots in a positive `qty`, rounded down; the margin is what a float loses of a quantity on the grid."""
-    return math.floor(qty / float(grid.lot_size) * (1 + 1e-12))
+    return math.floor(qty / grid.lot * (1 + 1e-12))
 
 
-def _rungs(levels: tuple[tuple[float, float], ...], grid: Instrument) -> list[Rung]:
+def _rungs(levels: Levels, grid: Instrument) -> list[Rung]:
     """Levels in ticks and lots, best first; prices that share a tick are one level, less than a lot is none."""
     rungs: list[Rung] = []
     for price, qty in levels:
