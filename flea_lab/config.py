@@ -101,6 +101,7 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     unknown_wait_s: Seconds = 10.0
     limit_ttl_s: Seconds = 60.0
     dead_man_s: Pause = 15.0
+    weaker_mode: Literal["none", "one_in_flight"] = "none"
 
 
 class RunConfig(Settings, frozen=True, kw_only=True):

@@ -1,13 +1,14 @@
 """What a live session begins with: the venue checked, the account and its journal taken up, the core as it was left.
 
-Rules. What cannot be right is refused before the first subscription: other grids than the config's, a larger smallest
-order or other hours between settlements, a clock that is off, an account that holds what no journal explains. A
-journal belongs to one account at the venue and one config; with another config it is put aside only where the account
+Rules. What cannot be right is refused before the first subscription: an exchange that cannot do what the rules for
+orders need, unless the config names the weaker mode in which they hold; other grids than the config's, a larger
+smallest order or other hours between settlements, a clock that is off, an account that holds what no journal explains.
+A journal belongs to one account at the venue and one config; with another config it is put aside only where the account
 is flat and no latch is closed, with another key only where no latch is closed.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,14 @@ from flea_lab.clock import Clock
 from flea_lab.config import RunConfig
 from flea_lab.core import TradingCore
 from flea_lab.errors import ConfigError, VenueRefusal
+from flea_lab.execution.order import Order
+from flea_lab.ledger import LOTS
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.journal import FILE, SqliteJournal
 from flea_lab.live.paper import PaperVenue
 from flea_lab.venue.dialects import DEFAULT
-from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock
+from flea_lab.venue.one_in_flight import Adopts
+from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock, insufficient
 
 BuildCore = Callable[[str, int, int | None], TradingCore]
 """A fresh core of the config, from the prefix of its client order ids, the micro-dollars that its account begins with,
@@ -57,7 +61,8 @@ class Bot(NamedTuple):
 
 
 async def checked(bot: Bot) -> VenueClock:
-    """The venue's clock, once grids and clock are what they must be."""
+    """The venue's clock, once its promises, grids and clock are what they must be."""
+    _require_capable(bot)
     stated = await bot.feed.instruments()
     for symbol, grid in bot.config.instruments.items() if stated else ():
         theirs = stated.get(symbol)
@@ -79,6 +84,21 @@ async def checked(bot: Bot) -> VenueClock:
         limit = bot.config.live.max_skew_s
         raise VenueRefusal(f"the venue's clock is {skew_s:+.1f} s off this machine's, at most {limit:g} s may be")
     return time
+
+
+def _require_capable(bot: Bot) -> None:
+    """Refuses a venue at which orders could be lost or doubled, unless the config names the mode in which they cannot,
+    and the exchange keeps to it."""
+    reasons = insufficient(bot.exchange.capabilities)
+    if not reasons:
+        return
+    if bot.config.live.weaker_mode == "none":
+        raise VenueRefusal(
+            f"venue {bot.dialect!r} cannot hold what orders need: {'; '.join(reasons)}. "
+            'weaker_mode = "one_in_flight" in [live] takes it with one order in flight'
+        )
+    if not isinstance(bot.exchange, Adopts):
+        raise VenueRefusal(f"venue {bot.dialect!r} has no mode of one order in flight: {'; '.join(reasons)}")
 
 
 async def account_and_journal(bot: Bot) -> tuple[VenueAccount, SqliteJournal]:
@@ -150,6 +170,8 @@ async def core_of(bot: Bot, journal: SqliteJournal, account: VenueAccount, time:
         core.load(saved.state)
         for order in saved.orders:
             core.router.blotter.restore(order)
+        if isinstance(bot.exchange, Adopts):
+            _adopt(bot.exchange, core, saved.orders, int(journal.get("known_seq") or 0))
         return core
     held = [symbol for symbol, lots in account.lots.items() if lots]
     orders = await bot.exchange.open_orders()
@@ -167,3 +189,10 @@ async def core_of(bot: Bot, journal: SqliteJournal, account: VenueAccount, time:
     journal.meta("limit_ttl_ns", str(ttl_ns or 0))
     journal.meta("prefix", prefix)
     return bot.build_core(prefix, account.cash_uusd, ttl_ns)
+
+
+def _adopt(exchange: Adopts, core: TradingCore, orders: Sequence[Order], known_seq: int) -> None:
+    """Tells an exchange that infers the fate of orders what was known of them before."""
+    names = {fill_id: order.command.client_order_id for order in orders for fill_id in order.fill_ids}
+    held = {symbol: int(core.ledger.book[row, LOTS]) for symbol, row in core.ledger.row.items()}
+    exchange.adopt([order.command for order in core.router.blotter.open_orders()], names, held, known_seq)

@@ -29,6 +29,7 @@ from flea_lab.model.trading import (
     SendUnclear,
 )
 from flea_lab.venue.budget import Paced
+from flea_lab.venue.one_in_flight import LooksLast
 from flea_lab.venue.protocol import Exchange, OrderState
 from flea_lab.venue.reconnect import full_jitter_s
 
@@ -65,6 +66,8 @@ class Sender:
         connection; then it is given up."""
         self._exchange, self._put, self._now_ns = exchange, put, now_ns
         self._blocked, self._fills_after = blocked, fills_after
+        if isinstance(exchange, LooksLast):
+            exchange.blocked = blocked
         self._unknown_wait_s, self._patience_s, self._jitter = unknown_wait_s, patience_s, jitter
         self._old = old
         self._orders: asyncio.Queue[NewOrder] = asyncio.Queue()
