@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from flea_lab.cli.live_text import running_line, status_text
+from flea_lab.cli.live_text import moment, running_line, status_text
+from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import HALT, account_folder, known_accounts
 from flea_lab.live.control_client import ControlClient, Declined, Latch, NoRunner, Unanswered
 from flea_lab.live.halt import halt_account
-from flea_lab.live.latch import is_latched, remove_halt_file
+from flea_lab.live.latch import is_latched, lift_halt_file, read_latch
 from flea_lab.live.launcher import Session, halted_text, is_promotion_name, require_venue
 from flea_lab.live.lock import holder, running_accounts
+from flea_lab.live.phrase import at_terminal, clearing_phrase, required
 
 if TYPE_CHECKING:
     from flea_lab.config import RunConfig
@@ -116,23 +118,28 @@ def resume(
     by: Annotated[str, typer.Option("--by", help="Who decides this, for the journal.")],
     clear: Annotated[list[str], typer.Option("--clear", help="kill_switch, reducing or drawdown; repeat for several.")],
     account: Account = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Without the typed confirmation.")] = False,
+    why: Annotated[str, typer.Option("--why", help="Why it may trade again, for the journal.")] = "",
+    phrase: Annotated[
+        str | None, typer.Option("--phrase", help="The confirmation, where there is no terminal to type it at.")
+    ] = None,
 ) -> None:
     """Clear what keeps a runner from trading; it trades again when nothing else does."""
     latches = [_latch(one) for one in clear]
     account = _which(account, known_accounts())
     folder = account_folder(account)
-    if not yes:
-        phrase = f"resume {account}"
+    if phrase is None and at_terminal():
         print(f"account {account} trades again once {', '.join(latches)} is cleared in the name of {by}")
-        if _typed(f"type '{phrase}' to confirm") != phrase:
-            raise ConfigError(f"not confirmed: account {account} stays as it is")
+        latch = read_latch(folder)
+        if latch is not None:
+            print(f"halted by {folder / HALT}: {latch.reason or 'it cannot be read'}, {moment(latch.ts_ns)}")
+    what = f"clearing {', '.join(latches)} of account {account!r}"
+    said = required(clearing_phrase(account, latches), phrase, _typed, what)
     if holder(folder) is None:
-        if "kill_switch" not in latches or not remove_halt_file(folder):
+        if "kill_switch" not in latches or not lift_halt_file(folder, by, why, WallClock()):
             raise NoRunner(f"no runner for account {account!r}: its latches are cleared by a runner, start it first")
         print(f"removed {folder / HALT}; latches in the journal stay until a runner is asked to clear them")
         return
-    answer = ControlClient(folder).resume(latches, by)
+    answer = ControlClient(folder).resume(latches, by, said, why)
     print(f"cleared {', '.join(latches)}; {running_line({**ControlClient(folder).status(), **answer})}")
 
 

@@ -23,10 +23,11 @@ from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.journal import SqliteJournal
 from flea_lab.live.keys import load_key
 from flea_lab.live.kill import note_venue
-from flea_lab.live.latch import remove_halt_file, write_halt_file
+from flea_lab.live.latch import forget_clearing, remove_halt_file, take_clearing, write_halt_file
 from flea_lab.live.lock import lock_account
 from flea_lab.live.opening import About, Bot, BuildCore, account_and_journal, checked, core_of
 from flea_lab.live.paper import PaperVenue
+from flea_lab.live.phrase import clearing_phrase
 from flea_lab.live.pump import Pump
 from flea_lab.live.runner import Runner
 from flea_lab.live.status import status_of
@@ -42,6 +43,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TICKS: tuple[Kind, ...] = (*PUBLIC, *PRIVATE)
 """Channels of a config that reads books or prints."""
 
+COMPARE_S = 3.0
 REPLY_S = 4.0
 """How long a request that the loop has to answer may take."""
 
@@ -165,6 +167,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
             hearing.load(heard)
         pump = Pump(core, journal, bot.clock, beside=_beside(bot.exchange, hearing))
         _begin(bot, journal)
+        _note_clearing(bot, pump)
         runner = Runner(
             pump=pump,
             feed=bot.feed,
@@ -249,18 +252,49 @@ class _Desk:
 
     async def _resume(self, request: dict[str, Any]) -> None:
         runner = self._runner
+        clears = tuple(request["clear"])
+        phrase = clearing_phrase(self._bot.about.account, clears)
+        if request["phrase"] != phrase:
+            raise ConfigError(f"a person clears it by typing {phrase!r}")
+        await self._compared()
         status = status_of(runner)
         if not status["reconciled"]:
             raise ConfigError("cannot resume: the account is not the venue's; see the last reconcile in the journal")
         if status["unknown_orders"]:
             raise ConfigError(f"cannot resume: {status['unknown_orders']} orders are of unknown fate")
-        clears = tuple(request["clear"])
         if "kill_switch" in clears:
             if self._halted_ns > int(request["received_ns"]):
                 raise ConfigError("cannot resume: halted again since")
             runner.brake.asked, runner.brake.filed = "", False
             remove_halt_file(self._bot.folder)
-        runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=request["by"]))
+        by, why = request["by"], request["why"]
+        runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=by, why=why))
+        self._bot.alerts.put("warning", f"{', '.join(clears)} cleared by {by}{f': {why}' if why else ''}")
+
+    async def _compared(self) -> None:
+        """Returns once the account has been compared with the venue's anew; `ConfigError` where it cannot be."""
+        runner, loop = self._runner, asyncio.get_running_loop()
+        before, until = runner.reconciler.count, loop.time() + COMPARE_S
+        runner.reconciler.hurry()
+        runner.put(None)
+        while runner.reconciler.count == before:
+            if loop.time() >= until:
+                unknown = len(runner.core.router.blotter.unknown_orders())
+                why = f"{unknown} orders are of unknown fate" if unknown else "see the alerts"
+                raise ConfigError(f"cannot resume: the account could not be compared in {COMPARE_S:g} s, {why}")
+            await asyncio.sleep(0.02)
+
+
+def _note_clearing(bot: Bot, pump: Pump) -> None:
+    """Takes into the journal who lifted the HALT file while no runner was there. No latch opens by it."""
+    said = take_clearing(bot.folder)
+    if said is None:
+        return
+    why = f"the HALT file ({said.reason or 'no reason given'}) was lifted: {said.why or 'no reason given'}"
+    pump.on(Resume(ts_event=said.ts_ns or bot.clock.now_ns(), clears=(), by=said.by, why=why))
+    bot.alerts.put("warning", f"{why}, by {said.by}")
+    pump.commit()
+    forget_clearing(bot.folder)
 
 
 def _begin(bot: Bot, journal: SqliteJournal) -> None:

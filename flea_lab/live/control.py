@@ -51,6 +51,8 @@ class _Halt(_Request, frozen=True, kw_only=True, tag="halt"):
 class _Resume(_Request, frozen=True, kw_only=True, tag="resume"):
     clear: Annotated[tuple[Latch, ...], Meta(min_length=1, max_length=3)]
     by: Annotated[str, Meta(min_length=1, max_length=100)]
+    phrase: Annotated[str, Meta(max_length=200)] = ""
+    why: Annotated[str, Meta(max_length=500)] = ""
 
 
 class _Stop(_Request, frozen=True, kw_only=True, tag="stop"):

@@ -49,9 +49,12 @@ class ControlClient:
         """What the runner says to a halt: it stands, though orders may still be open at the exchange."""
         return self._ask({"verb": "halt", "reason": reason[:500]})
 
-    def resume(self, clear: tuple[Latch, ...] | list[Latch], by: str) -> dict[str, Any]:
-        """What the runner says after clearing these latches in the name of `by`."""
-        return self._ask({"verb": "resume", "clear": list(clear), "by": by})
+    def resume(
+        self, clear: tuple[Latch, ...] | list[Latch], by: str, phrase: str = "", why: str = ""
+    ) -> dict[str, Any]:
+        """What the runner says after clearing these latches in the name of `by`; it declines without the phrase that a
+        person types (`live.phrase.clearing_phrase`)."""
+        return self._ask({"verb": "resume", "clear": list(clear), "by": by, "phrase": phrase, "why": why[:500]})
 
     def stop(self) -> dict[str, Any]:
         """What the runner says to being stopped; its process ends later."""

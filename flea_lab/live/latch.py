@@ -14,8 +14,21 @@ from msgspec import Struct
 from flea_lab.clock import Clock
 from flea_lab.errors import WorkspaceError
 from flea_lab.live.account import HALT
+from flea_lab.live.socket_path import write_private
 
 LONGEST = 64 * 1024
+
+
+CLEARED = "CLEARED"
+
+
+class Clearing(Struct, frozen=True, kw_only=True):
+    """Who lifted a HALT file while no runner was there, when and why: the next runner takes it into its journal."""
+
+    by: str
+    why: str
+    ts_ns: int
+    reason: str = ""
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -82,6 +95,31 @@ def remove_halt_file(folder: Path) -> bool:
     except OSError as error:
         raise WorkspaceError(f"{file}: cannot be removed ({error.strerror})") from None
     return True
+
+
+def lift_halt_file(folder: Path, by: str, why: str, clock: Clock) -> bool:
+    """Whether there was a HALT file, which `by` has lifted; written down before it goes."""
+    latch = read_latch(folder)
+    if latch is None:
+        return False
+    said = Clearing(by=by, why=why, ts_ns=clock.now_ns(), reason=latch.reason)
+    write_private(folder / CLEARED, msgspec.json.encode(said).decode() + "\n")
+    return remove_halt_file(folder)
+
+
+def take_clearing(folder: Path) -> Clearing | None:
+    """Who lifted a HALT file since the last runner; `forget_clearing` once that is in a journal."""
+    try:
+        return msgspec.json.decode((folder / CLEARED).read_bytes(), type=Clearing)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        return Clearing(by="?", why="what was written down of it cannot be read", ts_ns=0)
+
+
+def forget_clearing(folder: Path) -> None:
+    """Takes away what `take_clearing` said."""
+    (folder / CLEARED).unlink(missing_ok=True)
 
 
 def _private(name: str, flags: int) -> int:

@@ -14,6 +14,7 @@ from flea_lab.live.halt import Halted, halt_account
 from flea_lab.live.keys import VARIABLE
 from flea_lab.live.latch import is_latched
 from flea_lab.live.lock import holder
+from flea_lab.live.phrase import clearing_phrase, required
 from flea_lab.live.process import config_file, end, last_line, open_log, start_detached
 
 if TYPE_CHECKING:
@@ -55,9 +56,17 @@ class Session:
         """What became of a halt: verified only once no order is open at the exchange."""
         return halt_account(self.folder, reason, wait_s=wait_s)
 
-    def resume(self, clear: tuple[Latch, ...] | list[Latch], by: str) -> dict[str, Any]:
-        """What the runner says after clearing these latches in the name of `by`."""
-        return self._client.resume(clear, by)
+    def resume(
+        self, clear: tuple[Latch, ...] | list[Latch], by: str, *, phrase: str | None = None, why: str = ""
+    ) -> dict[str, Any]:
+        """What the runner says after clearing these latches in the name of `by`, who says `why`.
+
+        `phrase` is typed by that person: `"clear kill_switch of main"`. Without it it is asked for at a terminal;
+        where there is none, as in a notebook that papermill runs, nothing is cleared and the error states the phrase.
+        """
+        expected = clearing_phrase(self.account, clear)
+        said = required(expected, phrase, input, f"clearing {', '.join(clear)} of account {self.account!r}")
+        return self._client.resume(clear, by, said, why)
 
     def stop(self, *, wait_s: float = 30.0) -> bool:
         """Whether the runner, asked to stop, ended within `wait_s`; True as well where none was there."""

@@ -40,13 +40,18 @@ class Reconciler:
         self.venue_ns = 0
         self._at_s = self._behind_s = -1e9
         self._again_s = 0.0
+        self._hurried = False
+
+    def hurry(self) -> None:
+        """Makes the next comparison due now: somebody waits for it."""
+        self._hurried = True
 
     def due(self, venue_ns: int, ready: bool) -> bool:
         """Whether it is time: always until the first was equal, then by the venue's clock, and never too often."""
         now = asyncio.get_running_loop().time()
         if now - self._at_s < (self._settings.reconcile_pause_s if ready else self._again_s):
             return False
-        return not ready or venue_ns - self.venue_ns >= self._settings.reconcile_s * 1e9
+        return self._hurried or not ready or venue_ns - self.venue_ns >= self._settings.reconcile_s * 1e9
 
     async def compare(self, quiet: Callable[[], bool]) -> list[str] | None:
         """What differs, none if nothing does; None where it cannot be told yet.
@@ -69,6 +74,7 @@ class Reconciler:
         self._require_same_orders(there)
         mine, venue = ours(core, self._base), theirs(account, core)
         found = differences(mine, venue)
+        self._hurried = False
         self.count, self.equal, self.venue_ns = self.count + 1, not found, account.ts_event
         self._pump.journal.reconcile(self._clock.now_ns(), account.ts_event, not found, mine, venue)
         if found:

@@ -165,11 +165,12 @@ class Reduce(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Resume(Struct, frozen=True, kw_only=True, tag=True):
-    """A person clears the latches named in `clears`: "kill_switch", "reducing", "drawdown"."""
+    """A person clears the latches named in `clears`: "kill_switch", "reducing", "drawdown"; `why` in their words."""
 
     ts_event: int
     clears: tuple[str, ...]
     by: str
+    why: str = ""
 
 
 class WarmUp(Struct, frozen=True, kw_only=True, tag=True):

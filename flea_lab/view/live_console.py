@@ -119,15 +119,16 @@ class LiveConsole:
             self._say(f"not halted by a runner: {found.why}; the HALT file keeps it from trading", "bad")
         return found
 
-    def resume(self, by: str) -> dict[str, Any]:
-        """What the runner says once every latch that a person may clear is cleared in the name of `by`."""
+    def resume(self, by: str, phrase: str = "") -> dict[str, Any]:
+        """What the runner says once every latch that a person may clear is cleared in the name of `by`, who typed
+        `phrase`; the error states it where they did not."""
         if not by.strip():
             raise ConfigError("a resume is signed: type your name first")
         closed = self.session.status().get("latches", ())
         clear: list[Latch] = [name for name in get_args(Latch) if name in closed]
         if not clear:
             raise ConfigError(f"account {self.session.account}: no latch that a person may clear")
-        said = self.session.resume(clear, by.strip())
+        said = self.session.resume(clear, by.strip(), phrase=phrase)
         self._say(f"resumed by {by.strip()}: {', '.join(clear)} cleared", "good")
         return said
 
@@ -196,6 +197,7 @@ class LiveConsole:
         self.venue = widgets.ToggleButtons(options=VENUES, value=venue, style={"button_width": "80px"})
         self.symbol = widgets.Dropdown(options=[], layout=widgets.Layout(width="130px"))
         self.by = widgets.Text(placeholder="your name, to resume", layout=widgets.Layout(width="190px"))
+        self.phrase = widgets.Text(placeholder="clear LATCH of ACCOUNT", layout=widgets.Layout(width="220px"))
         self.buttons = {
             "launch": widgets.Button(description="Launch", button_style="primary"),
             "halt": widgets.Button(description="HALT", button_style="danger"),
@@ -208,7 +210,7 @@ class LiveConsole:
         buttons = [self.buttons[name] for name in ("halt", "stop", "resume")]
         self._rows = [
             widgets.HBox([self.config, self.file, self.venue], layout=row),
-            widgets.HBox([self.buttons["launch"], *buttons[:2], self.by, buttons[2]], layout=row),
+            widgets.HBox([self.buttons["launch"], *buttons[:2], self.by, self.phrase, buttons[2]], layout=row),
             widgets.HBox([widgets.HTML(note_html("price of")), self.symbol]),
             widgets.HBox([self.link, self.buttons["report"]] if self._report else [self.link]),
         ]
@@ -223,7 +225,7 @@ class LiveConsole:
             "launch": LiveConsole.launch,
             "halt": LiveConsole.halt,
             "stop": LiveConsole.stop,
-            "resume": lambda console: console.resume(console.by.value),
+            "resume": lambda console: console.resume(console.by.value, console.phrase.value),
             "report": LiveConsole.report,
         }
         ref = weakref.ref(self)

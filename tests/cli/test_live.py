@@ -12,9 +12,11 @@ import flea_lab.wiring
 from flea_lab.cli import live
 from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, FleaError, PromotionError, WorkspaceError
+from flea_lab.live import phrase
 from flea_lab.live.account import account_folder, ready_folder
 from flea_lab.live.control import ControlServer, NoRunner, Unanswered
 from flea_lab.live.keys import store_key
+from flea_lab.live.latch import take_clearing
 from flea_lab.live.lock import lock_account
 from flea_lab.secret import Secret
 from tests.live.fake_runner import FakeRunner
@@ -148,27 +150,41 @@ def test_no_runner_is_an_answer_with_exit_status_one(accounts: Accounts) -> None
     assert json.loads(found.output) == {"state": "not running", "account": "main", "halt_file": False}
 
 
-def test_resuming_needs_the_typed_phrase(accounts: Accounts) -> None:
+def test_resuming_needs_the_typed_phrase(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = accounts.run(asks=1)
     assert flea("halt").exit_code == 0
     words = ("resume", "--clear", "kill_switch", "--clear", "drawdown", "--by", "ann")
-    assert str(refused(*words, typed="yes\n")) == "not confirmed: account main stays as it is"
-    assert str(refused(*words)) == "not confirmed: account main stays as it is"  # nobody there to type
+    nobody = (
+        "nobody is there to type it, so it is not done; a person gives phrase='clear kill_switch and drawdown of main'"
+    )
+    assert nobody in str(refused(*words, typed="clear kill_switch and drawdown of main\n")), "a pipe is no person"
+    monkeypatch.setattr(live, "at_terminal", lambda: True)
+    monkeypatch.setattr(phrase, "at_terminal", lambda: True)
+    assert "not confirmed, the phrase is 'clear kill_switch and drawdown of main'" in str(
+        refused(*words, typed="yes\n")
+    )
+    assert "not confirmed" in str(refused(*words)), "nothing typed"
+    assert "not confirmed" in str(refused(*words, "--phrase", "resume main"))
     assert runner.status["state"] == "halted"
-    found = flea(*words, typed="resume main\n")
+    found = flea(*words, "--why", "looked", typed="clear kill_switch and drawdown of main\n")
+    assert runner.asked[-2]["why"] == "looked" and runner.asked[-2]["by"] == "ann"
     assert found.exit_code == 0 and "cleared kill_switch, drawdown; main: trading seed on sandbox" in found.output
-    assert flea("halt").exit_code == 0 and flea(*words, "--yes").exit_code == 0
+    assert flea("halt").exit_code == 0
+    assert flea(*words, "--phrase", "clear kill_switch and drawdown of main").exit_code == 0
     assert "--clear daily: unknown, known are kill_switch, reducing, drawdown" in str(
-        refused("resume", "--clear", "daily", "--by", "ann", "--yes")
+        refused("resume", "--clear", "daily", "--by", "ann")
     )
 
 
 def test_without_a_runner_a_resume_lifts_the_halt_file_and_nothing_else(accounts: Accounts) -> None:
     flea("halt", "--account", "main")
-    words = ("resume", "--by", "ann", "--yes", "--clear")
-    assert isinstance(refused(*words, "drawdown"), NoRunner)
+    words = ("resume", "--by", "ann", "--phrase", "clear kill_switch of main", "--clear")
+    drawdown = ("resume", "--by", "ann", "--phrase", "clear drawdown of main", "--clear", "drawdown")
+    assert isinstance(refused(*drawdown), NoRunner)
     found = flea(*words, "kill_switch")
     assert found.exit_code == 0 and "latches in the journal stay" in found.output
+    said = take_clearing(account_folder("main"))
+    assert said is not None and (said.by, said.reason) == ("ann", "flea halt")
     assert not (account_folder("main") / "HALT").exists()
     assert isinstance(refused(*words, "kill_switch"), NoRunner)
 

@@ -20,6 +20,7 @@ class FakeRunner:
     def __init__(self, account: str, config_id: str, asks: int) -> None:
         self.ended = threading.Event()
         self.left = asks
+        self.asked: list[dict[str, Any]] = []
         self.status: dict[str, Any] = {
             "state": "trading", "account": account, "venue": "sandbox", "pid": os.getpid(), "config": "seed",
             "config_id": config_id, "promoted": False, "open_orders": asks, "unknown_orders": 0, "latches": [],
@@ -27,6 +28,7 @@ class FakeRunner:
         }  # fmt: skip
 
     def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(request)
         if request["verb"] == "stop":
             self.ended.set()
         if request["verb"] == "halt":

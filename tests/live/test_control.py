@@ -76,7 +76,7 @@ def test_every_verb_reaches_the_runner_with_its_arguments(folder: Path, runner: 
     assert [{k: v for k, v in asked.items() if k != "received_ns"} for asked in runner.asked] == [
         {"verb": "status"},
         {"verb": "halt", "reason": "too fast"},
-        {"verb": "resume", "clear": ("kill_switch", "drawdown"), "by": "ann"},
+        {"verb": "resume", "clear": ("kill_switch", "drawdown"), "by": "ann", "phrase": "", "why": ""},
         {"verb": "stop"},
     ]
     times = [asked["received_ns"] for asked in runner.asked]

@@ -22,7 +22,7 @@ from flea_lab.research.live_parity import decisions_of
 from flea_lab.risk.checks import NAMES
 from flea_lab.wiring import run_replay
 from tests.backtest.tiny import MINUTE, NOON, config, tiny
-from tests.live.session import Gate, ask, assert_whole, proxy, running, session, until, with_live, world
+from tests.live.session import Gate, ask, assert_whole, proxy, rows, running, session, until, with_live, world
 
 
 def flat(n: int, price: float = 100.0, say: float = 0.5) -> list[tuple[int, float, float, float]]:
@@ -120,7 +120,7 @@ def test_the_drawdown_latch_outlives_a_restart_and_a_day_and_opens_for_a_person_
                 assert len(here.customer.orders) == before
                 with pytest.raises(Declined, match="daily_loss"):
                     await ask(folder, "resume", ["daily_loss"], "me")
-                await ask(folder, "resume", ["drawdown"], "me")
+                await ask(folder, "resume", ["drawdown"], "me", "clear drawdown of guards")
                 await until(folder, lambda said: said["state"] == "trading" and not said["latches"])
                 gate.open()
                 assert await task == OVER
@@ -193,7 +193,11 @@ def test_the_halt_file_halts_and_stays_until_a_person_resumes(folder: Path) -> N
                 assert said["latches"] == ["kill_switch"] and (folder / HALT).exists()
                 await here.at(6)
                 assert not here.customer.orders
-                await ask(folder, "resume", ["kill_switch"], "me")
+                with pytest.raises(Declined, match="a person clears it by typing 'clear kill_switch of guards'"):
+                    await ask(folder, "resume", ["kill_switch"], "me")
+                await ask(folder, "resume", ["kill_switch"], "me", "clear kill_switch of guards", "looked at it")
+                [(body,)] = rows(folder, "SELECT body FROM entries WHERE instr(body, 'looked at it')")
+                assert b"me" in body and b"Resume" in body and b"kill_switch" in body, "who, what and why, journalled"
                 await until(folder, lambda said: said["state"] == "trading")
                 assert not (folder / HALT).exists()
                 gate.open(here.closes(12))
@@ -298,7 +302,13 @@ def test_a_halt_that_comes_while_a_resume_waits_is_not_wiped(folder: Path) -> No
                 await here.at(4)
                 await ask(folder, "halt", "first")
                 await until(folder, lambda said: said["halt_verified"])
-                both = send_both(folder, {"verb": "resume", "clear": ["kill_switch"], "by": "me"}, {"verb": "halt"})
+                resume = {
+                    "verb": "resume",
+                    "clear": ["kill_switch"],
+                    "by": "me",
+                    "phrase": "clear kill_switch of guards",
+                }
+                both = send_both(folder, resume, {"verb": "halt"})
                 time.sleep(0.3)  # the loop is busy: both are received, the halt after the resume
                 await asyncio.to_thread(hear_both, both)
                 await asyncio.sleep(0.3)

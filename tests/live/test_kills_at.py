@@ -103,7 +103,7 @@ def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeyp
                 assert said["latches"] == ["kill_switch"] and not (folder / HALT).exists()
                 await here.at(20)
                 assert len(here.customer.orders) == sent and said["open_orders"] == 0
-                await ask(folder, "resume", ["kill_switch"], "me")
+                await ask(folder, "resume", ["kill_switch"], "me", f"clear kill_switch of {ACCOUNT}")
                 gate.open()
                 assert await ended(runner) == 0
                 assert len(here.customer.orders) > sent

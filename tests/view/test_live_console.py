@@ -117,7 +117,12 @@ def test_a_halt_is_verified_a_resume_is_signed_and_a_stop_ends_the_sandbox_too(c
     assert "halted: no open order at the exchange" in console.message.value
     with pytest.raises(ConfigError, match="a resume is signed: type your name first"):
         console.resume("  ")
-    assert console.resume("Ada")["account"] == NAME and "resumed by Ada: kill_switch" in console.message.value
+    with pytest.raises(ConfigError, match=f"not confirmed, the phrase is 'clear kill_switch of {NAME}'"):
+        console.resume("Ada", "yes")
+    assert (
+        console.resume("Ada", f"clear kill_switch of {NAME}")["account"] == NAME
+        and "resumed by Ada: kill_switch" in console.message.value
+    )
     sandbox = own_sandbox(NAME)
     assert sandbox is not None and sandbox.url.startswith("http://127.0.0.1:")
     assert console.stop() and not console.session.alive
