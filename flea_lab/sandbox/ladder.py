@@ -1,6 +1,7 @@
 """One snapshot in whole ticks and lots, from which what is taken is gone."""
 
 import math
+from dataclasses import dataclass, field
 
 from flea_lab.errors import DataError
 from flea_lab.model.book import book_fault, is_sound
@@ -12,25 +13,27 @@ Rung = list[int]
 """[ticks, lots] of one level; the lots shrink as they are taken."""
 
 
+@dataclass(slots=True)
 class Ladder:
     """What is left of one snapshot, both sides best first.
 
-    A side is counted in ticks and lots when an order first takes from it or joins it; most snapshots meet none.
+    `bid` and `ask` are the ticks of the best level of either side that holds a lot. A side is counted in ticks and lots
+    when an order first takes from it or joins it; most snapshots meet none.
     """
 
-    __slots__ = ("_asks", "_bids", "_grid", "_rungs", "ask", "bid", "ts_event")
-
-    def __init__(self, bids: Levels, asks: Levels, bid: int, ask: int, grid: Instrument, ts_event: int) -> None:
-        """Sound levels, and the ticks of the best of either side that holds a lot."""
-        self._bids, self._asks, self._grid = bids, asks, grid
-        self._rungs: dict[bool, list[Rung]] = {}
-        self.bid, self.ask, self.ts_event = bid, ask, ts_event
+    ts_event: int
+    bids: Levels
+    asks: Levels
+    bid: int
+    ask: int
+    grid: Instrument
+    _rungs: dict[bool, list[Rung]] = field(default_factory=dict)
 
     def opposite(self, buy: bool) -> list[Rung]:
         """The levels that a buy (else a sell) takes from."""
         found = self._rungs.get(buy)
         if found is None:
-            found = self._rungs[buy] = _rungs(self._asks if buy else self._bids, self._grid)
+            found = self._rungs[buy] = _rungs(self.asks if buy else self.bids, self.grid)
         return found
 
     def touch(self, buy: bool) -> int:
@@ -52,7 +55,7 @@ def ladder_of(book: BookSnapshot | Vouched, grid: Instrument) -> Ladder:
         raise DataError(f"{_place(book)}: no {'asks' if bid else 'bids'} of a whole lot")
     if not bid < ask:
         raise DataError(f"{_place(book)}: crossed in ticks, bid {bid} is not below ask {ask}")
-    return Ladder(bids, asks, bid, ask, grid, book.ts_event)
+    return Ladder(book.ts_event, bids, asks, bid, ask, grid)
 
 
 def _place(book: BookSnapshot | Vouched) -> str:
