@@ -58,7 +58,10 @@ class Brake:
         return True
 
     def look(self) -> Halt | None:
-        """The halt that the core has not heard of yet. The file of one that is in the journal goes."""
+        """The halt that the core has not heard of yet. The file of one that is in the journal goes; of one that was
+        cleared, so does the word that nothing was open."""
+        if not self.pulled:
+            self.verified = False
         why = self.asked or ("the HALT file is there" if is_latched(self._file) else "")
         if why or self.filed:
             killed = "kill_switch" in self._core.gate.closed()
@@ -92,7 +95,7 @@ class Brake:
 
     async def last_words(self, reason: str) -> None:
         """The end of trading by `reason`: latched in the journal, or in a file; orders taken back once."""
-        self.asked = reason
+        self.asked, self.verified = reason, False
         try:
             self._pump.on(Halt(ts_event=self._clock.now_ns(), reason=reason))
         except Exception as second:  # the journal does not take it, whatever the reason: a file does

@@ -65,16 +65,26 @@ class Intake:
         self._tape: Tape = TapeWriter(folder / "market.tape") if tape is None else tape
         self._refreshed_s: dict[str, float] = {}
         self._warm_ns = self._fresh_ns = -1
+        self._saw_ns, self._saw_s = 0, 0.0  # a time that the venue named, and that of the loop then
         self.wanted = set[str]()
         self.venue_ns = self.late = self.found = 0
 
     def age_s(self, ts_event: int) -> float:
-        """How long ago `ts_event` was, in seconds."""
-        return ((self._clock.now_ns() if self._wall_clock else self.venue_ns) - ts_event) / 1e9
+        """How long ago `ts_event` was, in seconds: by the clock, or longer, where that was set back since the venue
+        last named its time."""
+        if not self._wall_clock:
+            return (self.venue_ns - ts_event) / 1e9
+        since_s = asyncio.get_running_loop().time() - self._saw_s
+        return max((self._clock.now_ns() - ts_event) / 1e9, (self._saw_ns - ts_event) / 1e9 + since_s)
 
     def saw(self, ts_event: int) -> None:
         """Takes note that it is `ts_event` at the venue, or later."""
-        self.venue_ns = max(self.venue_ns, ts_event)
+        if ts_event <= self.venue_ns:
+            return
+        self.venue_ns = ts_event
+        now_s = asyncio.get_running_loop().time()
+        if (ts_event - self._saw_ns) / 1e9 >= now_s - self._saw_s:  # what waited in a queue says less than what did not
+            self._saw_ns, self._saw_s = ts_event, now_s
 
     def take(self, item: Trade | BookSnapshot | BookDelta | Funding | Heartbeat) -> None:
         """Takes one message of the market, candles aside."""

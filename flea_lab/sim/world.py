@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from flea_lab.clock import Dice
 from flea_lab.errors import FleaError
 from flea_lab.execution.order import Order
+from flea_lab.live.phrase import clearing_phrase
 from flea_lab.model.market import DAY_NS, Heartbeat
 from flea_lab.sim.clock import SimClock
 from flea_lab.sim.exchange import ModelExchange
-from flea_lab.sim.life import CASH_USD, CONCENTRATION, Life
+from flea_lab.sim.life import ABOUT, CASH_USD, CONCENTRATION, Life
 from flea_lab.sim.line import Board
 from flea_lab.sim.loop import Process, SimLoop
 from flea_lab.sim.market import BAR_NS, BAR_S, BOOK_S, SYMBOLS, Market
@@ -218,7 +219,14 @@ class World:
     async def resume(self, life: Life, kind: str) -> None:
         """A person asks to clear the halt."""
         assert life.desk is not None
-        request = {"clear": ["kill_switch"], "by": "operator", "received_ns": self.clock.now_ns()}
+        clears = ["kill_switch"]
+        request = {
+            "clear": clears,
+            "by": "operator",
+            "why": kind,
+            "phrase": clearing_phrase(ABOUT.account, clears),
+            "received_ns": self.clock.now_ns(),
+        }
         try:
             await life.desk._resume(request)
         except FleaError as error:

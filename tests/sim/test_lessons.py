@@ -1,5 +1,6 @@
 """What the simulation taught: each a scenario in which only that goes wrong."""
 
+from flea_lab.sim.life import Life
 from flea_lab.sim.scenario import run_directed
 from flea_lab.sim.world import World
 
@@ -13,3 +14,56 @@ def test_a_strangers_order_after_a_verified_halt_is_taken_back() -> None:
     outcome = run_directed(9, [(5.0, _halt), (10.0, World.give_foreign)])
     assert "says that no order is open" in [note.text for note in outcome.timeline]
     assert outcome.violations == ()
+
+
+def _resume(world: World) -> None:
+    assert world.life is not None
+    world.loop.start(world.resume(world.life, "a person"), world.life.process)
+
+
+def _silence(world: World) -> None:
+    for line in world.board.lines:
+        line.silent = True
+
+
+def _break_disk(world: World) -> None:
+    world.disk.broken = True
+
+
+def test_the_word_that_nothing_is_open_does_not_outlive_the_halt_it_was_of() -> None:
+    """Cleared while the connection was down, it was said again of the next halt, whose orders stayed open."""
+    acts = [(5.0, _halt), (6.0, _silence), (8.8, _resume), (15.0, _break_disk)]
+    outcomes = [run_directed(seed, acts) for seed in range(8)]
+    assert all(outcome.violations == () for outcome in outcomes)
+    assert sum("resumes (a person)" in [note.text for note in outcome.timeline] for outcome in outcomes) >= 4
+
+
+def _set_back(world: World) -> None:
+    assert world.life is not None
+    world.clock.off_s = -3_600.0
+    world.loop.block(world.life.process, 3.4)
+
+
+def test_a_clock_that_is_set_back_makes_no_candle_young() -> None:
+    outcomes = [run_directed(seed, [(10.5, _set_back)]) for seed in range(8)]
+    assert all(outcome.violations == () for outcome in outcomes)
+
+
+def _block(world: World) -> None:
+    assert world.life is not None
+    world.loop.block(world.life.process, 3.0)
+
+
+def test_an_order_that_waited_for_its_turn_is_not_sent_on_old_prices() -> None:
+    refused: list[str] = []
+
+    def listen(life: Life) -> None:
+        sender = life.runner._sender
+        old = sender._old
+        sender._old = lambda order: refused.append(old(order)) or refused[-1]
+
+    outcomes = [
+        run_directed(seed, [(at_s, _block) for at_s in (10.01, 15.02, 20.03)], patch=listen) for seed in range(8)
+    ]
+    assert all(outcome.violations == () for outcome in outcomes)
+    assert any(why.startswith("it was decided on prices that are 3") for why in refused)
