@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from flea_lab.errors import DataError
 from flea_lab.model.market import Heartbeat, MarketEvent
+from flea_lab.model.packed import plain
 
 MAGIC = b"fleatp2\n"
 OLD_MAGIC = b"fleatp1\n"
@@ -70,7 +71,7 @@ class TapeWriter:
         os.ftruncate(descriptor, whole)
         self._file = os.fdopen(descriptor, "r+b", buffering=_BLOCK)
         self._file.seek(whole)
-        self._encoder = msgspec.msgpack.Encoder()
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=plain)
         self._body = bytearray()
         self.size = whole
         if whole == 0:

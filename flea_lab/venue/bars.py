@@ -26,7 +26,7 @@ class Bars:
     """The bars of one connection, `step_ns` long. `closes` holds the last close known, also of an earlier one."""
 
     def __init__(self, symbols: Sequence[str], step_ns: int, closes: dict[str, float] | None = None) -> None:
-        self._symbols, self._step_ns = list(symbols), step_ns
+        self._symbols, self.step_ns = list(symbols), step_ns
         self._last: dict[str, int] = {}
         self._asked: dict[str, int] = {}
         self._close = {} if closes is None else closes
@@ -37,7 +37,7 @@ class Bars:
 
     def owed(self, said: Candle | Heartbeat) -> list[Owed]:
         """What should have come before `said`, and has not; each is named once."""
-        step = self._step_ns
+        step = self.step_ns
         if isinstance(said, Candle):
             return self._before(said.symbol, said.ts_event - step)
         until = said.ts_event // step * step

@@ -125,12 +125,12 @@ class PurpleFlea:
     @property
     def skew_s(self) -> float | None:
         """How far the venue's clock is ahead of ours, running; None where that is not known or means nothing."""
-        ahead_ns = self._stream.skew.ahead_ns()
+        ahead_ns = self._stream.known.skew.ahead_ns()
         return None if ahead_ns is None else -ahead_ns / 1e9
 
     def venue_now_ns(self) -> int:
         """The venue's time now, as far as its messages tell it; ours where they do not."""
-        return self._clock.now_ns() - (self._stream.skew.ahead_ns() or 0)
+        return self._clock.now_ns() - (self._stream.known.skew.ahead_ns() or 0)
 
     def freshness(self, channel: Kind, symbol: str, now_venue_ns: int) -> float | None:
         """Seconds since the venue's own time of the last message of `channel` and `symbol`; None before the first.
@@ -179,7 +179,7 @@ class PurpleFlea:
         """As `Feed.history`, in pages."""
         found = await self._history(symbol, start_ns, count)
         if found:
-            self._stream.closes.setdefault(symbol, found[-1].close)
+            self._stream.known.closes.setdefault(symbol, found[-1].close)
         return found
 
     async def _history(self, symbol: str, start_ns: int | None, count: int) -> list[Candle]:
@@ -248,7 +248,7 @@ class PurpleFlea:
     @property
     def private_seq(self) -> int | None:
         """As `Exchange.private_seq`; where no private frame has come yet, that of the first account asked for."""
-        return self._stream.private_seq
+        return self._stream.known.private_seq
 
     async def send(self, command: NewOrder | CancelOrder) -> tuple[OrderReport, ...]:
         """As `Exchange.send`: one request, whatever becomes of it."""
@@ -314,8 +314,8 @@ class PurpleFlea:
     async def account(self) -> VenueAccount:
         """As `Exchange.account`."""
         account = self._orders.account((await self._ask("account")).body, self._clock.now_ns())
-        if self._stream.private_seq is None:
-            self._stream.private_seq = account.seq
+        if self._stream.known.private_seq is None:
+            self._stream.known.private_seq = account.seq
         return account
 
     async def _ask(self, name: str, query: Query | None = None, symbol: str = "") -> Answer:

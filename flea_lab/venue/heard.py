@@ -22,13 +22,13 @@ class Heard:
     """The latest venue time of every channel and symbol. One channel never refreshes another."""
 
     def __init__(self) -> None:
-        self._latest: dict[tuple[str, str], int] = {}
+        self.latest: dict[tuple[str, str], int] = {}
 
     def note(self, kind: str, symbol: str, ts_event: int) -> None:
         """Takes note of a message that the venue stamped `ts_event`; one that goes back changes nothing."""
         key = kind, symbol
-        if ts_event > self._latest.get(key, 0):
-            self._latest[key] = ts_event
+        if ts_event > self.latest.get(key, 0):
+            self.latest[key] = ts_event
 
     def age_s(self, kind: Kind, symbol: str, now_ns: int) -> float | None:
         """Seconds from the latest message to `now_ns` of the venue's time; None before the first.
@@ -38,12 +38,12 @@ class Heard:
         >>> heard.age_s("book", "X", 3_500_000_000), heard.age_s("trades", "X", 3_500_000_000)
         (2.5, None)
         """
-        latest = self._latest.get((kind, symbol))
+        latest = self.latest.get((kind, symbol))
         return None if latest is None else (now_ns - latest) / 1e9
 
     def latest_ns(self) -> int:
         """The latest venue time of all."""
-        return max(self._latest.values(), default=0)
+        return max(self.latest.values(), default=0)
 
 
 class Skew:
@@ -80,8 +80,8 @@ class Bands:
     """The last believed price of every symbol."""
 
     def __init__(self) -> None:
-        self._price: dict[str, float] = {}
-        self._doubted: dict[str, tuple[float, int]] = {}
+        self.price: dict[str, float] = {}
+        self.doubts: dict[str, tuple[float, int]] = {}
 
     def believes(self, symbol: str, price: float) -> bool:
         """Whether `price` is near enough to the one before; after `INSIST` that agree, theirs is the one.
@@ -90,18 +90,18 @@ class Bands:
         >>> [bands.believes("X", price) for price in (100.0, 1_000.0, 101.0, 300.0, 300.0, 301.0, 302.0, 300.0)]
         [True, False, True, False, False, False, False, True]
         """
-        last = self._price.get(symbol)
+        last = self.price.get(symbol)
         if last is None or last / BAND < price < last * BAND:
-            self._price[symbol] = price
-            if self._doubted:
-                self._doubted.pop(symbol, None)
+            self.price[symbol] = price
+            if self.doubts:
+                self.doubts.pop(symbol, None)
             return True
-        first, count = self._doubted.get(symbol, (price, 0))
+        first, count = self.doubts.get(symbol, (price, 0))
         if not first / BAND < price < first * BAND:
             first, count = price, 0
         if count + 1 >= INSIST:
-            self._price[symbol] = price
-            del self._doubted[symbol]
+            self.price[symbol] = price
+            del self.doubts[symbol]
             return True
-        self._doubted[symbol] = first, count + 1
+        self.doubts[symbol] = first, count + 1
         return False

@@ -38,7 +38,7 @@ from flea_lab.venue.hyperliquid_rows import (
     trade_of,
 )
 from flea_lab.venue.reading import UNREADABLE, FrameError, explained, shown
-from flea_lab.venue.speech import CRITICAL, PUBLIC, Beat, Complaint, Kind, Push, Said, Subscribed
+from flea_lab.venue.speech import CRITICAL, PUBLIC, Beat, Complaint, Kind, Push, Quick, Said, Subscribed
 
 SUBSCRIBE: dict[Kind, dict[str, str]] = {
     "candle": {"type": "{channel}", "coin": "{coin}", "interval": "{interval}"},
@@ -134,6 +134,10 @@ class HyperliquidSpeech:
 
     def _over(self, ts_recv: int) -> list[Push]:
         return [Push("", "", None, said) for said in self.forming.over(ts_recv)]
+
+    def quick(self, raw: bytes, ts_recv: int) -> Quick | None:  # noqa: ARG002
+        """Nothing: `push` reads every frame."""
+        return None
 
     def push(self, raw: bytes, ts_recv: int) -> Said | list[Push]:
         """As `Speech.push`."""

@@ -17,7 +17,7 @@ class Numbers:
     """
 
     def __init__(self) -> None:
-        self._last: dict[Hashable, int] = {}
+        self.last: dict[Hashable, int] = {}
         self._missing: dict[Hashable, set[int]] = {}
         self.missed = 0
 
@@ -28,9 +28,9 @@ class Numbers:
         >>> [numbers.place("a", seq) for seq in (7, 8, 10, 10, 9, 9, 11)]
         ['next', 'next', 'gap', 'again', 'late', 'again', 'next']
         """
-        last = self._last.get(stream)
+        last = self.last.get(stream)
         if last is None or seq == last + 1:
-            self._last[stream] = seq
+            self.last[stream] = seq
             return "next"
         missing = self._missing.setdefault(stream, set())
         if seq > last:
@@ -38,7 +38,7 @@ class Numbers:
             missing.update(range(max(last + 1, seq - MOST_MISSED), seq))
             if len(missing) > MOST_MISSED:
                 missing.intersection_update(sorted(missing)[-MOST_MISSED:])
-            self._last[stream] = seq
+            self.last[stream] = seq
             return "gap"
         if seq in missing:
             missing.remove(seq)

@@ -25,7 +25,8 @@ from flea_lab.model.trading import (
 )
 from flea_lab.venue.protocol import OrderState, VenueAccount
 from flea_lab.venue.reading import UNREADABLE, FrameError, read_body, shown
-from flea_lab.venue.wire import Number, Wire
+from flea_lab.venue.shapes import Number
+from flea_lab.venue.wire import Wire
 
 Status = Literal["open", "filled", "cancelled", "rejected", "expired"]
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from flea_lab.model.market import MarketEvent
+from flea_lab.model.market import BookDelta, BookSnapshot, MarketEvent, Trade
 from flea_lab.model.trading import OrderReport
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.protocol import Played
@@ -26,6 +26,10 @@ class Push(NamedTuple):
     symbol: str
     seq: int | None
     said: MarketEvent | Played | OrderReport | None
+
+
+Quick = tuple[tuple[str, str], int | None, BookSnapshot | BookDelta | Trade, float]
+"""A sound book or print: its kind and our symbol, the sequence number, what it says, and its price (0: it has none)."""
 
 
 class Subscribed(Struct, frozen=True):
@@ -74,6 +78,9 @@ class Speech(Protocol):
 
     def acknowledgement(self, ts_event: int) -> bytes:
         """The frame that says that everything up to `ts_event` has been worked off."""
+
+    def quick(self, raw: bytes, ts_recv: int) -> Quick | None:
+        """A sound book or print, where it is cheap to read; None leaves the frame to `push`."""
 
     def push(self, raw: bytes, ts_recv: int) -> Said | list[Push]:
         """What one frame says."""

@@ -6,12 +6,9 @@ Whatever cannot be believed is a `FrameError` that names channel, symbol, field 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import reduce
-from operator import or_
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Raw, Struct, field
 
 from flea_lab.errors import ConfigError
 from flea_lab.model.instrument import Instrument
@@ -23,123 +20,34 @@ from flea_lab.model.market import (
     Candle,
     Funding,
     Heartbeat,
-    Levels,
-    Side,
     Trade,
 )
 from flea_lab.model.trading import OrderReport
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.levels import check_levels, falls, rises
 from flea_lab.venue.protocol import Played, VenueClock
+from flea_lab.venue.quick import QuickReader
 from flea_lab.venue.reading import UNREADABLE, FrameError, explained, read_body, shown
-from flea_lab.venue.speech import CRITICAL, KINDS, PRIVATE, Beat, Complaint, Kind, Push, Subscribed
+from flea_lab.venue.shapes import (
+    AnyFrame,
+    BookData,
+    CandleRow,
+    FundingData,
+    GridRow,
+    HealthBody,
+    Number,
+    SettlementRow,
+    TradeData,
+)
+from flea_lab.venue.speech import CRITICAL, KINDS, PRIVATE, Beat, Complaint, Kind, Push, Quick, Subscribed
 
-Number = int | float
 Market = Candle | Trade | BookSnapshot | BookDelta | Funding | Heartbeat | Played
 
 S_BELOW = 1e11
 LATEST_MS = 9.0e12
 INF = math.inf
-HEAD = 64
-"""Bytes in which a frame names its channel, if it is to be read in one pass."""
-
 MANY: tuple[Kind, ...] = ("book", "trades")
-
-
-class _Frame(Struct):
-    channel: str | None = None
-    symbol: str | None = None
-    event: str | None = None
-    data: Raw = Raw()
-    seq: int | None = None
-    ts: Number | None = None
-    channels: tuple[str, ...] = ()
-    symbols: tuple[str, ...] = ()
-    code: Any = ""
-    message: Any = ""
-
-
-class _Candle(Struct):
-    t: Number
-    open: float = field(name="o")
-    high: float = field(name="h")
-    low: float = field(name="l")
-    close: float = field(name="c")
-    volume: float = field(name="v")
-    buy_volume: float | None = field(name="bv", default=None)
-    complete: bool | None = None
-
-
-class _Book(Struct):
-    bids: Levels
-    asks: Levels
-    type: Literal["snapshot", "delta"] = "snapshot"
-    ts: Number | None = None
-
-
-class _Trade(Struct):
-    price: float
-    size: float
-    side: Side
-    id: int | str | None = None
-    ts: Number | None = None
-
-
-class _Funding(Struct):
-    rate: float
-    ts: Number | None = None
-    settled: bool = True
-    predicted_rate: float | None = None
-    next_funding_ts: Number | None = None
-
-
-class _Settlement(Struct):
-    t: Number
-    rate: float
-
-
-class _Health(Struct):
-    time: Number | None = None
-    clock: Literal["market", "wall"] = "wall"
-    matching: Literal["book", "next_open"] = "book"
-
-
 STATED = ("tick_size", "lot_size", "min_notional_usd")
-
-
-class _Grid(Struct):
-    symbol: str
-    tick_size: str | float
-    lot_size: str | float
-    min_notional_usd: str | float = "0"
-    funding_interval_h: int | None = None
-
-
-class _Whole(Struct):
-    """A frame of the two channels that carry nearly everything, read in one pass."""
-
-    symbol: str
-    data: Any
-    seq: int | None = None
-    ts: Number | None = None
-
-
-def _one_pass(channels: Mapping[str, Kind]) -> msgspec.json.Decoder[Any] | None:
-    """Reads a frame of the book's or the prints' channel at once, by its channel's name."""
-    kinds = {"book": _Book, "trades": _Trade}
-    found = [
-        msgspec.defstruct(
-            f"_{kind}",
-            [("data", kinds[kind])],
-            bases=(_Whole,),
-            tag_field="channel",
-            tag=name,
-            namespace={"kind": kind},
-        )
-        for name, kind in channels.items()
-        if kind in kinds
-    ]
-    return msgspec.json.Decoder(reduce(or_, found), strict=False) if found else None
 
 
 class Wire:
@@ -164,14 +72,13 @@ class Wire:
         self._kind: dict[str, Kind] = {channel: kind for kind, channel in self.channel.items() if channel}
         self._critical = tuple(self.channel[kind].encode() for kind in CRITICAL if self.channel[kind])
         self._step_ns = INTERVAL_MS[interval] * MS_NS
-        self._frame = msgspec.json.Decoder(_Frame, strict=False)
-        self._candle = msgspec.json.Decoder(_Candle, strict=False)
-        self._book = msgspec.json.Decoder(_Book, strict=False)
-        self._trade = msgspec.json.Decoder(_Trade, strict=False)
-        self._at_once = _one_pass(self._kind)
-        self._many = tuple(f'"{self.channel[kind]}"'.encode() for kind in MANY if self.channel[kind])
-        self._funding = msgspec.json.Decoder(_Funding, strict=False)
-        self._read: dict[Kind, Callable[[_Frame, str, int], Market | OrderReport | None]] = {
+        self._frame = msgspec.json.Decoder(AnyFrame, strict=False)
+        self._candle = msgspec.json.Decoder(CandleRow, strict=False)
+        self._book = msgspec.json.Decoder(BookData, strict=False)
+        self._trade = msgspec.json.Decoder(TradeData, strict=False)
+        self._quick = QuickReader() if dialect.time_unit != "s" else None
+        self._funding = msgspec.json.Decoder(FundingData, strict=False)
+        self._read: dict[Kind, Callable[[AnyFrame, str, int], Market | OrderReport | None]] = {
             "candle": self._read_candle,
             "book": self._read_book,
             "trades": self._read_trade,
@@ -181,7 +88,7 @@ class Wire:
     def reads(self, kind: Kind, decode: Callable[[bytes, str, int], OrderReport | None]) -> None:
         """Lets `decode(data, symbol, time)` read the private channel `kind`."""
 
-        def read(frame: _Frame, symbol: str, ts_recv: int) -> OrderReport | None:
+        def read(frame: AnyFrame, symbol: str, ts_recv: int) -> OrderReport | None:
             return decode(bytes(frame.data), symbol, ts_recv if frame.ts is None else self.ns(frame.ts, "ts"))
 
         self._read[kind] = read
@@ -226,35 +133,26 @@ class Wire:
         """A time in the unit of the wire, rounded down."""
         return ts_ns // (1_000 * MS_NS if self.dialect.time_unit == "s" else MS_NS)
 
+    def quick(self, raw: bytes, ts_recv: int) -> Quick | None:
+        """As `Speech.quick`."""
+        return None if self._quick is None else self._quick.read(raw, ts_recv)
+
     def push(self, raw: bytes, ts_recv: int) -> Push | Subscribed | Complaint | list[Push] | None:
         """What one frame says; None for a frame that says nothing to us."""
-        head = raw[:HEAD]
-        for name in self._many:
-            if name in head:
-                push = self._at_a_time(raw, ts_recv)
-                if push is not None:
-                    return push
         try:
             frame = self._frame.decode(raw)
         except UNREADABLE as error:
             fault = explained(error, raw, "frame")
         else:
             if frame.symbol is not None and frame.channel is not None:
-                return self._pushed(frame, ts_recv)
+                told = self._pushed(frame, ts_recv)
+                if self._quick is not None and isinstance(told, Push) and told.kind in MANY:
+                    self._quick.learn(raw, told.kind, told.symbol)
+                return told
             return self._control(frame)
         raise FrameError(fault, any(name in raw for name in self._critical))
 
-    def _at_a_time(self, raw: bytes, ts_recv: int) -> Push | None:
-        """A sound book or print; None for anything else, of which the long way says what is wrong."""
-        try:
-            frame = self._at_once.decode(raw)  # type: ignore[union-attr]
-            symbol = self.ours[frame.symbol]
-            read = self._book_of if frame.kind == "book" else self._trade_of
-            return Push(frame.kind, symbol, frame.seq, read(frame.data, frame.ts, frame.seq, symbol, ts_recv))
-        except (*UNREADABLE, FrameError, KeyError):
-            return None
-
-    def _pushed(self, frame: _Frame, ts_recv: int) -> Push | list[Push]:
+    def _pushed(self, frame: AnyFrame, ts_recv: int) -> Push | list[Push]:
         kind = self._kind.get(frame.channel or "")
         symbol = self.ours.get(frame.symbol or "")
         if symbol is None and kind in PRIVATE:  # the account may trade elsewhere too, and its frames are counted
@@ -271,7 +169,7 @@ class Wire:
             fault = explained(error, bytes(frame.data), f"{frame.channel} {symbol}")
         raise FrameError(fault, kind in CRITICAL)
 
-    def _control(self, frame: _Frame) -> Push | Subscribed | Complaint | None:
+    def _control(self, frame: AnyFrame) -> Push | Subscribed | Complaint | None:
         if frame.event == "subscribed":
             return Subscribed(frame.channels, frame.symbols)
         if frame.event == "error":
@@ -295,12 +193,12 @@ class Wire:
             raise FrameError(f"{name} = {value}: beyond the year 2255 in {unit} units")
         return round(milli) * MS_NS
 
-    def _read_candle(self, frame: _Frame, symbol: str, ts_recv: int) -> Candle:
+    def _read_candle(self, frame: AnyFrame, symbol: str, ts_recv: int) -> Candle:
         data = self._candle.decode(frame.data)
         now = ts_recv if frame.ts is None else self.ns(frame.ts, "ts")
         return self._candle_of(data, symbol, now, ts_recv)
 
-    def _candle_of(self, data: _Candle, symbol: str, now_ns: int, ts_recv: int) -> Candle:
+    def _candle_of(self, data: CandleRow, symbol: str, now_ns: int, ts_recv: int) -> Candle:
         """The candle; one without `complete` that closes after now is still forming, whatever the venue meant."""
         opened = self.ns(data.t, "t")
         if opened % self._step_ns:
@@ -324,11 +222,11 @@ class Wire:
             complete=complete,
         )
 
-    def _read_book(self, frame: _Frame, symbol: str, ts_recv: int) -> BookSnapshot | BookDelta:
+    def _read_book(self, frame: AnyFrame, symbol: str, ts_recv: int) -> BookSnapshot | BookDelta:
         return self._book_of(self._book.decode(frame.data), frame.ts, frame.seq, symbol, ts_recv)
 
     def _book_of(
-        self, data: _Book, stamp: Number | None, seq: int | None, symbol: str, ts_recv: int
+        self, data: BookData, stamp: Number | None, seq: int | None, symbol: str, ts_recv: int
     ) -> BookSnapshot | BookDelta:
         delta = data.type == "delta"
         bids, asks = data.bids, data.asks
@@ -353,10 +251,10 @@ class Wire:
             raise FrameError(f"bids[0][0] = {bids[0][0]}: crosses asks[0][0] = {asks[0][0]}")
         return BookSnapshot(symbol=symbol, ts_event=ts_event, ts_recv=ts_recv, seq=seq, bids=bids, asks=asks)
 
-    def _read_trade(self, frame: _Frame, symbol: str, ts_recv: int) -> Trade:
-        return self._trade_of(self._trade.decode(frame.data), frame.ts, frame.seq, symbol, ts_recv)
+    def _read_trade(self, frame: AnyFrame, symbol: str, ts_recv: int) -> Trade:
+        return self._trade_of(self._trade.decode(frame.data), frame.ts, symbol, ts_recv)
 
-    def _trade_of(self, data: _Trade, stamp: Number | None, _: int | None, symbol: str, ts_recv: int) -> Trade:
+    def _trade_of(self, data: TradeData, stamp: Number | None, symbol: str, ts_recv: int) -> Trade:
         if not (0.0 < data.price < INF and 0.0 < data.size < INF):
             name, value = ("size", data.size) if 0.0 < data.price < INF else ("price", data.price)
             raise FrameError(f"{name} = {value}: must be a number above 0")
@@ -371,7 +269,7 @@ class Wire:
             trade_id=data.id if isinstance(data.id, int) else None,
         )
 
-    def _read_funding(self, frame: _Frame, symbol: str, ts_recv: int) -> Funding:
+    def _read_funding(self, frame: AnyFrame, symbol: str, ts_recv: int) -> Funding:
         data = self._funding.decode(frame.data)
         ts = data.ts if data.ts is not None else frame.ts
         ts_event = ts_recv if ts is None else self.ns(ts, "ts")
@@ -381,7 +279,7 @@ class Wire:
         due_ns = None if due is None else self.ns(due, "next_funding_ts")
         return self._funding_of(data.rate, ts_event, symbol, ts_recv, "current", due_ns)
 
-    def _predicted(self, frame: _Frame, now: Funding) -> Funding | None:
+    def _predicted(self, frame: AnyFrame, now: Funding) -> Funding | None:
         """The rate of the interval after the one that `now` is of, where an unsettled push tells it."""
         rate = self._funding.decode(frame.data).predicted_rate
         if now.state == "settled" or rate is None:
@@ -404,7 +302,7 @@ class Wire:
     def candles(self, raw: bytes, symbol: str, ts_recv: int, now_ns: int) -> list[Candle]:
         """The candles of a REST answer that are over at `now_ns` (the venue's time), each later than the one before."""
         where = f"candles {symbol}"
-        rows = read_body(raw, "candles", list[_Candle], where)
+        rows = read_body(raw, "candles", list[CandleRow], where)
         found: list[Candle] = []
         for place, row in enumerate(rows):
             with _at_row(where, place):
@@ -419,7 +317,7 @@ class Wire:
         """The settlements of a REST answer, oldest first."""
         where = f"funding {symbol}"
         found: list[Funding] = []
-        for place, row in enumerate(read_body(raw, "funding", list[_Settlement], where)):
+        for place, row in enumerate(read_body(raw, "funding", list[SettlementRow], where)):
             with _at_row(where, place):
                 settled = self._funding_of(row.rate, self.ns(row.t, "t"), symbol, ts_recv)
             if found and not settled.ts_event > found[-1].ts_event:
@@ -430,7 +328,7 @@ class Wire:
     def clock(self, raw: bytes, now_ns: int) -> VenueClock:
         """The venue's time out of its answer on its health; ours where it states none."""
         try:
-            data = msgspec.json.decode(raw, type=_Health, strict=False)
+            data = msgspec.json.decode(raw, type=HealthBody, strict=False)
         except UNREADABLE as error:
             fault = explained(error, raw, "health")
         else:
@@ -442,7 +340,7 @@ class Wire:
         """The grids that the venue states, by our symbol; by theirs where we have none. Where it does not tell the
         hours between settlements they are ours."""
         found: dict[str, Instrument] = {}
-        for row in read_body(raw, "instruments", list[_Grid], "instruments"):
+        for row in read_body(raw, "instruments", list[GridRow], "instruments"):
             values: dict[str, Any] = {name: str(getattr(row, name)) for name in STATED}
             symbol = self.ours.get(row.symbol, row.symbol)
             if row.funding_interval_h is not None:
@@ -471,7 +369,7 @@ def _at_row(where: str, place: int) -> Iterator[None]:
     raise FrameError(f"{where}: row {place}: {fault}")
 
 
-def _candle_fault(data: _Candle) -> str:
+def _candle_fault(data: CandleRow) -> str:
     for name in ("o", "h", "l", "c"):
         value = {"o": data.open, "h": data.high, "l": data.low, "c": data.close}[name]
         if not 0.0 < value < INF:

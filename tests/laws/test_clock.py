@@ -12,9 +12,13 @@ ENTROPY = ("time", "uuid", "random", "secrets", "os.urandom", "os.getrandom")
 NOW = ("now", "utcnow", "today")
 SEEDED = ("default_rng", "SeedSequence", "PCG64", "Philox", "SFC64")  # allowed with a seed, never without one
 
-NETWORK = ("asyncio", "aiohttp", "ccxt", "requests", "httpx", "websockets", "urllib.request", "http.client", "socket")
+NETWORK = (
+    *("asyncio", "aiohttp", "picows", "ccxt", "requests", "httpx", "websockets"),
+    *("urllib.request", "http.client", "socket"),
+)
 NETWORK_IN = (
-    "venue/rest.py", "venue/stream.py", "venue/info.py", "venue/hyperliquid_feed.py", "venue/hyperliquid_exchange.py",
+    "venue/rest.py", "venue/stream.py", "venue/websocket.py", "venue/info.py",
+    "venue/hyperliquid_feed.py", "venue/hyperliquid_exchange.py",
     "venue/published_exchange.py", "venue/ccxt_venue.py", "venue/ccxt_exchange.py", "testing/",
     "data/sources/", "sandbox/server.py", "live/", "sim/", "view/", "report/", "cli.py", "cli/",
 )  # fmt: skip

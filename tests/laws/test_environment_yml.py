@@ -15,7 +15,7 @@ from tests.laws.source import ROOT, plant
 
 # conda-forge has no vectorbt-rust, and its vectorbt is too old for pandas 3; its playwright goes by another name; it
 # has no ccxt
-BY_PIP = {"vectorbt", "playwright", "ccxt"}
+BY_PIP = {"vectorbt", "playwright", "ccxt", "picows"}
 EXTRAS = ("dev", "venues")
 CONDA_ONLY = {"python", "pip"}
 
