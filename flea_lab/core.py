@@ -28,6 +28,7 @@ from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import BookSnapshot, Candle, Features, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
     Account,
+    Adopt,
     Alert,
     Command,
     Control,
@@ -135,6 +136,8 @@ class TradingCore:
                 return self._on_control(event)
             case Doubt():
                 return self._on_doubt(event)
+            case Adopt():
+                return self._on_adopt(event)
             case WarmUp():
                 self._waiting.clear()
                 self._trade_from_ns = event.until_ns + 1
@@ -307,6 +310,12 @@ class TradingCore:
             alert = Alert(ts_event=control.ts_event, severity="critical", text=f"halted: {control.reason}")
             return (*self.router.cancel_all(control.ts_event), alert)
         return ()
+
+    def _on_adopt(self, adopt: Adopt) -> tuple[Command, ...]:
+        ts, text = adopt.ts_event, "the account is taken over from the venue"
+        self.ledger.adopt(adopt.lots, adopt.cash_uusd, adopt.fees_uusd, adopt.funding_uusd)
+        self.gate.on(Reduce(ts_event=ts, reason=text))
+        return (Alert(ts_event=ts, severity="critical", text=f"{text}: only orders that reduce a position pass"),)
 
     def _on_doubt(self, doubt: Doubt) -> tuple[Command, ...]:
         symbol, ts = doubt.symbol, doubt.ts_event

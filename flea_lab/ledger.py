@@ -167,6 +167,17 @@ class Ledger:
         self.cash_uusd += change
         return change
 
+    def adopt(self, lots: Mapping[str, int], cash_uusd: int, fees_uusd: int, funding_uusd: int) -> None:
+        """Takes the account over as it is said to be. What is kept of a position keeps its average cost, what is new
+        costs its mark; fees and funding that nobody can attribute are the first symbol's."""
+        for symbol, held in lots.items():
+            row = self.book[self.row[symbol]]
+            row[COST] = _cost(int(row[COST]), int(row[LOTS]), held, int(row[MARK]), int(row[NUM]), int(row[DEN]))
+            row[LOTS] = held
+        self.book[0, FEES] += fees_uusd - int(self.book[:, FEES].sum())
+        self.book[0, FUNDING] += funding_uusd - int(self.book[:, FUNDING].sum())
+        self.cash_uusd = cash_uusd
+
     def equity_uusd(self) -> int:
         """Equity at the marks."""
         return equity_uusd(self.book, self.cash_uusd)
@@ -182,3 +193,12 @@ class Ledger:
             peak_uusd=peak_uusd,
             lots=lots,
         )
+
+
+def _cost(cost: int, before: int, after: int, mark: int, num: int, den: int) -> int:
+    """Cost of a position of `after` lots that was one of `before` lots at `cost`."""
+    same = before != 0 and after != 0 and (before > 0) == (after > 0)
+    kept = min(abs(before), abs(after)) * (1 if after > 0 else -1) if same else 0
+    at_cost: int = portion_uusd(cost, abs(kept), abs(before)) if kept else 0
+    new: int = value_uusd(after - kept, mark, num, den)
+    return at_cost + new

@@ -1,6 +1,6 @@
 """The core and its orders: exposure is counted on the worst side, and what a venue says is never lost."""
 
-from flea_lab.model.trading import Accepted, Alert, Cancelled, Filled, NewOrder, Refused, Rejected, Resume
+from flea_lab.model.trading import Accepted, Adopt, Alert, Cancelled, Filled, NewOrder, Refused, Rejected, Resume
 from flea_lab.risk.checks import COLLAR, CONCENTRATION, ORDER_SIZE, REDUCING, THROTTLE
 from tests.backtest.tiny import config
 from tests.test_core import a_core, a_fill, candle
@@ -98,3 +98,13 @@ def test_a_cancelled_order_counts_what_it_filled_by_the_venues_word() -> None:
     core.on(Cancelled(client_order_id=buy.client_order_id, ts_event=3, filled_lots=buy.lots // 2))
     assert core.router.blotter.exposed("X") == (buy.lots // 2, 0)
     assert core.ledger.book[0, 1] == buy.lots // 2
+
+
+def test_an_account_that_is_taken_over_may_only_shrink() -> None:
+    core = a_core(config(("X",)))
+    (alert,) = core.on(Adopt(ts_event=1, cash_uusd=50_000_000_000, fees_uusd=7, funding_uusd=0, lots={"X": 30}))
+    assert isinstance(alert, Alert) and alert.severity == "critical"
+    assert alert.text == "the account is taken over from the venue: only orders that reduce a position pass"
+    assert (core.account().lots, core.account().cash_uusd) == ({"X": 30}, 50_000_000_000)
+    (refused,) = core.on(candle("X", 2, say=0.5))
+    assert isinstance(refused, Refused) and refused.code == REDUCING

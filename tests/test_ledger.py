@@ -248,3 +248,14 @@ def test_the_account_says_what_the_book_holds() -> None:
     assert (account.ts_event, account.day_open_uusd, account.peak_uusd) == (7, 8, 9)
     assert account.cash_uusd == CASH + 90 - 1
     assert account.equity_uusd == account.cash_uusd - 180
+
+
+@pytest.mark.parametrize(("after", "cost"), [(0, 0), (4, 4_000), (10, 10_000), (16, 10_000 + 6 * 1_200), (-5, -6_000)])
+def test_an_account_that_is_taken_over_keeps_what_it_keeps_at_cost(after: int, cost: int) -> None:
+    ledger = Ledger(["X", "Y"], {"X": WHOLE, "Y": WHOLE}, CASH)
+    ledger.fill(a_fill(Deal(10, 100, 3, 100)))
+    ledger.mark("X", 120)
+    ledger.adopt({"X": after, "Y": 0}, CASH - 77, 9, -2)
+    assert (ledger.book[0, LOTS], ledger.book[0, COST], ledger.cash_uusd) == (after, cost, CASH - 77)
+    assert (ledger.book[:, FEES].sum(), ledger.book[:, FUNDING].sum()) == (9, -2)
+    assert ledger.equity_uusd() == CASH - 77 + after * 120 * 10

@@ -13,6 +13,7 @@ from flea_lab.errors import VenueError
 from flea_lab.execution.order import Status
 from flea_lab.ledger import FEES, FUNDING, LOTS
 from flea_lab.live.pump import Pump
+from flea_lab.model.trading import Adopt
 from flea_lab.venue.protocol import Exchange, VenueAccount
 
 AGAIN_S = 1.0
@@ -41,6 +42,7 @@ class Reconciler:
         self._at_s = self._behind_s = -1e9
         self._again_s = 0.0
         self._hurried = False
+        self._account: VenueAccount | None = None
 
     def hurry(self) -> None:
         """Makes the next comparison due now: somebody waits for it."""
@@ -74,7 +76,7 @@ class Reconciler:
         self._require_same_orders(there)
         mine, venue = ours(core, self._base), theirs(account, core)
         found = differences(mine, venue)
-        self._hurried = False
+        self._hurried, self._account = False, account
         self.count, self.equal, self.venue_ns = self.count + 1, not found, account.ts_event
         self._pump.journal.reconcile(self._clock.now_ns(), account.ts_event, not found, mine, venue)
         if found:
@@ -83,6 +85,19 @@ class Reconciler:
             self.known_seq = account.seq
             self._pump.journal.meta("known_seq", str(account.seq))
         return found
+
+    def adoption(self) -> Adopt | None:
+        """The account of the last comparison as one to take over; None where it holds what is not traded here."""
+        account, core = self._account, self._pump.core
+        if account is None or any(lots for symbol, lots in account.lots.items() if symbol not in core.symbols):
+            return None
+        return Adopt(
+            ts_event=self._clock.now_ns(),
+            cash_uusd=account.cash_uusd,
+            fees_uusd=account.fees_uusd - self._base["fees_uusd"],
+            funding_uusd=account.funding_uusd - self._base["funding_uusd"],
+            lots={symbol: account.lots.get(symbol, 0) for symbol in core.symbols},
+        )
 
     def _heard(self) -> int | None:
         heard = self._exchange.private_seq

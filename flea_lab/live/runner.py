@@ -302,7 +302,10 @@ class Runner:
         if found:
             what = "the account differs from the venue's: " + "; ".join(found)
             self._alert("critical", what)
-            if "kill_switch" not in self.core.gate.closed():  # what the clock would open again is no halt for this
+            adoption = self.reconciler.adoption()
+            if adoption is not None:
+                self._give(adoption)
+            elif "kill_switch" not in self.core.gate.closed():  # what the clock would open again is no halt for this
                 self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
             return True
         if not self.ready and not self.brake.ending and not self.dead_man.why_not:

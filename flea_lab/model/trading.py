@@ -191,6 +191,20 @@ class Doubt(Struct, frozen=True, kw_only=True, tag=True):
     kind: str
 
 
+class Adopt(Struct, frozen=True, kw_only=True, tag=True):
+    """The account is what the venue says, whatever we counted: a comparison found what nobody can explain.
+
+    `lots` signed, by symbol; money in micro-dollars, `fees_uusd` and `funding_uusd` since our count began. From now on
+    only orders that shrink a position pass, until a person clears the latch "reducing".
+    """
+
+    ts_event: int
+    cash_uusd: int
+    fees_uusd: int
+    funding_uusd: int
+    lots: dict[str, int]
+
+
 class Alert(Struct, frozen=True, kw_only=True, tag=True):
     """Something a person should hear of."""
 
@@ -213,5 +227,5 @@ class Account(Struct, frozen=True, kw_only=True, tag=True):
 Report = (
     Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Filled | Fill
 )
-Control = Halt | Reduce | Resume | WarmUp | Doubt
+Control = Halt | Reduce | Resume | WarmUp | Doubt | Adopt
 Command = NewOrder | CancelOrder | Refused | Alert
