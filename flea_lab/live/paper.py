@@ -10,6 +10,7 @@ After a lost connection, or a restart from a saved state, the account is made up
 asked for anything: what rested then fills at the first open that was missed.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -36,6 +37,9 @@ from flea_lab.venue.protocol import Capabilities, Deliver, Feed, Link, OrderStat
 
 PAGE = 5_000
 """Candles that are asked for at once."""
+
+LEVERAGE = 100.0
+"""What one order may be worth, in equities: no gate of ours comes near it, a slip of the hand does."""
 
 
 class PaperVenue:
@@ -181,8 +185,8 @@ class PaperVenue:
             if known.status == "cancelled":
                 return (Cancelled(client_order_id=name, ts_event=known.ts_event),)
             return (Accepted(client_order_id=name, ts_event=known.ts_event),)
-        if order.symbol not in self._grids or order.lots < 1:
-            reason = f"unknown_symbol {order.symbol}" if order.symbol not in self._grids else "invalid_size"
+        reason = self._refusal(order)
+        if reason:
             return (Rejected(client_order_id=name, ts_event=ts, reason=reason),)
         self._account.register(order)
         if self._book is None:
@@ -190,6 +194,20 @@ class PaperVenue:
         first, *later = self._submit(self._book, order)
         self._say(later)
         return (first,)
+
+    def _refusal(self, order: NewOrder) -> str:
+        """Why a venue would not take the order; "" where it would."""
+        grid = self._grids.get(order.symbol)
+        if grid is None or order.lots < 1:
+            return f"unknown_symbol {order.symbol}" if grid is None else "invalid_size"
+        price = order.intent.limit_price
+        if order.order_type == "limit" and price is not None and not (math.isfinite(price) and price > 0.0):
+            return f"invalid_price {price}"
+        worth = order.lots * order.price_ticks * grid.unit_num // grid.unit_den
+        if worth < grid.min_notional_uusd:
+            return f"below_minimum {worth / 1e6:.2f} USD"
+        equity = self._account.ledger.equity_uusd()
+        return "" if worth <= equity * LEVERAGE else f"insufficient_margin for {worth / 1e6:.2f} USD"
 
     def _submit(self, book: BookMatching, order: NewOrder) -> tuple[OrderReport, ...]:
         limit = None

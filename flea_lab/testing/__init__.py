@@ -1,4 +1,4 @@
-"""The law that every signal kernel passes: `check_kernel`.
+"""The laws that what is plugged in here must pass: `check_kernel` for a signal, `check_venue` for an exchange.
 
 A kernel that passes may be swept, reported and traded without a second look at its plumbing, because it
 
@@ -25,12 +25,14 @@ import numpy as np
 from flea_lab.settings import Settings
 from flea_lab.signal.kernel import Floats, Kernel
 from flea_lab.signal.registry import known_kernels
+from flea_lab.testing.bench import Bench
 from flea_lab.testing.case import Case, checked, declared, warmup_of
+from flea_lab.testing.deck import Deck, check_venue
 from flea_lab.testing.laws import JUDGED, LAWS, MOST_BARS, Reference, agrees, bears_limits
 from flea_lab.testing.market import N_BARS, law_bars
 from flea_lab.workspace import workspace
 
-__all__ = ["LAWS", "KernelReport", "check_kernel", "law_bars", "subjects"]
+__all__ = ["LAWS", "Bench", "Deck", "KernelReport", "check_kernel", "check_venue", "law_bars", "subjects"]
 
 
 @dataclass(frozen=True)

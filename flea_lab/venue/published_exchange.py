@@ -18,7 +18,6 @@ from flea_lab.clock import Clock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Accepted, CancelOrder, CancelRejected, Fill, NewOrder, OrderReport, Rejected
-from flea_lab.money import value_uusd
 from flea_lab.secret import Secret
 from flea_lab.venue import published
 from flea_lab.venue.budget import RateBudget, RateLimits
@@ -168,7 +167,7 @@ class PublishedExchange:
             return f"{order.order_type} orders are watched by the server itself, late, and fill beyond their limit"
         if not (order.lots > 0 and order.price_ticks > 0):
             return f"lots = {order.lots}, price_ticks = {order.price_ticks}: must be at least 1"
-        worth = abs(value_uusd(order.lots, order.price_ticks, grid.unit_num, grid.unit_den))
+        worth = order.lots * order.price_ticks * grid.unit_num // grid.unit_den
         least = grid.min_notional_uusd / (1 - float(published.SIZE_MARGIN))
         if not (worth >= least or self._closes(order)):
             return f"{worth / 1e6:.2f} USD is below the smallest order of {least / 1e6:.2f} USD"

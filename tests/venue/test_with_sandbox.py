@@ -68,8 +68,9 @@ def sandbox(**settings: Any) -> SandboxServer:
     return SandboxServer(stage, WallClock())
 
 
-def client(url: str, key: str, **given: Any) -> PurpleFlea:
-    dialect = load_dialect({"rest_url": url, "ws_url": f"ws{url.removeprefix('http')}/ws"}, "a test")
+def client(url: str, key: str, *, values: dict[str, Any] | None = None, **given: Any) -> PurpleFlea:
+    spoken = {"rest_url": url, "ws_url": f"ws{url.removeprefix('http')}/ws"}
+    dialect = load_dialect(spoken | (values or {}), "a test")
     grids = market().instruments
     return PurpleFlea(dialect, Secret(key), list(grids), "1m", grids, WallClock(), **given)
 
