@@ -129,12 +129,13 @@ def orders(pairs: list[Pair], settings: dict[str, int]) -> dict[str, Any]:
         "flea, candle sent to order at the venue": us["flea"],
         "  of it in the core: candle to order": ends["flea"]["core_us"][-n:],
         "  of it the journal, until it is on disk": ends["flea"]["commits_us"][-n:],
+        "    of that, while the loop stands still": ends["flea"]["blocked_us"][-n:],
         "bare, candle sent to order at the venue": us["bare"],
     }
     print(f"latency in us, {n:,} orders each")
     print(f"{'':<42}{'p50':>8}{'p95':>8}{'p99':>8}")
     found: dict[str, Any] = {"orders": n}
-    for (text, values), name in zip(rows.items(), ("flea", "core", "journal", "bare"), strict=True):
+    for (text, values), name in zip(rows.items(), ("flea", "core", "journal", "blocked", "bare"), strict=True):
         p50, p95, p99 = np.percentile(values, [50, 95, 99]).tolist()
         print(f"{text:<42}{p50:>8.0f}{p95:>8.0f}{p99:>8.0f}")
         found[f"{name}_latency_us"] = {"p50": p50, "p95": p95, "p99": p99}

@@ -12,9 +12,10 @@ import msgspec
 
 from flea_lab.config import RunConfig, from_dict
 from flea_lab.data.sources.demo import synthetic_market
-from flea_lab.journal import Entry
-from flea_lab.live.journal import COMMAND, FILE, entries
+from flea_lab.journal import COMMAND, Entry
+from flea_lab.live.journal import entries
 from flea_lab.live.rehearsal import Progress
+from flea_lab.live.store import FILE
 from flea_lab.wiring import market_from_frames, run_rehearsal
 
 BARS, HISTORY = 420, 120

@@ -82,14 +82,14 @@ async def bare(url: str, key: str, phase: str) -> None:
                 return
 
 
-async def flea(url: str, key: str, phase: str, commits: list[float]) -> Path:
+async def flea(url: str, key: str, phase: str, commits: list[float], blocked: list[float]) -> Path:
     """The live bot as `flea run` builds it, on every channel of the phase; its journal."""
     from flea_lab.clock import WallClock
     from flea_lab.live.account import ready_folder
     from flea_lab.live.alerts import Alerts
     from flea_lab.live.bot import trade
-    from flea_lab.live.journal import FILE
     from flea_lab.live.opening import About, Bot
+    from flea_lab.live.store import FILE
     from flea_lab.secret import Secret
     from flea_lab.venue.client import PurpleFlea
     from flea_lab.venue.dialects import load_dialect
@@ -112,7 +112,7 @@ async def flea(url: str, key: str, phase: str, commits: list[float]) -> Path:
     about = About(
         account=folder.name, venue="sandbox", config=config.name, config_id=config.id, promoted=False, code="", key=""
     )
-    time_commits(commits)
+    time_commits(commits, blocked)
 
     def core(prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> Any:
         return build_core(config, found, 0, prefix=prefix, limit_ttl_ns=limit_ttl_ns, cash_uusd=cash_uusd)
@@ -123,20 +123,23 @@ async def flea(url: str, key: str, phase: str, commits: list[float]) -> Path:
     return folder / FILE
 
 
-def time_commits(took_us: list[float]) -> None:
-    """Notes how long each commit takes that an order waits for."""
-    from flea_lab.live.journal import COMMAND, SqliteJournal
+def time_commits(took_us: list[float], blocked_us: list[float]) -> None:
+    """Notes how long each batch takes that an order waits for, and for how much of it the loop stands still."""
+    from flea_lab.journal import COMMAND, Ticket
+    from flea_lab.live.journal import LiveJournal
 
-    plain = SqliteJournal.commit
+    plain = LiveJournal.commit
 
-    def timed(self: SqliteJournal, state: Any = None) -> None:
-        waits = any("entries" in statement and values[1] == COMMAND for statement, values in self._rows)
+    def timed(self: LiveJournal, snapshot: Any = None) -> Ticket:
+        waits = any(kind == COMMAND for kind, *_ in self._rows)
         start = time.perf_counter_ns()
-        plain(self, state)
+        ticket = plain(self, snapshot)
         if waits:
-            took_us.append((time.perf_counter_ns() - start) / 1e3)
+            blocked_us.append((time.perf_counter_ns() - start) / 1e3)
+            ticket.then(lambda _: took_us.append((time.perf_counter_ns() - start) / 1e3))
+        return ticket
 
-    SqliteJournal.commit = timed  # type: ignore[method-assign]
+    LiveJournal.commit = timed  # type: ignore[method-assign]
 
 
 def core_us(journal: Path) -> list[float]:
@@ -154,8 +157,10 @@ def run(name: str, phase: str, url: str, key: str) -> None:
     answer_cpu()
     if name == "bare":
         asyncio.run(bare(url, key, phase))
-        print(json.dumps({"commits_us": [], "core_us": []}), flush=True)
+        print(json.dumps({"commits_us": [], "blocked_us": [], "core_us": []}), flush=True)
         return
     commits: list[float] = []
-    journal = asyncio.run(flea(url, key, phase, commits))
-    print(json.dumps({"commits_us": commits, "core_us": core_us(journal)}), flush=True)
+    blocked: list[float] = []
+    journal = asyncio.run(flea(url, key, phase, commits, blocked))
+    said = {"commits_us": commits, "blocked_us": blocked, "core_us": core_us(journal)}
+    print(json.dumps(said), flush=True)

@@ -77,6 +77,10 @@ class Blotter:
         fate, and fills that the venue named and that have not come."""
         return self._exposed.get(symbol, (0, 0))
 
+    def orders(self) -> tuple[Order, ...]:
+        """Every order, oldest first."""
+        return tuple(self._orders.values())
+
     def open_orders(self) -> tuple[Order, ...]:
         """Orders that may still trade, oldest first."""
         return tuple(self._open.values())

@@ -20,7 +20,7 @@ from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
 from flea_lab.live.feeds import OpenFeed, needs_key, open_feed
 from flea_lab.live.hearing import Hearing, reads_prints
-from flea_lab.live.journal import SqliteJournal
+from flea_lab.live.journal import LiveJournal
 from flea_lab.live.keys import load_key
 from flea_lab.live.kill import note_venue
 from flea_lab.live.latch import forget_clearing, remove_halt_file, take_clearing, write_halt_file
@@ -191,7 +191,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
         finally:
             journal.drop_waiting()
             journal.end_run(bot.clock.now_ns(), how)
-            journal.commit()
+            journal.finish()
         return how
     finally:
         journal.close()
@@ -297,16 +297,14 @@ def _note_clearing(bot: Bot, pump: Pump) -> None:
     forget_clearing(bot.folder)
 
 
-def _begin(bot: Bot, journal: SqliteJournal) -> None:
+def _begin(bot: Bot, journal: LiveJournal) -> None:
+    if journal.repaired:
+        bot.alerts.put("critical", f"the journal was damaged, and is halted: {journal.repaired}")
     for key, value in msgspec.to_builtins(bot.about).items():
         journal.meta(key if key != "config" else "config_name", value if isinstance(value, str) else json.dumps(value))
     journal.meta("config", msgspec.json.encode(bot.config.to_dict()).decode())
-    code = bot.about.code
-    last = journal.last_code()
-    if last is not None and last != code:
-        bot.alerts.put("warning", "the code is another than that of the last run on this account")
-    journal.begin_run(bot.clock.now_ns(), os.getpid(), code)
-    journal.commit()
+    journal.begin_run(bot.clock.now_ns(), os.getpid(), bot.about.code)
+    journal.finish()
 
 
 def _beside(exchange: Exchange, hearing: Hearing) -> Callable[[], Mapping[str, str]]:

@@ -15,12 +15,14 @@ from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.account import HALT
 from flea_lab.live.alerts import Severity
 from flea_lab.live.latch import is_latched, remove_halt_file, write_halt_file
-from flea_lab.live.pump import Pump
+from flea_lab.live.pump import Pump, durable
 from flea_lab.live.sender import ASK_S, Sender
 from flea_lab.model.trading import Halt
 from flea_lab.venue.protocol import Exchange
 
 STOP_WAIT_S = 15.0
+DISK_WAIT_S = 3.0
+"""How long a halt waits for the disk before a file says it; orders are taken back after that."""
 
 AlertPut = Callable[[Severity, str], None]
 """Takes severity and text; returns at once."""
@@ -67,7 +69,7 @@ class Brake:
             killed = "kill_switch" in self._core.gate.closed()
             if why and not killed:
                 return Halt(ts_event=self._clock.now_ns(), reason=why)
-            if killed and self.filed:
+            if self.filed and "kill_switch" in self._pump.latched:
                 self.filed = False
                 remove_halt_file(self._folder)
         return None
@@ -97,7 +99,8 @@ class Brake:
         """The end of trading by `reason`: latched in the journal, or in a file; orders taken back once."""
         self.asked, self.verified = reason, False
         try:
-            self._pump.on(Halt(ts_event=self._clock.now_ns(), reason=reason))
+            async with asyncio.timeout(DISK_WAIT_S):
+                await durable(self._pump.on(Halt(ts_event=self._clock.now_ns(), reason=reason)).ticket)
         except Exception as second:  # the journal does not take it, whatever the reason: a file does
             self._alert("critical", f"the halt is not in the journal: {second}")
             self._leave_file(reason)

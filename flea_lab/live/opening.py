@@ -7,8 +7,10 @@ A journal belongs to one account at the venue and one config; with another confi
 is flat and no latch is closed, with another key only where no latch is closed.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +23,10 @@ from flea_lab.errors import ConfigError, VenueRefusal
 from flea_lab.execution.order import Order
 from flea_lab.ledger import LOTS
 from flea_lab.live.alerts import Alerts
-from flea_lab.live.journal import FILE, SqliteJournal
+from flea_lab.live.journal import LiveJournal, open_journal
 from flea_lab.live.paper import PaperVenue
+from flea_lab.live.recovery import Terms, resumed
+from flea_lab.live.store import FILE
 from flea_lab.venue.dialects import DEFAULT
 from flea_lab.venue.one_in_flight import Adopts
 from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock, insufficient
@@ -30,6 +34,10 @@ from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock, in
 BuildCore = Callable[[str, int, int | None], TradingCore]
 """A fresh core of the config, from the prefix of its client order ids, the micro-dollars that its account begins with,
 and how long a limit order rests (ns)."""
+
+
+PLAY = ("sandbox", "paper")
+"""Venues where no real money is: other code than the journal's goes on there unasked."""
 
 
 class About(Struct, frozen=True, kw_only=True):
@@ -58,6 +66,7 @@ class Bot(NamedTuple):
     alerts: Alerts
     about: About
     dialect: str = DEFAULT
+    other_code: bool = False
 
 
 async def checked(bot: Bot) -> VenueClock:
@@ -101,9 +110,10 @@ def _require_capable(bot: Bot) -> None:
         raise VenueRefusal(f"venue {bot.dialect!r} has no mode of one order in flight: {'; '.join(reasons)}")
 
 
-async def account_and_journal(bot: Bot) -> tuple[VenueAccount, SqliteJournal]:
+async def account_and_journal(bot: Bot) -> tuple[VenueAccount, LiveJournal]:
     """The venue's account, and the journal to go on with: one of another config is put aside where that is safe."""
-    journal = SqliteJournal(bot.folder)
+    post = asyncio.get_running_loop().call_soon_threadsafe
+    journal = open_journal(bot.folder, post)
     try:
         saved = journal.get("paper")
         if isinstance(bot.exchange, PaperVenue) and saved and journal.get("config_id") == bot.about.config_id:
@@ -127,10 +137,10 @@ async def account_and_journal(bot: Bot) -> tuple[VenueAccount, SqliteJournal]:
         raise
     journal.close()
     _put_aside(bot.folder)
-    return account, SqliteJournal(bot.folder)
+    return account, open_journal(bot.folder, post)
 
 
-def _require_unlatched(bot: Bot, journal: SqliteJournal) -> None:
+def _require_unlatched(bot: Bot, journal: LiveJournal) -> None:
     closed = journal.last_latches()
     if closed:
         raise ConfigError(
@@ -139,7 +149,7 @@ def _require_unlatched(bot: Bot, journal: SqliteJournal) -> None:
         )
 
 
-def _require_put_aside(bot: Bot, journal: SqliteJournal, account: VenueAccount, orders: Any, before: str) -> None:
+def _require_put_aside(bot: Bot, journal: LiveJournal, account: VenueAccount, orders: Any, before: str) -> None:
     held = [symbol for symbol, lots in account.lots.items() if lots]
     closed = journal.last_latches()
     reasons = [f"it holds {', '.join(held)}"] * bool(held) + [f"{len(orders)} orders are open"] * bool(orders)
@@ -159,19 +169,17 @@ def _put_aside(folder: Path) -> None:
             (folder / name).rename(folder / f"{n}-{name}")
 
 
-async def core_of(bot: Bot, journal: SqliteJournal, account: VenueAccount, time: VenueClock) -> TradingCore:
-    """The core as it was left, or a fresh one for a flat account."""
+async def core_of(bot: Bot, journal: LiveJournal, account: VenueAccount, time: VenueClock) -> TradingCore:
+    """The core as its journal leaves it, or a fresh one for a flat account."""
     ttl_ns = None if time.matching == "next_open" else round(bot.config.live.limit_ttl_s * 1e9)
-    saved = journal.saved()
     prefix = journal.get("prefix") or f"{bot.about.config_id[:6]}-{bot.clock.new_id()}"
-    if saved is not None:
+    if journal.begun:
         began_uusd = int(journal.get("cash_uusd") or account.cash_uusd)  # what a fixed stake is a share of
-        core = bot.build_core(prefix, began_uusd, ttl_ns)
-        core.load(saved.state)
-        for order in saved.orders:
-            core.router.blotter.restore(order)
+        terms = Terms(bot.about.code, ttl_ns, bot.other_code or bot.about.venue in PLAY)
+        warn = partial(bot.alerts.put, "warning")
+        core = resumed(journal, lambda rests_ns: bot.build_core(prefix, began_uusd, rests_ns), terms, warn)
         if isinstance(bot.exchange, Adopts):
-            _adopt(bot.exchange, core, saved.orders, int(journal.get("known_seq") or 0))
+            _adopt(bot.exchange, core, core.router.blotter.orders(), int(journal.get("known_seq") or 0))
         return core
     held = [symbol for symbol, lots in account.lots.items() if lots]
     orders = await bot.exchange.open_orders()

@@ -15,9 +15,9 @@ from flea_lab.config import RunConfig
 from flea_lab.errors import VenueError
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.bot import trade
-from flea_lab.live.journal import FILE
 from flea_lab.live.opening import About, Bot, BuildCore
 from flea_lab.live.runner import OVER
+from flea_lab.live.store import FILE
 from flea_lab.sandbox.play import Playlist
 from flea_lab.sandbox.server import SandboxServer
 from flea_lab.sandbox.settings import SandboxSettings

@@ -9,6 +9,7 @@ without closing a latch. The loop never guesses and never sends an order twice.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from flea_lab.config import LiveSettings
 from flea_lab.core import Event
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
+from flea_lab.journal import Ticket
 from flea_lab.live.brake import AlertPut, Brake
 from flea_lab.live.catch_up import ask, unheard
 from flea_lab.live.dead_man import DeadMan
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.inbox import Inbox
 from flea_lab.live.intake import Intake, Tape
-from flea_lab.live.pump import Pump
+from flea_lab.live.pump import Pump, durable
 from flea_lab.live.reconcile import Missed, Reconciler
 from flea_lab.live.sender import ASK_S, Sender
 from flea_lab.live.status import status_of
@@ -143,7 +145,7 @@ class Runner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.intake.close()
-        self.pump.commit()
+        await durable(self.pump.snapshot())
         if self.brake.verified:
             await self.dead_man.disarm()
         self.state = "stopped"
@@ -210,7 +212,7 @@ class Runner:
     def _give(self, event: Event) -> None:
         """One event into the core; what it says is carried out. What the core refuses halts."""
         try:
-            commands = self.pump.on(event)
+            step = self.pump.on(event)
         except WorkspaceError:
             raise
         except FleaError as error:
@@ -223,14 +225,19 @@ class Runner:
             self.brake.verified = False  # it may be about an order that came after the venue had none
         if isinstance(event, Accepted | Rejected | SendUnclear):
             self.pump.answered(event.client_order_id)
-        for command in commands:
+        for command in step.commands:
             match command:
                 case NewOrder() | CancelOrder():
-                    self._sender.give(command)
+                    self._sender.give(command, step.ticket)
                 case Alert():
-                    self._alert(command.severity, command.text)
+                    step.ticket.then(partial(self._say, command))
                 case Refused():
                     self._alert("info", f"{command.intent.symbol} refused: {command.reason}")
+
+    def _say(self, alert: Alert, ticket: Ticket) -> None:
+        """Says what the core has to say, durable by now; where it never will be the runner ends and says that."""
+        if ticket.done:
+            self._alert(alert.severity, alert.text)
 
     # ---- the connection
 
@@ -334,7 +341,7 @@ class Runner:
         if halt is not None:
             self._give(halt)
         if self.state in ("trading", "halted"):
-            state = "halted" if self.core.halted else "trading"
+            state = "halted" if self.pump.halted else "trading"
             if state != self.state:
                 self.state, self.brake.verified = state, False
 

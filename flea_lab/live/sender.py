@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from flea_lab.errors import VenueError, VenueRefusal
 from flea_lab.execution.blotter import Blotter
+from flea_lab.journal import Ticket
+from flea_lab.live.pump import durable
 from flea_lab.model.trading import (
     Accepted,
     Cancelled,
@@ -70,17 +72,17 @@ class Sender:
             exchange.blocked = blocked
         self._unknown_wait_s, self._patience_s, self._jitter = unknown_wait_s, patience_s, jitter
         self._old = old
-        self._orders: asyncio.Queue[NewOrder] = asyncio.Queue()
+        self._orders: asyncio.Queue[tuple[NewOrder, Ticket]] = asyncio.Queue()
         self._cancels: asyncio.Queue[CancelOrder] = asyncio.Queue()
         self._busy = 0
         self._asked: dict[str, tuple[float, int]] = {}
         self._owed_s: dict[str, float] = {}
 
-    def give(self, command: NewOrder | CancelOrder) -> None:
-        """Takes a command, durable by now."""
+    def give(self, command: NewOrder | CancelOrder, ticket: Ticket) -> None:
+        """Takes a command. An order waits for its ticket; a cancel waits for nothing."""
         self._busy += 1
         if isinstance(command, NewOrder):
-            self._orders.put_nowait(command)
+            self._orders.put_nowait((command, ticket))
         else:
             self._cancels.put_nowait(command)
 
@@ -97,7 +99,8 @@ class Sender:
     async def send_orders(self) -> None:
         """The lane of orders; runs until cancelled."""
         while True:
-            order = await self._orders.get()
+            order, ticket = await self._orders.get()
+            await durable(ticket)
             await self._send(order)
             self._done()
 

@@ -32,9 +32,10 @@ import pandas as pd
 from flea_lab.config import RunConfig, from_dict
 from flea_lab.decision import Decisions, Recorder, digest
 from flea_lab.errors import WorkspaceError
+from flea_lab.journal import COMMAND, EVENT, FAULT
 from flea_lab.live.account import ALERTS
 from flea_lab.live.heard import Heard
-from flea_lab.live.journal import COMMAND, EVENT, FAULT, FILE, entries, open_read_only
+from flea_lab.live.journal import entries
 from flea_lab.live.lock import holder
 from flea_lab.live.session_findings import session_findings
 from flea_lab.live.session_frames import (
@@ -50,6 +51,7 @@ from flea_lab.live.session_frames import (
     read_reconciles,
     read_runs,
 )
+from flea_lab.live.store import FILE, open_read_only
 
 LINK_DOWN = "the connection is down"
 

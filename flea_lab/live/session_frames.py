@@ -13,8 +13,10 @@ import pandas as pd
 from flea_lab.config import RunConfig, from_dict
 from flea_lab.decision import Decisions
 from flea_lab.execution.order import Order
-from flea_lab.live.journal import FAULT, open_read_only, read_meta
+from flea_lab.journal import FAULT
+from flea_lab.live.journal import read_meta
 from flea_lab.live.reconcile import differences
+from flea_lab.live.store import open_read_only
 from flea_lab.model.finding import Finding
 from flea_lab.model.market import MS_NS
 from flea_lab.money import CENT, USD

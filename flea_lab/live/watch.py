@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from flea_lab.errors import WorkspaceError
-from flea_lab.journal import Entry
+from flea_lab.journal import EVENT, Entry
 from flea_lab.live.account import JOURNAL, LOG
 from flea_lab.live.control_client import Declined, NoRunner, Unanswered
-from flea_lab.live.journal import EVENT, open_read_only
 from flea_lab.live.launcher import Session
 from flea_lab.live.process import last_line
+from flea_lab.live.store import open_read_only
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import MS_NS, Candle
 from flea_lab.money import USD

@@ -12,10 +12,10 @@ from flea_lab.clock import Stopwatch
 from flea_lab.config import RunConfig, with_values
 from flea_lab.errors import FleaError
 from flea_lab.live.account import account_folder
-from flea_lab.live.journal import FILE
 from flea_lab.live.launcher import launch
 from flea_lab.live.own_sandbox import end_own_sandbox, start_own_sandbox, unused
 from flea_lab.live.session import read_session
+from flea_lab.live.store import FILE
 from flea_lab.promotion import load_promoted
 from flea_lab.report.run import PAGE as REPORT
 from flea_lab.report.run import run_report

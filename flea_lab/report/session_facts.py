@@ -15,8 +15,8 @@ from flea_lab.config import from_dict
 from flea_lab.data.sources.demo import synthetic_market
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import account_folder, check_account
-from flea_lab.live.journal import FILE
 from flea_lab.live.session import LiveSession, read_session
+from flea_lab.live.store import FILE
 from flea_lab.money import USD
 from flea_lab.report.data_ledger import counted
 from flea_lab.report.facts import curve_metrics

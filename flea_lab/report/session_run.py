@@ -7,7 +7,8 @@ from typing import Any
 from flea_lab.clock import Clock
 from flea_lab.config import from_dict
 from flea_lab.errors import WorkspaceError
-from flea_lab.live.journal import FILE, read_meta
+from flea_lab.live.journal import read_meta
+from flea_lab.live.store import FILE
 from flea_lab.report.run import Job, check_notebook, run_job
 from flea_lab.report.session_facts import find_journal
 from flea_lab.runs import SESSION_NOTEBOOK

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from flea_lab.backtest.market import Market
 from flea_lab.config import RunConfig
 from flea_lab.decision import Decisions, Recorder, digest, first_difference, line
-from flea_lab.live.journal import COMMAND, entries
+from flea_lab.journal import COMMAND
+from flea_lab.live.journal import entries
 from flea_lab.live.session_frames import curve_of
 from flea_lab.money import USD
 from flea_lab.research.parity import ParityReport, check_parity

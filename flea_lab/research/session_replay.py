@@ -24,9 +24,9 @@ from flea_lab.core import TradingCore
 from flea_lab.data.features import Featured, features_of
 from flea_lab.decision import digest
 from flea_lab.errors import FleaError
-from flea_lab.journal import Entry
+from flea_lab.journal import COMMAND, EVENT, Entry
 from flea_lab.ledger import FEES
-from flea_lab.live.journal import COMMAND, EVENT, entries
+from flea_lab.live.journal import entries
 from flea_lab.live.session import LiveSession
 from flea_lab.model.market import MS_NS, Message
 from flea_lab.model.trading import Command

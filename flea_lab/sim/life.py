@@ -109,6 +109,7 @@ class Life:
         self.alerts = SimAlerts(hear)
         self.quiet = False
         self.core: TradingCore | None = None
+        self.pump: Pump | None = None
         self.journal: SimJournal | None = None
         self.hearing: Hearing | None = None
         self.runner: Runner | None = None
@@ -125,10 +126,12 @@ class Life:
         time = await checked(bot)
         account = await self.venue.account()
         journal = self.journal = SimJournal(self.disk)
-        core = self.core = await core_of(bot, journal, account, time)  # type: ignore[arg-type]
+        core = self.core = await core_of(bot, journal, account, time)
         hearing = self.hearing = Hearing(bot.dialect, config.interval, core.fresh_features(), tolerance=Tolerance())
         hearing.watch._interval_ns = BAR_NS
-        pump = Pump(core, journal, self.clock)  # type: ignore[arg-type]
+        pump = self.pump = Pump(core, journal, self.clock)
+        if self.quiet:
+            self.hush()
         journal.commit()
         runner = self.runner = Runner(
             pump=pump,
@@ -154,13 +157,13 @@ class Life:
     def hush(self) -> None:
         """No new wishes from here on."""
         self.quiet = True
-        if self.core is not None:
-            self.core.desk.quiet = True  # type: ignore[attr-defined]
+        if self.pump is not None and not self.pump.core.desk.quiet:  # type: ignore[attr-defined]
+            self.pump.core.desk.hush()  # type: ignore[attr-defined]
+            self.pump.rebase()
 
     def _core(self, prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
         config = config_of()
         desk = Whim(self._seed, cash_uusd)
-        desk.quiet = self.quiet
         return TradingCore(
             symbols=SYMBOLS,
             instruments=config.instruments,

@@ -15,13 +15,13 @@ _MODULUS = 2**31
 
 
 class Whim(Desk):
-    """What it wants follows from its memory alone, which the core keeps and puts back. `quiet` silences it."""
+    """What it wants follows from its memory alone, which the core keeps and puts back. `hush` silences it."""
 
     def __init__(self, seed: int, initial_uusd: int) -> None:
         n = len(SYMBOLS)
         self._kernels = ()
         self._row = {symbol: s for s, symbol in enumerate(SYMBOLS)}
-        self._mem = np.array([[float(seed % _MODULUS + s)] for s in range(n)])
+        self._mem = np.array([[float(seed % _MODULUS + s), 0.0] for s in range(n)])
         self.bars = np.full((n, N_FIELDS), np.nan)
         self.told = np.zeros(n)
         self.convictions = self.told
@@ -30,7 +30,15 @@ class Whim(Desk):
         self.sizing = SIZING
         self._mode = MODES[SIZING.mode]
         self._initial_uusd = initial_uusd
-        self.quiet = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it wants nothing any more."""
+        return bool(self._mem[0, 1])
+
+    def hush(self) -> None:
+        """Wants nothing from here on; the core's memory says so, and so must the journal (`Pump.rebase`)."""
+        self._mem[:, 1] = 1.0
 
     def step_rows(self, first: int, stop: int) -> bool:
         """As `Desk.step_rows`: nothing, or much, now this way and now that."""
@@ -39,7 +47,7 @@ class Whim(Desk):
             for _ in range(3):
                 draw = (1_103_515_245 * draw + 12_345) % _MODULUS
             self._mem[s, 0] = draw
-            self.convictions[s] = 0.0 if self.quiet else _conviction(draw)
+            self.convictions[s] = 0.0 if self._mem[s, 1] else _conviction(draw)
         return bool(np.any(np.abs(self.convictions[first:stop]) >= self.combination.min_conviction))
 
 

@@ -24,8 +24,8 @@ from flea_lab.ledger import FEES, FUNDING, LOTS
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.bot import trade
 from flea_lab.live.control_client import ControlClient
-from flea_lab.live.journal import FILE
 from flea_lab.live.opening import About, Bot
+from flea_lab.live.store import FILE
 from flea_lab.sandbox.exchange import Customer
 from flea_lab.sandbox.server import SandboxServer
 from flea_lab.sandbox.settings import SandboxSettings, with_costs

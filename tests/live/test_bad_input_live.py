@@ -3,7 +3,9 @@
 import asyncio
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from aiohttp import web
 from flea_lab.config import RunConfig
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.live.account import HALT
-from flea_lab.live.journal import FILE, SqliteJournal
+from flea_lab.live.journal import open_journal
 from flea_lab.live.opening import Bot, checked
 from flea_lab.live.runner import OVER
+from flea_lab.live.store import FILE, SqliteStore
 from flea_lab.model.market import MS_NS
 from flea_lab.sandbox.server import SandboxServer
 from flea_lab.venue.protocol import VenueClock
@@ -209,7 +212,7 @@ def test_a_key_that_is_revoked_ends_the_session_halted(folder: Path) -> None:
         assert "the runner ends: " in said and "open orders could not be taken back" in said
         (how,) = rows(folder, "SELECT how FROM runs")[0]
         assert how.startswith("ended: websocket upgrade answered 401")
-        db = SqliteJournal(folder)
+        db = open_journal(folder)
         assert db.last_latches() == ("kill_switch",)
         db.close()
 
@@ -364,11 +367,10 @@ def test_a_journal_that_is_damaged_is_named(folder: Path) -> None:
             async with running(here, folder):
                 Gate(here.server, here.closes(6))
                 await here.at(6)
-            db = SqliteJournal(folder)
-            db._db.execute("UPDATE state SET body=x'93'")
-            db.close()
+            with closing(sqlite3.connect(folder / FILE)) as db, db:
+                db.execute("UPDATE entries SET body=x'93' WHERE seq=3")
             sent = len(here.customer.orders)
-            with pytest.raises(WorkspaceError, match=r"journal\.sqlite: its state cannot be read .* reconcile by hand"):
+            with pytest.raises(WorkspaceError, match=r"journal\.sqlite: row 3 is damaged and rows after .* by hand"):
                 await session(here, folder)
             assert len(here.customer.orders) == sent
 
@@ -377,18 +379,18 @@ def test_a_journal_that_is_damaged_is_named(folder: Path) -> None:
 
 def test_a_full_disk_halts_before_the_order_that_it_does_not_take(folder: Path) -> None:
     run, market = turning(30)
-    commit = SqliteJournal.commit
+    insert = SqliteStore._insert
     full = False
 
-    def refusing(self: SqliteJournal, state: Any = None) -> None:
+    def refusing(self: SqliteStore, batches: Any) -> None:
         if full:
-            raise WorkspaceError(f"journal {self.path}: database or disk is full")
-        commit(self, state)
+            raise sqlite3.OperationalError("database or disk is full")
+        insert(self, batches)
 
     async def play() -> None:
         nonlocal full
         async with world(run, market) as here:
-            with changed(SqliteJournal, "commit", refusing):
+            with changed(SqliteStore, "_insert", refusing):
                 gate = Gate(here.server, here.closes(6))
                 async with running(here, folder) as task:
                     await here.at(6)

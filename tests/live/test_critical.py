@@ -13,11 +13,12 @@ from flea_lab.live.account import HALT
 from flea_lab.live.brake import Brake
 from flea_lab.live.control import ControlServer
 from flea_lab.live.dead_man import DeadMan
-from flea_lab.live.journal import FILE, SqliteJournal
+from flea_lab.live.journal import LiveJournal, open_journal
 from flea_lab.live.latch import is_latched
 from flea_lab.live.pump import Pump
 from flea_lab.live.reconcile import Reconciler
 from flea_lab.live.sender import Sender
+from flea_lab.live.store import FILE
 from flea_lab.risk.gate import Gate as RiskGate
 from tests.backtest.tiny import tiny
 from tests.live.session import Gate, ask, changed, running, session, until, world
@@ -50,7 +51,7 @@ PARTS: dict[str, tuple[object, str, Callable[..., Any]]] = {
     "the reconciler": (Reconciler, "due", raises),
     "the lane of orders": (Sender, "_send", dies),
     "the questions": (Sender, "ask", dies),
-    "the journal": (SqliteJournal, "append", raises),
+    "the journal": (LiveJournal, "append", raises),
     "the pump": (Pump, "flush", raises),
     "the halts": (Brake, "look", raises),
     "the risk gate": (RiskGate, "review", raises),
@@ -81,7 +82,7 @@ def test_a_fault_in_a_critical_part_halts_and_takes_every_order_back(part: str, 
                             await task
             assert not here.customer.open, "taken back before the end"
         halted_in_file = is_latched(folder / HALT)
-        journal = SqliteJournal(folder)
+        journal = open_journal(folder)
         halted_in_journal = "kill_switch" in journal.last_latches()
         journal.close()
         assert (folder / FILE).exists() and (halted_in_file or halted_in_journal)

@@ -15,8 +15,8 @@ from flea_lab.decision import digest
 from flea_lab.errors import ConfigError
 from flea_lab.live.account import CONTROL, HALT
 from flea_lab.live.control_client import Declined
-from flea_lab.live.journal import FILE
 from flea_lab.live.runner import OVER
+from flea_lab.live.store import FILE
 from flea_lab.model.market import MS_NS
 from flea_lab.research.live_parity import decisions_of
 from flea_lab.risk.checks import NAMES

@@ -14,8 +14,8 @@ from flea_lab.clock import WallClock
 from flea_lab.config import RunConfig
 from flea_lab.data.sources.demo import synthetic_market
 from flea_lab.live.account import account_folder
-from flea_lab.live.journal import FILE
 from flea_lab.live.session_frames import fills_of
+from flea_lab.live.store import FILE
 from flea_lab.sandbox.server import SandboxServer
 from flea_lab.sandbox.settings import SandboxSettings, with_costs
 from flea_lab.sandbox.stage import Stage

@@ -17,7 +17,7 @@ from flea_lab.errors import ConfigError
 from flea_lab.live.control_client import ControlClient
 from flea_lab.live.feed import MarketFeed
 from flea_lab.live.feeds import dialect_of, needs_key, open_feed
-from flea_lab.live.journal import SqliteJournal
+from flea_lab.live.journal import open_journal
 from flea_lab.live.paper import PaperVenue
 from flea_lab.live.recorder import Recorder, RecorderSettings
 from flea_lab.model.market import Funding
@@ -194,7 +194,7 @@ def test_a_paper_session_on_a_real_venues_shapes_decides_trades_and_stops_withou
         watcher.join()
     assert "trading" in [status["state"] for status in seen] and seen[-1]["fills"] >= 1, seen[-1]
     assert not (home / "keys").exists() or not list((home / "keys").glob("*.key"))
-    journal = SqliteJournal(folder)
+    journal = open_journal(folder)
     try:
         assert (journal.get("venue"), journal.get("key")) == ("paper", "paper")
     finally:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from flea_lab.journal import EVENT
 from flea_lab.live.heard import Heard
-from flea_lab.live.journal import EVENT, FILE, entries
+from flea_lab.live.journal import entries
 from flea_lab.live.runner import OVER
+from flea_lab.live.store import FILE
 from flea_lab.model.market import MS_NS
 from tests.backtest.tiny import config, tiny
 from tests.live.session import (

@@ -9,10 +9,12 @@ import pytest
 
 from flea_lab.clock import WallClock
 from flea_lab.errors import WorkspaceError
-from flea_lab.live.journal import FAULT, FILE, SqliteJournal
+from flea_lab.journal import FAULT
+from flea_lab.live.journal import open_journal
 from flea_lab.live.lock import lock_account
 from flea_lab.live.session import LiveSession, read_session
 from flea_lab.live.session_frames import curve_of, fills_of
+from flea_lab.live.store import FILE
 from flea_lab.model.trading import NewOrder
 from flea_lab.research.live_parity import decisions_of
 from flea_lab.research.session_replay import play_back_session
@@ -129,7 +131,7 @@ def test_differences_faults_and_held_alerts_are_listed(journal: Path, tmp_path: 
 def test_what_is_no_journal_is_one_line(journal: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match=r"^journal .*none\.sqlite: no such file, so nothing has run there$"):
         read_session(tmp_path / "none.sqlite")
-    SqliteJournal(tmp_path).close()
+    open_journal(tmp_path).close()
     with pytest.raises(WorkspaceError, match=rf"^journal .*{FILE}: no session has begun in it$"):
         read_session(tmp_path / FILE)
     torn = tmp_path / "torn.sqlite"

@@ -9,8 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from flea_lab.decision import digest
-from flea_lab.live.journal import EVENT, FILE, entries
+from flea_lab.journal import EVENT
+from flea_lab.live.journal import entries
 from flea_lab.live.session import read_session
+from flea_lab.live.store import FILE
 from flea_lab.model.market import Candle
 from flea_lab.model.trading import Doubt, Fill, NewOrder, Refused
 from flea_lab.research.session_replay import play_back_session, replay_session
