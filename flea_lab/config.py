@@ -25,7 +25,7 @@ from flea_lab.money import check_headroom
 from flea_lab.risk.checks import RiskLimits
 from flea_lab.risk.order_checks import OrderChecks
 from flea_lab.risk.tolerance import Tolerance
-from flea_lab.settings import Bps, Settings, load_settings
+from flea_lab.settings import Bps, Settings, Usd, load_settings
 from flea_lab.signal.ensemble import warmup
 from flea_lab.signal.kernel import Floats, Kernel
 from flea_lab.signal.registry import find_kernel
@@ -102,6 +102,8 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     limit_ttl_s: Seconds = 60.0
     dead_man_s: Pause = 15.0
     weaker_mode: Literal["none", "one_in_flight"] = "none"
+    first_orders: Annotated[int, Meta(ge=0, le=1_000_000, description="orders")] = 20
+    first_order_usd: Usd = 100.0
 
 
 class RunConfig(Settings, frozen=True, kw_only=True):

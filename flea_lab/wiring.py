@@ -28,10 +28,13 @@ from flea_lab.data.sources.demo import load_demo
 from flea_lab.data.sources.demo_fetch import fetch_demo
 from flea_lab.data.store import CandleStore
 from flea_lab.data.tape_events import TapeEvents
-from flea_lab.errors import DataError
+from flea_lab.errors import ConfigError, DataError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
+from flea_lab.live.account import account_folder
 from flea_lab.live.bot import run_bot
+from flea_lab.live.consent import LIVE, Consent, require_consent, terms_of
+from flea_lab.live.first_run import capped, is_first
 from flea_lab.live.heard import Heard
 from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.opening import About
@@ -176,24 +179,43 @@ def build_core(
     )
 
 
-def live_session(config: RunConfig, promotion: str | None, *, venue: str, account: str, url: str | None = None) -> int:
+def live_session(
+    config: RunConfig,
+    promotion: str | None,
+    *,
+    venue: str,
+    account: str,
+    url: str | None = None,
+    consent: Consent | None = None,
+) -> int:
     """Runs the live bot of `config` on `account` until it is stopped; the exit status of its process.
 
     `promotion` is the name it was promoted under, None where it was not. `url` overrides the REST base of the dialect;
-    the websocket is below it. `FleaError` says in one line why it cannot begin or go on.
+    the websocket is below it. Venue "live" needs a promotion and a `consent` to just this, given now. `FleaError` says
+    in one line why it cannot begin or go on.
     """
-    found = alphas(config)
+    found, code = alphas(config), code_state(config).digest
+    first = False
+    if venue == LIVE:
+        if promotion is None:
+            raise ConfigError(f"config {config.name!r} is not promoted: real money needs a promotion")
+        require_consent(consent, terms_of(config, account, url, code), WallClock())
+        first = is_first(config, account_folder(account))
 
     def core(prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
-        return build_core(config, found, 0, prefix=prefix, limit_ttl_ns=limit_ttl_ns, cash_uusd=cash_uusd)
+        used = capped(config, cash_uusd) if first else config
+        return build_core(used, found, 0, prefix=prefix, limit_ttl_ns=limit_ttl_ns, cash_uusd=cash_uusd)
 
+    if first:
+        most, count = config.live.first_order_usd, config.live.first_orders
+        print(f"the first {count} orders: none is larger than {most:g} USD until the start after them")
     about = About(
         account=account,
         venue=venue,
         config=promotion or config.name,
         config_id=config.id,
         promoted=promotion is not None,
-        code=code_state(config).digest,
+        code=code,
         key="",
     )
     how = run_bot(config, core, found.warmup, about, url, ticks=bool(features_needed(config, found)))

@@ -94,6 +94,8 @@ RUNNING: list[tuple[str, Any]] = [
     ("live.unknown_wait_s", 20.0),
     ("live.limit_ttl_s", 120.0),
     ("live.dead_man_s", 20.0),
+    ("live.first_orders", 5),
+    ("live.first_order_usd", 20.0),
     ("live.weaker_mode", "one_in_flight"),
 ]
 

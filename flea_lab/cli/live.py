@@ -10,6 +10,7 @@ from flea_lab.cli.live_text import moment, running_line, status_text
 from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import HALT, account_folder, known_accounts
+from flea_lab.live.consent import LIVE, Consent, agreed, taken, terms_of
 from flea_lab.live.control_client import ControlClient, Declined, Latch, NoRunner, Unanswered
 from flea_lab.live.halt import halt_account
 from flea_lab.live.latch import is_latched, lift_halt_file, read_latch
@@ -33,7 +34,7 @@ WaitS = Annotated[float, typer.Option("--wait-s", min=0.0, help="Seconds to wait
 @app.command("run")
 def run(
     what: Annotated[str, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
-    venue: Annotated[str, typer.Option("--venue", help="sandbox or paper.")] = "sandbox",
+    venue: Annotated[str, typer.Option("--venue", help="sandbox, paper, or live: real money, confirmed.")] = "sandbox",
     account: Annotated[str, typer.Option("--account", help="Account: its key, its journal, one runner.")] = "main",
     url: Annotated[str | None, typer.Option("--url", help="Base URL of the venue, if not the configured one.")] = None,
     unpromoted: Annotated[bool, typer.Option("--unpromoted", help="Trade a config that is not promoted.")] = False,
@@ -41,8 +42,10 @@ def run(
         bool, typer.Option("--check", help="Say what would run and what is missing; start nothing.")
     ] = False,
 ) -> None:
-    """Trade a promoted configuration until it is stopped. Only on the sandbox, or on paper."""
+    """Trade a promoted configuration until it is stopped: on the sandbox, on paper, or live once a person confirms."""
     require_venue(venue)
+    if venue == LIVE and unpromoted:
+        raise ConfigError(f"config {what} is not promoted: real money needs a promotion, --unpromoted is for play")
     config, promotion = resolve(what, unpromoted)
     if is_latched(account_folder(account) / HALT):
         raise WorkspaceError(halted_text(account))
@@ -52,7 +55,18 @@ def run(
     from flea_lab.wiring import live_session
 
     name = None if promotion is None else promotion.name
-    raise typer.Exit(live_session(config, name, venue=venue, account=account, url=url))
+    consent = _consent(config, account, url) if venue == LIVE else None
+    raise typer.Exit(live_session(config, name, venue=venue, account=account, url=url, consent=consent))
+
+
+def _consent(config: "RunConfig", account: str, url: str | None) -> Consent:
+    """What a person agreed to: in the notebook that launched this process, or here and now."""
+    handed = taken(account_folder(account))
+    if handed is not None:
+        return handed
+    from flea_lab.runs import code_state
+
+    return agreed(terms_of(config, account, url, code_state(config).digest), WallClock())
 
 
 @app.command("status")

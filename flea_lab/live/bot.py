@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,38 +13,34 @@ from msgspec.structs import replace
 
 from flea_lab.clock import WallClock
 from flea_lab.config import RunConfig
-from flea_lab.errors import ConfigError, VenueError, VenueRefusal, WorkspaceError
+from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
+from flea_lab.live.desk import Desk
 from flea_lab.live.feeds import OpenFeed, needs_key, open_feed
 from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.journal import LiveJournal
 from flea_lab.live.keys import load_key
 from flea_lab.live.kill import note_venue
-from flea_lab.live.latch import forget_clearing, remove_halt_file, take_clearing, write_halt_file
+from flea_lab.live.latch import forget_clearing, take_clearing
 from flea_lab.live.lock import lock_account
 from flea_lab.live.opening import About, Bot, BuildCore, account_and_journal, checked, core_of
 from flea_lab.live.paper import PaperVenue
-from flea_lab.live.phrase import clearing_phrase
 from flea_lab.live.pump import Pump
 from flea_lab.live.runner import Runner
-from flea_lab.live.status import status_of
 from flea_lab.model.trading import Resume
 from flea_lab.money import USD, rate_e8
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
-from flea_lab.venue.protocol import Exchange
+from flea_lab.venue.protocol import Exchange, Feed
+from flea_lab.venue.published_exchange import PublishedExchange
 from flea_lab.venue.rest import KeyRefused
 from flea_lab.venue.speech import PRIVATE, PUBLIC, Kind
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TICKS: tuple[Kind, ...] = (*PUBLIC, *PRIVATE)
 """Channels of a config that reads books or prints."""
-
-COMPARE_S = 3.0
-REPLY_S = 4.0
-"""How long a request that the loop has to answer may take."""
 
 
 def run_bot(
@@ -59,10 +54,11 @@ def run_bot(
 ) -> str:
     """How the session of one process ended. Key, locks, alerts and connection are its own; one runner an account.
 
+    Venue "live" is wherever the config's dialect leads; that somebody agreed to it is the caller's to see to.
     `about.key` is filled in here: nobody above knows the key. `ticks` says that the config reads books or prints.
     """
     dialect = _dialect(config, url)
-    if about.venue != "paper":
+    if about.venue == "sandbox":
         _require_this_machine(dialect)
     key = load_key(about.account) if about.venue != "paper" or needs_key(dialect) else None
     folder, clock = ready_folder(about.account), WallClock()
@@ -77,18 +73,23 @@ def run_bot(
             def warn(text: str) -> None:
                 alerts.put("warning", text)
 
-            async def on(venue: PurpleFlea | PaperVenue) -> str:
+            async def on(feed: Feed, exchange: Exchange) -> str:
                 rest = folder, clock, alerts, about, dialect.name
-                return await trade(Bot(config, build_core, warmup_bars, venue, venue, *rest))
+                return await trade(Bot(config, build_core, warmup_bars, feed, exchange, *rest))
 
-            if about.venue == "paper":
+            if about.venue == "paper" or dialect.speech == "published":
                 feed = open_feed(*given, PUBLIC, ack=True, on_fault=warn, max_skew_s=skew_s)
                 async with _opened(feed, dialect, about.account):
-                    return await on(await _paper(config, feed))
+                    if about.venue == "paper":
+                        paper = await _paper(config, feed)
+                        return await on(paper, paper)
+                    assert key is not None
+                    async with PublishedExchange(dialect, key, config.instruments, clock) as exchange:
+                        return await on(feed, exchange)
             channels = TICKS if ticks else None
             client = PurpleFlea(*given, channels=channels, ack=True, on_fault=warn, max_skew_s=skew_s)
             async with _opened(client, dialect, about.account):
-                return await on(client)
+                return await on(client, client)
 
         return asyncio.run(connected())
 
@@ -182,7 +183,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
         )
         how = "died"
         try:
-            with ControlServer(bot.folder, _Desk(bot, runner), bot.clock) as control:
+            with ControlServer(bot.folder, Desk(bot, runner), bot.clock) as control:
                 runner.vitals.append(control.fault)
                 how = await (_until_the_end(runner) if signals else runner.run())
         except Exception as error:
@@ -209,80 +210,6 @@ async def _until_the_end(runner: Runner) -> str:
     finally:
         for number in ends:
             loop.remove_signal_handler(number)
-
-
-class _Desk:
-    """What the control socket may ask of a runner; called in the socket's own thread."""
-
-    def __init__(self, bot: Bot, runner: Runner) -> None:
-        self._bot, self._runner = bot, runner
-        self._loop = asyncio.get_running_loop()
-        self._since_ns = bot.clock.now_ns()
-        self._halted_ns = -1
-
-    def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request["verb"]:
-            case "halt":
-                self._halt(request)
-            case "stop":
-                self._loop.call_soon_threadsafe(self._runner.finish, "stopped by a person")
-            case "resume":
-                try:
-                    asyncio.run_coroutine_threadsafe(self._resume(request), self._loop).result(REPLY_S)
-                except TimeoutError:
-                    raise WorkspaceError(f"the runner's loop did not take it within {REPLY_S:g} s") from None
-        return self.status()
-
-    def _halt(self, request: dict[str, Any]) -> None:
-        """Stops orders at once; a file keeps the halt until the journal has it, which waits for the loop."""
-        reason = request.get("reason") or "halted by a person"
-        self._halted_ns = int(request["received_ns"])
-        self._runner.brake.asked = reason
-        try:
-            write_halt_file(self._bot.folder, reason, self._bot.clock)
-            self._runner.brake.filed = True
-        except WorkspaceError as error:
-            self._bot.alerts.put("critical", f"the halt is not on disk yet: {error}")
-        self._loop.call_soon_threadsafe(self._runner.put, None)
-
-    def status(self) -> dict[str, Any]:
-        """The last published status, with who and what trades."""
-        about = {**msgspec.to_builtins(self._bot.about), "pid": os.getpid(), "since_ns": self._since_ns}
-        return {**about, **self._runner.status, "alerts": self._bot.alerts.said + self._bot.alerts.held}
-
-    async def _resume(self, request: dict[str, Any]) -> None:
-        runner = self._runner
-        clears = tuple(request["clear"])
-        phrase = clearing_phrase(self._bot.about.account, clears)
-        if request["phrase"] != phrase:
-            raise ConfigError(f"a person clears it by typing {phrase!r}")
-        await self._compared()
-        status = status_of(runner)
-        if not status["reconciled"]:
-            raise ConfigError("cannot resume: the account is not the venue's; see the last reconcile in the journal")
-        if status["unknown_orders"]:
-            raise ConfigError(f"cannot resume: {status['unknown_orders']} orders are of unknown fate")
-        if "kill_switch" in clears:
-            if self._halted_ns > int(request["received_ns"]):
-                raise ConfigError("cannot resume: halted again since")
-            runner.brake.asked, runner.brake.filed = "", False
-            remove_halt_file(self._bot.folder)
-        by, why = request["by"], request["why"]
-        runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=by, why=why))
-        self._bot.alerts.put("warning", f"{', '.join(clears)} cleared by {by}{f': {why}' if why else ''}")
-
-    async def _compared(self) -> None:
-        """Returns once the account has been compared with the venue's anew; `ConfigError` where it cannot be."""
-        runner, loop = self._runner, asyncio.get_running_loop()
-        before, until = runner.reconciler.count, loop.time() + COMPARE_S
-        runner.reconciler.hurry()
-        runner.put(None)
-        while runner.reconciler.count == before:
-            if loop.time() >= until:
-                unknown = len(runner.core.router.blotter.unknown_orders())
-                why = f"{unknown} orders are of unknown fate" if unknown else "see the alerts"
-                raise ConfigError(f"cannot resume: the account could not be compared in {COMPARE_S:g} s, {why}")
-            await asyncio.sleep(0.02)
 
 
 def _note_clearing(bot: Bot, pump: Pump) -> None:

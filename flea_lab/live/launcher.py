@@ -6,9 +6,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flea_lab.clock import Stopwatch
+from flea_lab.clock import Stopwatch, WallClock
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import HALT, JOURNAL, LOG, account_folder, ready_folder
+from flea_lab.live.consent import LIVE, Consent, agreed, hand_over, taken, terms_of
 from flea_lab.live.control_client import ControlClient, Latch, NoRunner, Unanswered
 from flea_lab.live.halt import Halted, halt_account
 from flea_lab.live.keys import VARIABLE
@@ -131,6 +132,7 @@ def launch(
     account: str = "main",
     url: str | None = None,
     unpromoted: bool = False,
+    live: bool = False,
     wait_s: float = 120.0,
 ) -> Session:
     """The session of a runner that trades `config` on `account`, once it answers.
@@ -138,10 +140,14 @@ def launch(
     `config` is the name of a promotion; a file or a `RunConfig` trades only as `unpromoted`. Where a runner of the same
     config and venue holds the account already, it is that one; another's is refused. `WorkspaceError` carries the last
     line of the log where the new process ended.
+
+    Real money is venue "live" and `live=True`, a promotion, and a sentence that the person at this notebook types.
     """
     require_venue(venue)
     named = isinstance(config, str) and is_promotion_name(config)
-    if not named and not unpromoted:
+    if live != (venue == LIVE):
+        raise ConfigError(f"venue {venue!r} with live={live}: real money is venue 'live' and live=True, both or none")
+    if not named and (live or not unpromoted):
         raise ConfigError(f"config {_called(config)} is not promoted: flea promote, or launch(..., unpromoted=True)")
     folder = ready_folder(account)
     session = Session(account)
@@ -152,6 +158,8 @@ def launch(
     what = str(config) if named else str(config_file(config, folder, "launched.toml"))
     words = ["-m", "flea_lab", "run", what, f"--venue={venue}", f"--account={account}"]
     words += [f"--url={url}"] * (url is not None) + ["--unpromoted"] * (not named)
+    if live:
+        hand_over(folder, _agreed(str(config), account, url))
     start = (folder / LOG).stat().st_size if (folder / LOG).exists() else 0
     with open_log(folder / LOG) as log:
         process = start_detached(words, log, folder)
@@ -160,7 +168,19 @@ def launch(
     except BaseException:
         end(process)
         raise
+    finally:
+        taken(folder)  # nobody else's, where the process never came to it
     return session
+
+
+def _agreed(promotion: str, account: str, url: str | None) -> Consent:
+    """That the person at this notebook or terminal agrees to real money."""
+    from flea_lab.promotion import load_promoted
+    from flea_lab.runs import code_state
+    from flea_lab.workspace import workspace
+
+    config = load_promoted(promotion, workspace()).config
+    return agreed(terms_of(config, account, url, code_state(config).digest), WallClock(), notebook=True)
 
 
 def halted_text(account: str) -> str:
@@ -171,8 +191,8 @@ def halted_text(account: str) -> str:
 
 def require_venue(venue: str) -> None:
     """Refuses a venue that this version does not trade on."""
-    if venue not in VENUES:
-        raise ConfigError(f"venue {venue!r} does not start in this version, there are {' and '.join(VENUES)}")
+    if venue not in (*VENUES, LIVE):
+        raise ConfigError(f"venue {venue!r}: there are {', '.join((*VENUES, LIVE))}")
 
 
 def is_promotion_name(text: str) -> bool:

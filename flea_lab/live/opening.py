@@ -97,8 +97,14 @@ async def checked(bot: Bot) -> VenueClock:
 
 def _require_capable(bot: Bot) -> None:
     """Refuses a venue at which orders could be lost or doubled, unless the config names the mode in which they cannot,
-    and the exchange keeps to it."""
-    reasons = insufficient(bot.exchange.capabilities)
+    and the exchange keeps to it; with real money also one at which orders rest that nobody would take back."""
+    can, live = bot.exchange.capabilities, bot.config.live
+    if bot.about.venue == "live" and can.limit_orders and live.dead_man_s > 0 and not can.dead_man_s:
+        raise VenueRefusal(
+            f"venue {bot.dialect!r} has no dead man's switch: orders stay open if this process dies. "
+            "dead_man_s = 0 in [live] takes it without"
+        )
+    reasons = insufficient(can)
     if not reasons:
         return
     if bot.config.live.weaker_mode == "none":

@@ -14,7 +14,7 @@ from flea_lab.core import TradingCore
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
 from flea_lab.live.alerts import Severity
-from flea_lab.live.bot import _Desk
+from flea_lab.live.desk import Desk
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.opening import About, Bot, checked, core_of
 from flea_lab.live.pump import Pump
@@ -113,7 +113,7 @@ class Life:
         self.journal: SimJournal | None = None
         self.hearing: Hearing | None = None
         self.runner: Runner | None = None
-        self.desk: _Desk | None = None
+        self.desk: Desk | None = None
         self.built: Callable[[Life], None] = lambda _: None
 
     async def run(self) -> str:
@@ -146,7 +146,7 @@ class Life:
             hearing=hearing,
             tape=NoTape(),
         )
-        self.desk = _Desk(bot, runner)
+        self.desk = Desk(bot, runner)
         self.built(self)
         try:
             return await runner.run()

@@ -206,12 +206,14 @@ def test_a_run_hands_the_config_to_the_wiring(accounts: Accounts, monkeypatch: p
     monkeypatch.setattr(flea_lab.wiring, "live_session", session, raising=False)
     found = flea("run", SEED, "--unpromoted", "--venue", "paper", "--account", "b")
     assert found.exit_code == 3
-    assert got[1:] == [None, {"venue": "paper", "account": "b", "url": None}]
+    assert got[1:] == [None, {"venue": "paper", "account": "b", "url": None, "consent": None}]
 
 
 def test_what_may_not_run_is_refused_in_one_line(accounts: Accounts) -> None:
     assert isinstance(refused("run", SEED, "--venue", "live"), ConfigError)
-    assert "venue 'live' does not start in this version" in str(refused("run", SEED, "--venue", "live"))
+    assert "venue 'moon': there are sandbox, paper, live" in str(refused("run", SEED, "--venue", "moon"))
+    said = str(refused("run", SEED, "--venue", "live", "--unpromoted"))
+    assert "real money needs a promotion" in said
     assert "seed.toml is not promoted: flea report and flea promote it" in str(refused("run", SEED))
     assert "none.toml: no such file" in str(refused("run", "none.toml", "--unpromoted"))
     assert isinstance(refused("run", "seed"), PromotionError)

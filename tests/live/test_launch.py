@@ -146,7 +146,7 @@ def test_an_interrupt_and_the_death_of_the_launcher_do_not_reach_the_runner(tmp_
 
 
 def test_what_cannot_be_launched_is_said_before_anything_starts(home: Path, config: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="venue 'live' does not start in this version"):
+    with pytest.raises(ConfigError, match="venue 'live' with live=False: real money is venue 'live' and live=True"):
         launch(config, venue="live")
     with pytest.raises(ConfigError, match=r"config 'tiny' is not promoted: flea promote, or launch"):
         launch(config)

@@ -1,0 +1,93 @@
+"""What the control socket may ask of a runner, and how a halt and its clearing are carried out."""
+
+import asyncio
+import os
+from typing import Any
+
+import msgspec
+
+from flea_lab.errors import ConfigError, WorkspaceError
+from flea_lab.live.latch import remove_halt_file, write_halt_file
+from flea_lab.live.opening import Bot
+from flea_lab.live.phrase import clearing_phrase
+from flea_lab.live.runner import Runner
+from flea_lab.live.status import status_of
+from flea_lab.model.trading import Resume
+
+COMPARE_S = 3.0
+REPLY_S = 4.0
+"""How long a request that the loop has to answer may take."""
+
+
+class Desk:
+    """What the control socket may ask of a runner; called in the socket's own thread."""
+
+    def __init__(self, bot: Bot, runner: Runner) -> None:
+        self._bot, self._runner = bot, runner
+        self._loop = asyncio.get_running_loop()
+        self._since_ns = bot.clock.now_ns()
+        self._halted_ns = -1
+
+    def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request["verb"]:
+            case "halt":
+                self._halt(request)
+            case "stop":
+                self._loop.call_soon_threadsafe(self._runner.finish, "stopped by a person")
+            case "resume":
+                try:
+                    asyncio.run_coroutine_threadsafe(self._resume(request), self._loop).result(REPLY_S)
+                except TimeoutError:
+                    raise WorkspaceError(f"the runner's loop did not take it within {REPLY_S:g} s") from None
+        return self.status()
+
+    def _halt(self, request: dict[str, Any]) -> None:
+        """Stops orders at once; a file keeps the halt until the journal has it, which waits for the loop."""
+        reason = request.get("reason") or "halted by a person"
+        self._halted_ns = int(request["received_ns"])
+        self._runner.brake.asked = reason
+        try:
+            write_halt_file(self._bot.folder, reason, self._bot.clock)
+            self._runner.brake.filed = True
+        except WorkspaceError as error:
+            self._bot.alerts.put("critical", f"the halt is not on disk yet: {error}")
+        self._loop.call_soon_threadsafe(self._runner.put, None)
+
+    def status(self) -> dict[str, Any]:
+        """The last published status, with who and what trades."""
+        about = {**msgspec.to_builtins(self._bot.about), "pid": os.getpid(), "since_ns": self._since_ns}
+        return {**about, **self._runner.status, "alerts": self._bot.alerts.said + self._bot.alerts.held}
+
+    async def _resume(self, request: dict[str, Any]) -> None:
+        runner = self._runner
+        clears = tuple(request["clear"])
+        phrase = clearing_phrase(self._bot.about.account, clears)
+        if request["phrase"] != phrase:
+            raise ConfigError(f"a person clears it by typing {phrase!r}")
+        await self._compared()
+        status = status_of(runner)
+        if not status["reconciled"]:
+            raise ConfigError("cannot resume: the account is not the venue's; see the last reconcile in the journal")
+        if status["unknown_orders"]:
+            raise ConfigError(f"cannot resume: {status['unknown_orders']} orders are of unknown fate")
+        if "kill_switch" in clears:
+            if self._halted_ns > int(request["received_ns"]):
+                raise ConfigError("cannot resume: halted again since")
+            runner.brake.asked, runner.brake.filed = "", False
+            remove_halt_file(self._bot.folder)
+        by, why = request["by"], request["why"]
+        runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=by, why=why))
+        self._bot.alerts.put("warning", f"{', '.join(clears)} cleared by {by}{f': {why}' if why else ''}")
+
+    async def _compared(self) -> None:
+        """Returns once the account has been compared with the venue's anew; `ConfigError` where it cannot be."""
+        runner, loop = self._runner, asyncio.get_running_loop()
+        before, until = runner.reconciler.count, loop.time() + COMPARE_S
+        runner.reconciler.hurry()
+        runner.put(None)
+        while runner.reconciler.count == before:
+            if loop.time() >= until:
+                unknown = len(runner.core.router.blotter.unknown_orders())
+                why = f"{unknown} orders are of unknown fate" if unknown else "see the alerts"
+                raise ConfigError(f"cannot resume: the account could not be compared in {COMPARE_S:g} s, {why}")
+            await asyncio.sleep(0.02)
