@@ -22,7 +22,7 @@ def test_the_steps_are_the_replays_bars() -> None:
     ours, theirs = list(steps(playlist_of(market))), list(bars(market))
     assert len(ours) == 30
     for step, played in zip(ours, theirs, strict=True):
-        assert (step.bar, step.settled, step.opens, step.candles) == (
+        assert (step.bar, tuple(step.settled), tuple(step.opens), tuple(step.candles)) == (
             played.bar,
             played.settled,
             played.opens,
