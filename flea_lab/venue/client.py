@@ -22,7 +22,7 @@ from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.order_wire import OrderWire, complaint, refused
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reading import FrameError
-from flea_lab.venue.rest import OK, REFUSED, Answer, KeyRefused, Query, Rest, Unsent
+from flea_lab.venue.rest import OK, REFUSED, Answer, Blocked, KeyRefused, Query, Rest, Unsent
 from flea_lab.venue.speech import KINDS, PRIVATE, Kind
 from flea_lab.venue.stream import Asks, OnFault, OnRaw, Stream
 from flea_lab.venue.wire import Wire
@@ -64,6 +64,7 @@ class PurpleFlea:
         self._ahead_ns = 0
         self._rest = Rest(dialect, key, clock)
         self._partial = partial
+        self.blocked: Blocked = lambda: ""
         self._stream = Stream(
             self._wire,
             self._rest,
@@ -262,7 +263,8 @@ class PurpleFlea:
             method, path, body = "DELETE", self._path("order", client_order_id=command.client_order_id), None
         try:
             use: Use = "order" if isinstance(command, NewOrder) else "cancel"
-            answer = self._rest.allowed(await self._rest.once(method, path, use, body=body))
+            blocked = self.blocked if isinstance(command, NewOrder) else None
+            answer = self._rest.allowed(await self._rest.once(method, path, use, body=body, blocked=blocked))
         except Unsent as error:
             return (_refusal(command, f"not sent: {error}", sent=False),)
         if answer.status in OK:
@@ -284,7 +286,8 @@ class PurpleFlea:
     async def dead_man(self, timeout_s: float) -> None:
         """As `Exchange.dead_man`, an extension below the path of orders; a venue that does not have it has none."""
         path = f"{self._path('orders')}/dead-man"
-        answer = await self._rest.ask(path, msgspec.json.encode({"timeout_s": timeout_s}))
+        body = msgspec.json.encode({"timeout_s": timeout_s})
+        answer = self._rest.allowed(await self._rest.once("POST", path, "cancel", body=body))
         if answer.status in (404, 405):
             raise VenueRefusal(self._rest.masked(answer.said))
         self._good(answer)

@@ -55,7 +55,7 @@ class Adopts(Protocol):
 
 @runtime_checkable
 class LooksLast(Protocol):
-    """An exchange that has to ask before it sends, and so must ask once more whether it still may."""
+    """An exchange that waits before it sends, for an answer or a connection, and so asks once more whether it may."""
 
     blocked: Callable[[], str]
     """Why no order may go at this instant; "" when one may. Called in the same step as the send."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -23,6 +23,8 @@ AGAIN = (408, 425, 429, 500, 502, 503, 504)
 REFUSED = (400, 404, 409, 422)
 
 Query = Mapping[str, str | int]
+Blocked = Callable[[], str]
+"""Why an order may not go at this instant; "" where it may."""
 
 
 class Answer(NamedTuple):
@@ -148,10 +150,16 @@ class Rest:
         return answer
 
     async def once(
-        self, method: str, path: str, use: Use, query: Query | None = None, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        use: Use,
+        query: Query | None = None,
+        body: bytes | None = None,
+        blocked: Blocked | None = None,
     ) -> Answer:
         """The answer to one request that is sent once; `Unsent` where it provably was not sent at all, also because
-        the venue's limits would not hold."""
+        the venue's limits would not hold, or because `blocked` said in the same step as the write that it may not."""
         session, now_s = self.opened(), asyncio.get_running_loop().time()
         where = f"{method} {path}"
         if (wait_s := self.budget.wait_s(now_s, use)) > 0.0:
@@ -160,8 +168,10 @@ class Rest:
         url = URL(f"{self._base}{path}{'?' + urlencode(query) if query else ''}", encoded=True)
         headers = self.headers() | ({"Content-Type": "application/json"} if body is not None else {})
         fault: VenueError
+        last = _LastLook(body, blocked) if body is not None and blocked is not None else None
+        sent = body if last is None else last
         try:
-            async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
+            async with session.request(method, url, headers=headers, data=sent, allow_redirects=False) as response:
                 content = await self._read(response)
                 answer = Answer(response.status, content, _seconds(response.headers.get("Retry-After", "")), where)
                 self._paced(answer, use)
@@ -170,6 +180,8 @@ class Rest:
             fault = Unsent(self.masked(f"{where}: {reason_of(error)}"))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             fault = VenueError(self.masked(f"{where}: {reason_of(error)}"))
+            if last is not None and last.why:
+                fault = Unsent(last.why)
         raise fault  # outside of the except block: what aiohttp raises may hold the headers of the request
 
     def _paced(self, answer: Answer, use: Use) -> None:
@@ -188,6 +200,24 @@ class Rest:
                 raise ValueError(f"the answer is longer than max_body_bytes ({self._dialect.max_body_bytes})")
             chunks.append(chunk)
         return self.without_key(b"".join(chunks))
+
+
+class _LastLook(aiohttp.BytesPayload):
+    """A body that is asked whether it may still go in the step in which it is written, once there is a connection.
+
+    The head of a request waits for its body, so that nothing has left before. `why` is what kept it back.
+    """
+
+    def __init__(self, body: bytes, blocked: Blocked) -> None:
+        super().__init__(body, content_type="application/json")
+        self._blocked = blocked
+        self.why = ""
+
+    async def write_with_length(self, writer: aiohttp.abc.AbstractStreamWriter, content_length: int | None) -> None:
+        self.why = self._blocked()
+        if self.why:
+            raise ValueError("kept back")
+        await super().write_with_length(writer, content_length)
 
 
 async def _stay(session: aiohttp.ClientSession, about: object, redirect: object) -> None:  # noqa: ARG001

@@ -196,9 +196,12 @@ def test_the_halt_file_halts_and_stays_until_a_person_resumes(folder: Path) -> N
                 with pytest.raises(Declined, match="a person clears it by typing 'clear kill_switch of guards'"):
                     await ask(folder, "resume", ["kill_switch"], "me")
                 await ask(folder, "resume", ["kill_switch"], "me", "clear kill_switch of guards", "looked at it")
-                [(body,)] = rows(folder, "SELECT body FROM entries WHERE instr(body, 'looked at it')")
-                assert b"me" in body and b"Resume" in body and b"kill_switch" in body, "who, what and why, journalled"
                 await until(folder, lambda said: said["state"] == "trading")
+                async with asyncio.timeout(20):
+                    while not (found := rows(folder, "SELECT body FROM entries WHERE instr(body, 'looked at it')")):
+                        await asyncio.sleep(0.02)
+                [(body,)] = found
+                assert b"me" in body and b"Resume" in body and b"kill_switch" in body, "who, what and why, journalled"
                 assert not (folder / HALT).exists()
                 gate.open(here.closes(12))
                 await here.at(12)
