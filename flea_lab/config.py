@@ -95,6 +95,7 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     history_bars: Annotated[int, Meta(ge=1, le=100_000, description="bars")] = 200
     order_patience_s: Pause = 2.0
     reconcile_s: Seconds = 60.0
+    reconcile_fill_s: Pause = 1.0
     reconcile_pause_s: Pause = 0.25
     stale_s: Seconds = 10.0
     max_skew_s: Seconds = 2.0

@@ -315,7 +315,10 @@ class TradingCore:
         ts, text = adopt.ts_event, "the account is taken over from the venue"
         self.ledger.adopt(adopt.lots, adopt.cash_uusd, adopt.fees_uusd, adopt.funding_uusd)
         self.gate.on(Reduce(ts_event=ts, reason=text))
-        return (Alert(ts_event=ts, severity="critical", text=f"{text}: only orders that reduce a position pass"),)
+        for symbol, lots in self.router.blotter.forgive().items():
+            self.ledger.pend(symbol, -lots)
+        alert = Alert(ts_event=ts, severity="critical", text=f"{text}: only orders that reduce a position pass")
+        return (*self.router.cancel_all(ts), alert)
 
     def _on_doubt(self, doubt: Doubt) -> tuple[Command, ...]:
         symbol, ts = doubt.symbol, doubt.ts_event
@@ -414,6 +417,11 @@ class TradingCore:
             return NOTHING
         unsettled = self.doubts.awake and self.doubts.unsettled(symbol)
         return self.dealer.on(intent, equity, float(self.toxicities[s]), unsettled, candle.volume)
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """The grids of what is traded here, by symbol."""
+        return self._instruments
 
     def qty(self, symbol: str) -> float:
         """The position in `symbol`, signed, in base units."""

@@ -135,7 +135,7 @@ class Ledger:
     def __init__(self, symbols: Sequence[str], instruments: Mapping[str, Instrument], cash_uusd: int) -> None:
         self.row = {symbol: s for s, symbol in enumerate(symbols)}
         self.book = empty_book([instruments[symbol] for symbol in symbols])
-        self.cash_uusd = cash_uusd
+        self.cash_uusd = self.opening_uusd = cash_uusd
         self._marks: Marks = np.zeros(len(symbols), np.int64)
         self._value = functools.partial(direct(mark_rows, self.book, self._marks, cash_uusd), self.book, self._marks)
         # crosses into compiled code at a third of the cost of a list

@@ -88,6 +88,7 @@ RUNNING: list[tuple[str, Any]] = [
     ("live.history_bars", 300),
     ("live.order_patience_s", 1.0),
     ("live.reconcile_s", 30.0),
+    ("live.reconcile_fill_s", 2.0),
     ("live.reconcile_pause_s", 1.0),
     ("live.stale_s", 5.0),
     ("live.max_skew_s", 1.0),

@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from msgspec.structs import replace
+
 from flea_lab.errors import IllegalTransition
 from flea_lab.execution.order import OPEN, UNKNOWN, Order
 from flea_lab.model.trading import NewOrder, OrderReport
@@ -44,6 +46,16 @@ class Blotter:
     def restore(self, order: Order) -> None:
         """Takes in an order as it stood before a restart."""
         self._keep(self._orders.get(order.command.client_order_id), order)
+
+    def forgive(self) -> dict[str, int]:
+        """Signed lots by symbol of missing fills that are no longer waited for: the position that they made is known.
+        One that comes all the same counts."""
+        gone: dict[str, int] = {}
+        for order in self.owed_orders():
+            command, lots = order.command, order.owed_lots
+            gone[command.symbol] = gone.get(command.symbol, 0) + (lots if command.side == "buy" else -lots)
+            self._keep(order, replace(order, reported_lots=order.filled_lots))
+        return gone
 
     def _keep(self, before: Order | None, order: Order) -> None:
         command = order.command

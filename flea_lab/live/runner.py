@@ -2,7 +2,8 @@
 
 Rules. One inbox, in the order of arrival; one event at a time. Nothing trades before history has warmed the signals
 and the account here equals the account there. What cannot be explained halts: an event that the core refuses, an order
-that nobody here gave, a difference at a reconcile. A halt stops orders at once, takes every open order back at the
+that nobody here gave, one that is over here and stays open there. A difference between the accounts is asked for, then
+the venue's is taken over and only what reduces passes. A halt stops orders at once, takes every open order back at the
 venue, and is called verified only when the venue says that none is left and none is unknown. Stopping does the same
 without closing a latch. The loop never guesses and never sends an order twice.
 """
@@ -26,7 +27,7 @@ from flea_lab.live.hearing import Hearing
 from flea_lab.live.inbox import Inbox
 from flea_lab.live.intake import Intake, Tape
 from flea_lab.live.pump import Pump, durable
-from flea_lab.live.reconcile import Missed, Reconciler
+from flea_lab.live.reconcile import Missed, Reconciler, Unexplained
 from flea_lab.live.sender import ASK_S, Sender
 from flea_lab.live.status import status_of
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
@@ -301,25 +302,37 @@ class Runner:
             self._alert("warning", f"{error}: the venue is asked for what was missed")
             self._caught_up = self.ready = False
             return False
+        except Unexplained as error:
+            if "kill_switch" not in self.core.gate.closed():
+                self._give(Halt(ts_event=self._clock.now_ns(), reason=str(error)))
+            return False
         except VenueError as error:
             self._alert("warning", f"the account could not be compared: {error}")
             return False
         if found is None:
             return False
         if found:
-            what = "the account differs from the venue's: " + "; ".join(found)
-            self._alert("critical", what)
-            adoption = self.reconciler.adoption()
-            if adoption is not None:
-                self._give(adoption)
-            elif "kill_switch" not in self.core.gate.closed():  # what the clock would open again is no halt for this
-                self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
-            return True
+            self._differs("the account differs from the venue's: " + "; ".join(found))
+            return False
         if not self.ready and not self.brake.ending and not self.dead_man.why_not:
             self.ready = True
             self.state = "halted" if self.core.halted else "trading"
             self._alert("info", f"ready: {self.pump.bars} bars of history, the account equals the venue's")
         return True
+
+    def _differs(self, what: str) -> None:
+        """Nothing trades until it is explained: first all that may have been missed is asked for, then the venue is
+        right."""
+        self._caught_up = self.ready = False
+        if not self.reconciler.stands:
+            self._alert("warning", f"{what}: the venue is asked for what was missed")
+            return
+        self._alert("critical", what)
+        adoption = self.reconciler.adoption()
+        if adoption is not None:
+            self._give(adoption)
+        elif "kill_switch" not in self.core.gate.closed():  # what the clock would open again is no halt for this
+            self._give(Halt(ts_event=self._clock.now_ns(), reason=what))
 
     # ---- halts and the end
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from flea_lab.live.positions import positions_of, profit_of
+
 if TYPE_CHECKING:
     from flea_lab.live.runner import Runner
 
@@ -20,6 +22,8 @@ def status_of(runner: "Runner") -> dict[str, Any]:
         "equity_usd": core.ledger.equity_uusd() / 1e6,
         "cash_usd": core.ledger.cash_uusd / 1e6,
         "positions": {symbol: core.qty(symbol) for symbol in core.symbols},
+        "tracker": positions_of(core),
+        **profit_of(core),
         "open_orders": len(blotter.open_orders()),
         "unknown_orders": len(blotter.unknown_orders()),
         "latches": list(pump.latched),
@@ -28,6 +32,8 @@ def status_of(runner: "Runner") -> dict[str, Any]:
         "last_reconcile_ns": reconciler.venue_ns,
         "reconciles": reconciler.count,
         "reconciled": reconciler.equal,
+        "adopted": reconciler.adopted,
+        "overfills": blotter.overfills,
         "orders": pump.orders,
         "fills": pump.fills,
         "refused": pump.refused,
