@@ -88,10 +88,10 @@ def test_one_order_of_one_lot_more_is_named_as_the_decision_it_is(monkeypatch: p
         if named.get("prefix", "replay") != "replay":
             route = core.router.on
 
-            def on(approved: Approved) -> NewOrder | None:
+            def on(approved: Approved, lots: int) -> NewOrder:
                 nonlocal count
                 count += 1
-                return route(approved) if count != 5 else _one_more(core, approved)
+                return route(approved, lots if count != 5 else lots + (1 if lots > 0 else -1))
 
             core.router.on = on  # type: ignore[method-assign]
         return core
@@ -105,17 +105,6 @@ def test_one_order_of_one_lot_more_is_named_as_the_decision_it_is(monkeypatch: p
     assert told is not None, found.text()
     replayed, lived = (text.split() for text in told.groups())
     assert (int(replayed[4]) + 1, replayed[:4], replayed[5:]) == (int(lived[4]), lived[:4], lived[5:])
-
-
-def _one_more(core: TradingCore, approved: Approved) -> NewOrder | None:
-    """The order of `approved`, one lot larger."""
-    grid = core.router._instruments[approved.intent.symbol]
-    lot_uusd = approved.intent.price_ticks * grid.unit_num // grid.unit_den + 1
-    larger = type(approved)(_resized(approved, lot_uusd))
-    order = type(core.router).on(core.router, larger)
-    if order is None:
-        return None
-    return msgspec.structs.replace(order, intent=approved.intent)
 
 
 def _resized(approved: Approved, more_uusd: int) -> object:
