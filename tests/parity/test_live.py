@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,10 +104,6 @@ def test_one_order_of_one_lot_more_is_named_as_the_decision_it_is(monkeypatch: p
     assert told is not None, found.text()
     replayed, lived = (text.split() for text in told.groups())
     assert (int(replayed[4]) + 1, replayed[:4], replayed[5:]) == (int(lived[4]), lived[:4], lived[5:])
-
-
-def _resized(approved: Approved, more_uusd: int) -> object:
-    return msgspec.structs.replace(approved.intent, size_uusd=approved.intent.size_uusd + more_uusd)
 
 
 def test_one_price_that_the_venue_tells_otherwise_is_named_as_the_bar_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
