@@ -118,13 +118,15 @@ class TradingCore:
 
     def on(self, event: Event) -> tuple[Command, ...]:
         """What to do about `event`. Events come in the order in which they were received."""
-        if type(event) is Vouched:  # what there is most of
-            self._hear(event)
-            return ()
+        if type(event) is Vouched or type(event) is Trade:  # what there is most of
+            features = self._features.get(event.symbol)
+            if features is not None:
+                features.on(event)
+            return NOTHING
         match event:
             case Candle():
                 return self._on_candle(event)
-            case Vouched() | Trade() | BookSnapshot() | Features():
+            case BookSnapshot() | Features():
                 self._hear(event)
             case OrderReport():
                 return self._on_report(event)

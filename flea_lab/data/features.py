@@ -104,10 +104,15 @@ class BarFeatures:
     def on(self, event: Seen | Candle | Features) -> None:
         """Takes one message of this symbol; a complete candle closes its bar."""
         ts = event.ts_event
-        if type(event) is Vouched and ts <= self._end_ns:  # what there is most of
-            if ts >= self._book_ns:
-                self._book_ns, self._unseen = ts, event
-            return
+        if ts <= self._end_ns:  # what there is most of
+            if type(event) is Trade:
+                if event.kind == "normal":
+                    self._print(event)
+                return
+            if type(event) is Vouched:
+                if ts >= self._book_ns:
+                    self._book_ns, self._unseen = ts, event
+                return
         if isinstance(event, Candle):
             if event.complete:
                 self.close(ts)
