@@ -5,13 +5,13 @@ second order under one id, a second order for one intent, an order beyond the li
 a careless venue would, and is a violation at that very moment. What is told of the account is numbered frame by frame.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import Literal, NamedTuple
 
 from flea_lab.clock import Dice
-from flea_lab.model.trading import Accepted, Cancelled, Expired, Fill, NewOrder, OrderReport
+from flea_lab.model.trading import Accepted, Cancelled, Expired, Fill, Filled, NewOrder, OrderReport
 from flea_lab.sim.loop import SimLoop
 from flea_lab.sim.market import UNIT_UUSD, Market
 from flea_lab.sim.swarm import Swarm
@@ -26,6 +26,14 @@ LAG_S = 2.0
 
 OrderStatus = Literal["open", "filled", "cancelled", "expired"]
 Frame = tuple[int, OrderReport]
+PER_SECOND, PER_MINUTE = 20, 600
+"""Requests that it allows; over that they are answered with 429, and who goes on is shut out."""
+
+PATIENCE = 3
+"""Answers of 429 within `FORGIVEN_S` after which it would shut out."""
+
+FORGIVEN_S = 10.0
+
 Violate = Callable[[str, str], None]
 """Takes the invariant and what broke it."""
 
@@ -73,6 +81,8 @@ class ModelExchange:
         """What one symbol may be worth at most, 0 for no limit."""
         self.armed_until_s = -1.0
         self._armings = self.lapses = 0
+        self._asked_s: deque[float] = deque()
+        self._scolded_s: deque[float] = deque(maxlen=PATIENCE)
 
     @property
     def now_ns(self) -> int:
@@ -80,6 +90,20 @@ class ModelExchange:
         return self._market.start_ns + round(self._loop.time() * 1e9)
 
     # ---- what is asked of it
+
+    def too_many(self) -> bool:
+        """Whether the request that arrives now is one more than it allows; counted."""
+        now, asked = self._loop.time(), self._asked_s
+        asked.append(now)
+        while asked[0] <= now - 60.0:
+            asked.popleft()
+        last = sum(1 for at in reversed(asked) if at > now - 1.0) if len(asked) > PER_SECOND else 0
+        if last <= PER_SECOND and len(asked) <= PER_MINUTE:
+            return False
+        self._scolded_s.append(now)
+        if len(self._scolded_s) == PATIENCE and now - self._scolded_s[0] < FORGIVEN_S:
+            self._violate("C7", f"{last} requests within a second, {len(asked)} within a minute: shut out")
+        return True
 
     def place(self, order: NewOrder, valid_until_ns: int) -> OrderState | Refusal:
         """Takes a new order."""
@@ -101,13 +125,16 @@ class ModelExchange:
         self._take(one)
         return self._state(one)
 
-    def place_foreign(self, name: str, symbol: str, sign: int, lots: int) -> None:
-        """An order that somebody else gives on this account; it rests."""
+    def place_foreign(self, name: str, symbol: str, sign: int, lots: int, *, trades: bool) -> None:
+        """An order that somebody else gives on this account; it trades at once, or rests."""
         one = Standing(name, symbol, sign, lots, self._market.ticks[symbol] - 500 * sign, self._loop.time())
+        one.market = trades
         self.foreign.add(name)
         self.orders.append(one)
         self.by_name.setdefault(name, []).append(one)
         self._tell(Accepted(client_order_id=name, ts_event=self.now_ns))
+        if trades:
+            self._trade(one, lots)
 
     def cancel(self, name: str) -> OrderState | Refusal:
         """Takes an order back; a part of it may trade at that very moment."""
@@ -196,7 +223,9 @@ class ModelExchange:
     def _match(self, one: Standing) -> None:
         if one.status != "open":
             return
-        self._trade(one, one.left if self._dice.random() < 0.5 else self._dice.randint(1, one.left))
+        lots = one.left if self._dice.random() < 0.5 else self._dice.randint(1, one.left)
+        more = self._dice.randint(1, 9) if lots == one.left and self._swarm.hits("private.overfill") else 0
+        self._trade(one, lots + more)
         if one.status == "open":
             self._later(self._dice.uniform(0.05, 0.3 if one.market else 1.5), one)
 
@@ -213,7 +242,7 @@ class ModelExchange:
         self.lots[one.symbol] += one.sign * lots
         self.cash_uusd -= one.sign * value + fee
         self.fees_uusd += fee
-        if one.filled == one.lots:
+        if one.filled >= one.lots:
             one.status, one.ends_s = "filled", self._loop.time()
         fill = Fill(
             client_order_id=one.name,
@@ -232,7 +261,14 @@ class ModelExchange:
                 "C4", f"{one.symbol} is worth {held / 1e6:.0f} USD, at most {self.most_uusd / 1e6:.0f} may be"
             )
         if told:
+            over = one.status == "filled"
+            filled = Filled(client_order_id=one.name, ts_event=self.now_ns)
+            first = over and self._swarm.hits("private.status_first")
+            if first:
+                self._tell(filled)
             self._tell_fill(fill)
+            if over and not first:
+                self._tell(filled)
         return fill
 
     def _end(self, one: Standing, how: OrderStatus) -> None:
@@ -242,7 +278,7 @@ class ModelExchange:
             fill = self._trade(one, self._dice.randint(1, one.left - 1), told=False)
         one.status, one.ends_s = how, self._loop.time()
         kind = Cancelled if how == "cancelled" else Expired
-        said = kind(client_order_id=one.name, ts_event=self.now_ns)
+        said = kind(client_order_id=one.name, ts_event=self.now_ns, filled_lots=one.filled)
         if fill is not None and not self._swarm.hits("private.status_first"):
             self._tell_fill(fill)
             fill = None

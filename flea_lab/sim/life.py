@@ -4,17 +4,22 @@ What is built here is what `flea_lab.live.bot.trade` builds, from the same parts
 the socket and the signals of a real process are left out.
 """
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flea_lab.clock import Clock
 from flea_lab.config import LiveSettings, RunConfig
 from flea_lab.core import TradingCore
+from flea_lab.errors import WorkspaceError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
 from flea_lab.live.alerts import Severity
+from flea_lab.live.bot import _begin
 from flea_lab.live.desk import Desk
+from flea_lab.live.fold import recover, state_hash
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.opening import About, Bot, checked, core_of
 from flea_lab.live.pump import Pump
@@ -125,14 +130,15 @@ class Life:
         )  # fmt: skip
         time = await checked(bot)
         account = await self.venue.account()
-        journal = self.journal = SimJournal(self.disk)
+        loop = asyncio.get_running_loop()
+        journal = self.journal = SimJournal(self.disk, loop.call_later)
         core = self.core = await core_of(bot, journal, account, time)
         hearing = self.hearing = Hearing(bot.dialect, config.interval, core.fresh_features(), tolerance=Tolerance())
         hearing.watch._interval_ns = BAR_NS
         pump = self.pump = Pump(core, journal, self.clock)
         if self.quiet:
             self.hush()
-        journal.commit()
+        _begin(bot, journal)
         runner = self.runner = Runner(
             pump=pump,
             feed=self.venue,
@@ -152,7 +158,21 @@ class Life:
             return await runner.run()
         finally:
             journal.drop_waiting()
-            journal.commit()
+            journal.finish()
+
+    def folded(self) -> tuple[str, str]:
+        """The hash of the core's state, and that of the state to which the rows of its journal fold."""
+        pump, journal = self.pump, self.journal
+        assert pump is not None
+        assert journal is not None
+        pump.commit()
+        prefix, cash_uusd = str(journal.get("prefix")), int(journal.get("cash_uusd") or 0)
+        build = partial(self._core, prefix, cash_uusd)
+        try:
+            found = recover(journal.source(), build, int(journal.get("limit_ttl_ns") or 0) or None)
+        except WorkspaceError as error:
+            return state_hash(pump.core), str(error)
+        return state_hash(pump.core), state_hash(found.core)
 
     def hush(self) -> None:
         """No new wishes from here on."""

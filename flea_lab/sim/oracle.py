@@ -50,7 +50,7 @@ class Oracle:
         intent = order.intent.symbol, order.intent.ts_event
         if self._intents.setdefault(intent, name) != name:
             violate("A1", f"the intent of {intent[0]} at {intent[1]} is sent as {self._intents[intent]} and as {name}")
-        kept = world.disk.orders.get(name)
+        kept = world.disk.synced(name)
         if kept is None or kept.command != order:
             violate("A2", f"order {name} leaves before it is durable")
         if not (isinstance(order.lots, int) and isinstance(order.price_ticks, int) and order.lots > 0):
@@ -81,6 +81,11 @@ class Oracle:
             if theirs != (book.bids, book.asks):
                 self._world.violate("E1", f"the book of {symbol} at {book.seq} is not one that ever was")
 
+    def unsent(self, order: NewOrder) -> None:
+        """It never left, which is proven: it may be tried again."""
+        self._world.note("bot", f"{order.client_order_id} never left")
+        self.sent[order.client_order_id] -= 1
+
     def accepted(self, one: Standing) -> None:
         """The exchange took an order."""
         world, life = self._world, self._world.life
@@ -100,7 +105,7 @@ class Oracle:
 
     def begins(self, life: Life) -> None:
         """A process has read its journal: what it counts is what is durable."""
-        self._booked = {fill.fill_id for fill in life.disk.fills}
+        self._booked = life.disk.fills()
 
     def halts(self, kind: str) -> None:
         """A halt was asked for, and has been answered."""
@@ -155,6 +160,7 @@ class Oracle:
             world.violate("L1", "the bot does not run, long after all is healed")
             return
         self._account(life)
+        self._fold(life)
         self._orders(life)
         self._alive(life)
 
@@ -176,6 +182,12 @@ class Oracle:
             order = core.router.blotter.get(name)
             if order.filled_lots != lots:
                 world.violate("B5", f"order {name}: {order.filled_lots} lots filled here, {lots} there")
+
+    def _fold(self, life: Life) -> None:
+        """The state is what the journal's rows lead to."""
+        live, folded = life.folded()
+        if live != folded:
+            self._world.violate("B7", f"the state is {live}, the journal folds to {folded}")
 
     def _orders(self, life: Life) -> None:
         world, core, exchange = self._world, life.core, self._world.exchange

@@ -82,9 +82,9 @@ class Plan:
     def _spoil_disk(self, kind: str) -> None:
         world = self._world
         name = kind.removeprefix("disk.")
-        setattr(world.disk, name, True)
+        setattr(world.disk.memory, name, True)
         world.note("machine", f"the disk is {name}")
-        self._at(world.loop.time() + self._dice.uniform(0.5, 3.0), lambda: setattr(world.disk, name, False))
+        self._at(world.loop.time() + self._dice.uniform(0.5, 3.0), lambda: setattr(world.disk.memory, name, False))
 
     def _foreign(self) -> None:
         self._world.swarm.note("private.foreign")

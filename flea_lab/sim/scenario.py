@@ -115,7 +115,7 @@ def _heal(world: World) -> None:
     world.note("world", "all is healed")
     world.swarm.quiet = True
     world.board.heal()
-    world.disk.full = world.disk.broken = False
+    world.disk.heal()
     world.clock.off_s = max(-0.2, min(0.2, world.clock.off_s))
     world.on_commit = None
     world.kill_steps = []

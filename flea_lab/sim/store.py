@@ -1,9 +1,11 @@
-"""What survives a simulated process, and the journal that one process writes onto it."""
+"""What survives a simulated process, and the journal that one process writes onto it: the real one, over memory."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
+from flea_lab.clock import Dice
 from flea_lab.execution.order import Order
 from flea_lab.journal import Batch, Ticket
 from flea_lab.live.journal import LiveJournal
@@ -13,41 +15,56 @@ from flea_lab.model.trading import Fill
 _order = msgspec.msgpack.Decoder(Order)
 
 
+class Told(NamedTuple):
+    """What one batch says of orders and fills."""
+
+    orders: list[Order]
+    fills: list[Fill]
+
+
 class Disk:
-    """A simulated machine's disk. `orders` and `fills` are those that are durable, `commits` counts batches.
+    """A simulated machine's disk. `full` refuses the next batch, `broken` fails the next sync; `synced` says whether an
+    order was durable when it was asked for, `fills` are those of every batch that is there."""
 
-    `full` and `broken` refuse the next writing.
-    """
+    def __init__(self, sync_s: Callable[[], float]) -> None:
+        self.memory = MemoryDisk(sync_s=sync_s)
+        self.told: list[Told] = []
+        self.lost = self.torn = 0
 
-    def __init__(self) -> None:
-        self.memory = MemoryDisk()
-        self.orders: dict[str, Order] = {}
-        self.fills: list[Fill] = []
-        self.commits = 0
+    def synced(self, name: str) -> Order | None:
+        """The order as it is durable; None where it is not."""
+        for told in reversed(self.told[: self.memory.synced]):
+            for order in reversed(told.orders):
+                if order.command.client_order_id == name:
+                    return order
+        return None
 
-    @property
-    def full(self) -> bool:
-        """No space is left."""
-        return self.memory.full
+    def fills(self) -> set[str]:
+        """The fills that the journal has, by id."""
+        return {fill.fill_id for told in self.told for fill in told.fills}
 
-    @full.setter
-    def full(self, full: bool) -> None:
-        self.memory.full = full
+    def crash(self, dice: Dice, *, power: bool) -> None:
+        """The process is gone, or all of the machine."""
+        memory = self.memory
+        before, dropped = len(memory.batches), memory.dropped
+        if power:
+            memory.lose_power(dice.random())
+        else:
+            memory.kill(dice.choice((0, 0, 1)))
+        self.lost += before - len(memory.batches)
+        self.torn += memory.dropped > dropped
+        memory.synced = len(memory.batches)
+        del self.told[len(memory.batches) :]
 
-    @property
-    def broken(self) -> bool:
-        """A sync fails."""
-        return self.memory.broken
-
-    @broken.setter
-    def broken(self, broken: bool) -> None:
-        self.memory.broken = broken
+    def heal(self) -> None:
+        """A new disk with what was on the old one."""
+        self.memory.full = self.memory.broken = False
 
 
 class SimStore(MemoryStore):
-    """A store that says what is about to be written, and tells the disk what became durable."""
+    """A store that says what is about to be written, and notes what each batch says."""
 
-    def __init__(self, disk: Disk, later: Later | None = None) -> None:
+    def __init__(self, disk: Disk, later: Later) -> None:
         super().__init__(disk.memory, later)
         self._seen = disk
         self.before: Callable[[list[Order]], None] = lambda _: None
@@ -55,25 +72,21 @@ class SimStore(MemoryStore):
 
     def write(self, batch: Batch) -> Ticket:
         """As the memory's."""
-        orders = [_order.decode(values[3]) for statement, values in batch.tables if "INTO orders" in statement]  # type: ignore[arg-type]
+        kept = [values[3] for statement, values in batch.tables if "INTO orders" in statement]
+        orders = [_order.decode(body) for body in kept if isinstance(body, bytes)]
         fills, self.fills = self.fills, []
-        self.before(orders)
+        before = len(self._seen.memory.batches)
         ticket = super().write(batch)
-
-        def keep(told: Ticket) -> None:
-            if told.done:
-                self._seen.commits += 1
-                self._seen.orders |= {order.command.client_order_id: order for order in orders}
-                self._seen.fills += fills
-
-        ticket.then(keep)
+        if len(self._seen.memory.batches) > before:
+            self._seen.told.append(Told(orders, fills))
+        self.before(orders)
         return ticket
 
 
 class SimJournal(LiveJournal):
-    """The journal of one process. `before_commit` hears of what is about to become durable; `booked` of every fill."""
+    """The journal of one process. `before_commit` hears of what begins to become durable; `booked` of every fill."""
 
-    def __init__(self, disk: Disk, later: Later | None = None) -> None:
+    def __init__(self, disk: Disk, later: Later) -> None:
         self._sim = SimStore(disk, later)
         self.disk = disk
         self.booked: Callable[[Fill], None] = lambda _: None
@@ -81,7 +94,7 @@ class SimJournal(LiveJournal):
 
     @property
     def before_commit(self) -> Callable[[list[Order]], None]:
-        """Hears of the orders that are about to become durable."""
+        """Hears of the orders that begin to become durable."""
         return self._sim.before
 
     @before_commit.setter

@@ -11,6 +11,7 @@ from flea_lab.clock import Dice
 CHANCES: dict[str, float] = {
     "request.drop": 0.02,
     "request.slow": 0.03,
+    "request.unsent": 0.02,
     "request.refused_before": 0.02,
     "request.failed_after": 0.03,
     "request.answer_lost": 0.03,
@@ -26,6 +27,7 @@ CHANCES: dict[str, float] = {
     "private.status_first": 0.3,
     "private.fill_first": 0.3,
     "private.cancel_race": 0.5,
+    "private.overfill": 0.02,
     "public.drop": 0.01,
     "public.twice": 0.02,
     "public.late": 0.01,
@@ -35,7 +37,7 @@ CHANCES: dict[str, float] = {
     "public.not_a_number": 0.01,
     "public.crossed": 0.01,
     "public.backlog": 0.006,
-    "disk.slow": 0.02,
+    "disk.slow": 0.01,
 }
 """Likelihood of every fault at each of its occasions, where it is on."""
 
@@ -46,6 +48,8 @@ PLANNED = (
     "clock.midnight",
     "disk.full",
     "disk.broken",
+    "disk.lost",
+    "disk.torn",
     "process.kill",
     "process.kill_recovery",
     "process.kill_halt",

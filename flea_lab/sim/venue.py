@@ -14,24 +14,24 @@ from msgspec.structs import replace
 
 from flea_lab.clock import Clock, Dice
 from flea_lab.errors import VenueError
+from flea_lab.live.sender import told
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import Candle, Funding
 from flea_lab.model.trading import (
     Accepted,
-    Cancelled,
     CancelOrder,
     CancelRejected,
-    Expired,
     Fill,
     NewOrder,
     OrderReport,
     Rejected,
 )
-from flea_lab.sim.exchange import ModelExchange, Refusal
+from flea_lab.sim.exchange import PER_MINUTE, PER_SECOND, ModelExchange, Refusal
 from flea_lab.sim.line import Board, Frame, Line
 from flea_lab.sim.loop import SimLoop
 from flea_lab.sim.market import GRID, SYMBOLS, Market
 from flea_lab.sim.swarm import Swarm
+from flea_lab.venue.budget import RateBudget, RateLimits, Use
 from flea_lab.venue.numbering import Numbers
 from flea_lab.venue.protocol import Capabilities, Deliver, Link, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reconnect import Reconnect
@@ -47,6 +47,7 @@ DEAD_MAN_S = 4.0
 
 SILENCE_S = 2.5
 READS = 2
+LIMITS = RateLimits(per_second=PER_SECOND, per_minute=PER_MINUTE)
 CONNECTS_PER_MINUTE = 60
 
 
@@ -54,11 +55,22 @@ class _Failed(VenueError):
     """The answer says that something went wrong over there, or cannot be read."""
 
 
+class _TooMany(_Failed):
+    """The answer says that too much was asked."""
+
+
+class _Unsent(VenueError):
+    """The request never left."""
+
+
 class Watch(Protocol):
     """Looks on at what leaves a process."""
 
     def sending(self, order: NewOrder) -> None:
         """An order is about to leave."""
+
+    def unsent(self, order: NewOrder) -> None:
+        """It did not leave after all."""
 
 
 class SimVenue:
@@ -79,7 +91,7 @@ class SimVenue:
         self._exchange, self._market, self._board = exchange, market, board
         self._clock, self._watch = clock, watch
         self._private_seq: int | None = None
-        self._hold_s = 0.0
+        self._budget = RateBudget(LIMITS)
         self.requests = self.connects = 0
 
     @property
@@ -167,9 +179,14 @@ class SimVenue:
 
     # ---- requests
 
-    async def _once(self, serve: Callable[[], Any]) -> Any:
-        """The answer to one request; `VenueError` where there is none."""
+    async def _once(self, serve: Callable[[], Any], use: Use) -> Any:
+        """The answer to one request; `VenueError` where there is none, `_Unsent` where it never left."""
         loop, dice, hits = self._loop, self._dice, self._swarm.hits
+        if self._budget.wait_s(loop.time(), use) > 0.0:
+            raise _Unsent("the venue's limits")
+        if hits("request.unsent"):
+            raise _Unsent("cannot connect")
+        self._budget.spend(loop.time())
         future: asyncio.Future[Any] = loop.create_future()
         self.requests += 1
 
@@ -180,9 +197,8 @@ class SimVenue:
         def arrive() -> None:
             if hits("request.refused_before"):
                 said: Any = _Failed("answered 503")
-            elif hits("request.too_many"):
-                said = _Failed("answered 429, Retry-After 1")
-                self._hold_s = loop.time() + 1.0
+            elif self._exchange.too_many() or hits("request.too_many"):
+                said = _TooMany("answered 429, Retry-After 1")
             else:
                 said = serve()
                 if hits("request.failed_after"):
@@ -200,16 +216,21 @@ class SimVenue:
                 said = await future
         except TimeoutError:
             raise VenueError("no answer") from None
+        if isinstance(said, _TooMany):
+            self._budget.stopped(loop.time(), use, 1.0, self._clock.jitter())
+        else:
+            self._budget.answered()
         if isinstance(said, _Failed):
             raise said
         return said
 
-    async def _ask(self, serve: Callable[[], Any]) -> Any:
+    async def _ask(self, serve: Callable[[], Any], use: Use = "read") -> Any:
         """The answer to a question, asked again."""
         for left in range(READS - 1, -1, -1):
-            await asyncio.sleep(max(0.0, self._hold_s - self._loop.time()))
+            while (turn_s := self._budget.wait_s(self._loop.time(), use)) > 0.0:
+                await asyncio.sleep(turn_s)
             try:
-                return await self._once(serve)
+                return await self._once(serve, use)
             except VenueError:
                 if not left:
                     raise
@@ -249,26 +270,37 @@ class SimVenue:
         """As `Exchange.send`."""
         name, exchange = command.client_order_id, self._exchange
         if isinstance(command, CancelOrder):
-            said = await self._once(lambda: exchange.cancel(name))
+            try:
+                said = await self._once(lambda: exchange.cancel(name), "cancel")
+            except _Unsent as error:
+                return (CancelRejected(client_order_id=name, ts_event=command.ts_event, reason=str(error), sent=False),)
             if isinstance(said, Refusal):
                 return (CancelRejected(client_order_id=name, ts_event=exchange.now_ns, reason=said.code),)
-            return (Cancelled(client_order_id=name, ts_event=exchange.now_ns),)
+            return _cancelled(said)
         self._watch.sending(command)
         valid_ns = command.ts_event + round(VALID_S * 1e9)
-        said = await self._once(lambda: exchange.place(command, valid_ns))
+        try:
+            said = await self._once(lambda: exchange.place(command, valid_ns), "order")
+        except _Unsent as error:
+            self._watch.unsent(command)
+            return (Rejected(client_order_id=name, ts_event=command.ts_event, reason=str(error), sent=False),)
         if isinstance(said, Refusal):
             if said.code == "client_order_id_conflict":
                 raise VenueError("answered 409 client_order_id_conflict, which leaves the order's fate open")
             return (Rejected(client_order_id=name, ts_event=exchange.now_ns, reason=said.code),)
         return _placed(said)
 
+    def order_wait_s(self) -> float:
+        """As `venue.budget.Paced.order_wait_s`."""
+        return self._budget.wait_s(self._loop.time(), "order")
+
     async def cancel_all(self) -> None:
         """As `Exchange.cancel_all`."""
-        await self._ask(self._exchange.cancel_all)
+        await self._ask(self._exchange.cancel_all, "cancel")
 
     async def dead_man(self, timeout_s: float) -> None:
         """As `Exchange.dead_man`."""
-        await self._ask(lambda: self._exchange.dead_man(timeout_s))
+        await self._ask(lambda: self._exchange.dead_man(timeout_s), "cancel")
 
     async def order(self, client_order_id: str) -> OrderState | None:
         """As `Exchange.order`."""
@@ -295,10 +327,10 @@ class SimVenue:
 
 def _placed(said: OrderState) -> tuple[OrderReport, ...]:
     """What the answer to an order says of it, as the real client reads it."""
-    name, ts = said.client_order_id, said.ts_event
-    accepted = Accepted(client_order_id=name, ts_event=ts)
-    if said.status == "cancelled":
-        return accepted, Cancelled(client_order_id=name, ts_event=ts)
-    if said.status == "expired":
-        return accepted, Expired(client_order_id=name, ts_event=ts)
-    return (accepted,)
+    accepted = Accepted(client_order_id=said.client_order_id, ts_event=said.ts_event)
+    return (accepted,) if said.status == "open" else (accepted, told(said))
+
+
+def _cancelled(said: OrderState) -> tuple[OrderReport, ...]:
+    """What the answer to a cancel says of its order, as the real client reads it."""
+    return (told(said),)

@@ -68,7 +68,7 @@ class World:
         self.exchange = ModelExchange(loop, self.dice, self.swarm, self.market, cash_uusd, self.violate)
         self.exchange.most_uusd = round(cash_uusd * CONCENTRATION * SLACK)
         self.board = Board(loop, self.dice, self.swarm)
-        self.disk = Disk()
+        self.disk = Disk(self._sync_s)
         self.clock = SimClock(loop, self.dice, start_ns)
         self.oracle = Oracle(self)
         self.exchange.listen = self._private
@@ -153,20 +153,24 @@ class World:
         journal = life.journal
         assert journal is not None
         journal.booked = self.oracle.booked
-        journal.before_commit = lambda orders: self._commits(life, orders)
+        journal.before_commit = self._commits
         if self._patch is not None:
             self._patch(life)
         self.on_start(life)
 
-    def _commits(self, life: Life, orders: list[Order]) -> None:
+    def _commits(self, orders: list[Order]) -> None:
         if self.on_commit is not None:
             self.on_commit(orders)
-        if self.disk.full:
+        if self.disk.memory.full:
             self.swarm.note("disk.full")
-        if self.disk.broken:
+        if self.disk.memory.broken:
             self.swarm.note("disk.broken")
+
+    def _sync_s(self) -> float:
+        """How long the next sync takes."""
         if self.swarm.hits("disk.slow"):
-            self.loop.block(life.process, self.dice.uniform(0.2, 1.5))
+            return self.dice.uniform(0.2, 2.0)
+        return self.dice.uniform(0.0005, 0.004)
 
     def _heard(self, severity: str, text: str) -> None:
         self.counts[f"alerts {severity}"] += 1
@@ -176,6 +180,11 @@ class World:
         self.counts["kills"] += 1
         power = self.swarm.planned["process.power"] and self.dice.random() < 0.5
         self.swarm.note("process.power" if power else "process.kill")
+        lost, torn = self.disk.lost, self.disk.torn
+        self.disk.crash(self.dice, power=power)
+        for kind, count in (("disk.lost", self.disk.lost - lost), ("disk.torn", self.disk.torn - torn)):
+            if count:
+                self.swarm.note(kind)
         self.note("machine", f"{process.name} is killed at its step {process.steps}{', power lost' if power else ''}")
         self._gone(self.dice.uniform(0.05, 3.0))
 
@@ -205,8 +214,8 @@ class World:
         """Somebody else gives an order on this account."""
         self.note("venue", "somebody else gives an order on this account")
         self.strangers += 1
-        name = f"foreign-{self.strangers}"
-        self.exchange.place_foreign(name, self.dice.choice(SYMBOLS), self.dice.choice((1, -1)), 50)
+        name, trades = f"foreign-{self.strangers}", self.dice.random() < 0.5
+        self.exchange.place_foreign(name, self.dice.choice(SYMBOLS), self.dice.choice((1, -1)), 50, trades=trades)
 
     def halt(self, life: Life, kind: str) -> None:
         """The control socket takes a halt, in its own thread: at any instant, whatever the loop does."""

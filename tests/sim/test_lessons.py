@@ -27,7 +27,7 @@ def _silence(world: World) -> None:
 
 
 def _break_disk(world: World) -> None:
-    world.disk.broken = True
+    world.disk.memory.broken = True
 
 
 def test_the_word_that_nothing_is_open_does_not_outlive_the_halt_it_was_of() -> None:
