@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 
-from flea_lab.data.features import BarFeatures, FeatureState
+from flea_lab.core_state import GO_BACK, STATE_VERSION, CoreState
+from flea_lab.data.features import BarFeatures
 from flea_lab.dealing import Dealer, contradiction, overfill
 from flea_lab.errors import DataError
 from flea_lab.execution.order import OPEN
@@ -43,7 +43,6 @@ from flea_lab.model.trading import (
 from flea_lab.model.vouched import Vouched
 from flea_lab.risk.gate import Gate, TradingState
 from flea_lab.risk.tolerance import Doubts
-from flea_lab.risk.watch import Given
 from flea_lab.signal.kernel import FIELDS, N_PLAIN, Bar, Stream, pack_plain
 from flea_lab.strategy.desk import BAR_BYTES, Desk
 
@@ -54,26 +53,6 @@ Waiting = tuple[Candle, int]
 """A candle of the bar that is not decided yet, and its close in ticks."""
 
 Event = Candle | Trade | Vouched | BookSnapshot | Features | Funding | Heartbeat | OrderReport | Control
-
-
-class CoreState(Struct, frozen=True, kw_only=True):
-    """What a core remembers between two events, as plain values and the bytes of its arrays."""
-
-    cash_uusd: int
-    arrays: dict[str, bytes]
-    funding_rate: dict[str, float]
-    settled_ns: dict[str, int]
-    settling: list[Funding]
-    waiting: list[Candle]
-    bar_ns: int
-    decided_ns: int
-    trade_from_ns: int
-    convictions: dict[str, float]
-    toxicity: dict[str, float]
-    minted: int
-    features: dict[str, FeatureState] = {}
-    given: list[Given] = []
-    marked: dict[str, int] = {}
 
 
 class TradingCore:
@@ -189,8 +168,14 @@ class TradingCore:
     def load(self, state: CoreState) -> None:
         """Goes on from `state`; `DataError` where it is not of this config. Orders are restored by the blotter."""
         arrays = self._arrays()
-        if {name: array.nbytes for name, array in arrays.items()} != {k: len(v) for k, v in state.arrays.items()}:
-            raise DataError("the saved state of the core is not of this config and code")
+        if state.version != STATE_VERSION:
+            told = f"the saved state of the core has version {state.version}, this code reads {STATE_VERSION}"
+            raise DataError(f"{told}: {GO_BACK}")
+        mine, saved = {k: v.nbytes for k, v in arrays.items()}, {k: len(v) for k, v in state.arrays.items()}
+        if mine != saved:
+            name = next(name for name in (*mine, *saved) if mine.get(name) != saved.get(name))
+            told = f"{name!r} has {saved.get(name, 0)} bytes there, {mine.get(name, 0)} here"
+            raise DataError(f"the saved state of the core is not of this config and code ({told}): {GO_BACK}")
         if state.features.keys() != self._features.keys():
             raise DataError("the saved state of the core has the features of other symbols than this config needs")
         for symbol, features in self._features.items():

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flea_lab.config import RunConfig, alphas
-from flea_lab.core import CoreState, Event, TradingCore
+from flea_lab.core import Event, TradingCore
+from flea_lab.core_state import CoreState
 from flea_lab.errors import DataError, IllegalTransition, VenueError
 from flea_lab.model.market import Candle, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from flea_lab.core import CoreState, TradingCore
+from flea_lab.core import TradingCore
+from flea_lab.core_state import GO_BACK, CoreState, read_state
 from flea_lab.errors import DataError, FleaError, WorkspaceError
 from flea_lab.execution.order import Order
 from flea_lab.journal import BASE, COMMAND, EVENT, FACT, MARK, REPAIR, Entry, Row, Snapshot
@@ -99,7 +100,7 @@ class Fold:
             if key == "limit_ttl_ns" and told[0] is not None:
                 self._ttl_ns = int(told[0]) or None
         elif row.kind == BASE:
-            self._base(msgspec.msgpack.decode(row.body, type=Base))
+            self._base(row)
         elif row.kind == MARK:
             self.marks += 1
             if state_hash(self.core) != msgspec.msgpack.decode(row.body, type=str):
@@ -138,7 +139,11 @@ class Fold:
             here = "nothing" if said is None else f"another {type(said).__name__}"
             raise Parted(f"row {row.seq}: the journal has {there}, the core says {here}")
 
-    def _base(self, base: Base) -> None:
+    def _base(self, row: Row) -> None:
+        try:
+            base = msgspec.msgpack.decode(row.body, type=Base)
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+            raise Parted(f"row {row.seq}: its state cannot be read by this code ({error}): {GO_BACK}") from None
         self._core = self._build(base.limit_ttl_ns or None)
         restore(self._core, base.state, base.orders)
 
@@ -197,7 +202,7 @@ def _loaded(core: TradingCore, snapshot: Snapshot, source: Source) -> str:
         return "it is of other rows"
     decoder = msgspec.msgpack.Decoder(Order)
     try:
-        state = msgspec.msgpack.decode(snapshot.state, type=CoreState)
+        state = read_state(snapshot.state)
         restore(core, state, [decoder.decode(body) for _, body in snapshot.orders])
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, DataError) as error:
         return f"it cannot be read ({error})"

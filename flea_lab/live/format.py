@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from flea_lab.core import CoreState
-from flea_lab.errors import WorkspaceError
+from flea_lab.core_state import read_state
+from flea_lab.errors import DataError, WorkspaceError
 from flea_lab.execution.order import Order
 from flea_lab.journal import BASE, FACT, GENESIS, Row, chained
 from flea_lab.live.fold import Base
@@ -110,10 +110,12 @@ def _saved(db: sqlite3.Connection, place: str, facts: dict[str, str]) -> Base | 
     decoder = msgspec.msgpack.Decoder(Order)
     try:
         return Base(
-            state=msgspec.msgpack.decode(found[0], type=CoreState),
+            state=read_state(found[0]),
             orders=tuple(decoder.decode(body) for (body,) in db.execute("SELECT body FROM orders ORDER BY rowid")),
             limit_ttl_ns=int(facts.get("limit_ttl_ns", "0")),
         )
+    except DataError as error:
+        raise WorkspaceError(f"journal {place}: {error}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
         raise WorkspaceError(
             f"journal {place}: its state cannot be read ({error}); move it away and reconcile by hand"

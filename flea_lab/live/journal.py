@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from flea_lab.core import CoreState
+from flea_lab.core_state import CoreState
 from flea_lab.errors import WorkspaceError
 from flea_lab.execution.order import Order
 from flea_lab.journal import (

@@ -22,7 +22,7 @@ from flea_lab.live.runner import OVER
 from flea_lab.live.store import FILE, SqliteStore
 from flea_lab.model.market import MS_NS
 from flea_lab.sandbox.server import SandboxServer
-from flea_lab.venue.protocol import VenueClock
+from flea_lab.venue.protocol import Capabilities, VenueClock
 from tests.backtest.tiny import GRID, config, tiny
 from tests.live.session import (
     CLOCK,
@@ -110,6 +110,8 @@ def test_a_smallest_order_below_the_venues_is_named_and_one_above_it_is_not() ->
     run = config(grid={**GRID, "min_notional_usd": "5"})
 
     class Stated:
+        capabilities = Capabilities(id_scope="for_ever", query_by_id=True, cancel_all=True)
+
         def __init__(self, least: str) -> None:
             self.least = least
 

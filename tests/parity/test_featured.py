@@ -12,7 +12,8 @@ from flea_lab.backtest.market import window
 from flea_lab.backtest.replay import bars
 from flea_lab.backtest.sweep import sweep
 from flea_lab.config import alphas, with_values
-from flea_lab.core import CoreState, TradingCore
+from flea_lab.core import TradingCore
+from flea_lab.core_state import CoreState
 from flea_lab.data.dataset import Dataset, Origin
 from flea_lab.errors import ConfigError, DataError
 from flea_lab.model.market import Candle, Heartbeat
