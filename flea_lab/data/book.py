@@ -337,7 +337,7 @@ class BookSync:
         seq, ts, depth = event.seq, event.ts_event, self.depth
         self._seq, self._ts = seq, ts
         bid, ask = self._bids.top, self._asks.top
-        served = self._bids.best(depth), self._asks.best(depth)
+        served = (bids, asks) if self._most <= depth else (self._bids.best(depth), self._asks.best(depth))
         self.book = Vouched(self.symbol, ts, event.ts_recv, seq, bid, ask, self._proof, None, 0, served)
         return ()
 

@@ -3,10 +3,12 @@
 from bisect import bisect_left, insort
 from itertools import islice
 from math import inf, nan
+from typing import Any
 
 from flea_lab.data.book_check import number_fault
 from flea_lab.model.finding import Kind
 from flea_lab.model.market import Levels
+from flea_lab.model.packed import PackedLevels
 
 SPARE = 8
 """Removed levels that are looked past at once where the best are asked for."""
@@ -34,12 +36,18 @@ class BookSide:
         self.prices: list[float] = []
         self._best: tuple[int, Levels] | None = None
         self._most = LEAST
+        self._whole: Any = None  # levels, plain or packed, None once they are open
+        self.top = nan
         self.load(())
 
     def load(self, levels: Levels) -> None:
         """Takes a whole side, best first, which is sound; empty, it forgets everything."""
-        self._whole: Levels | None = levels if self.keep is None else levels[: self.keep]
-        self.top = levels[0][0] if levels else nan
+        told: Any = levels
+        if type(told) is PackedLevels and self.keep is None:
+            self._whole, self.top = told, told.best or nan
+            return
+        self._whole = told if self.keep is None else told[: self.keep]
+        self.top = told[0][0] if told else nan
 
     def open(self) -> None:
         """Makes a side that was told whole ready for changes."""
@@ -84,7 +92,8 @@ class BookSide:
         """The best `count` levels, best first."""
         whole, kept = self._whole, self._best
         if whole is not None:
-            return whole[:count]
+            best: Levels = whole[:count] if type(whole) is not PackedLevels else whole.first(count)  # type: ignore[assignment]
+            return best
         if kept is None or kept[0] != count:
             kept = self._best = count, self._made(count)
         return kept[1]

@@ -16,11 +16,11 @@ class PackedLevels(Sequence[tuple[float, float]]):
     two alike. It never changes. `best` is the first price, 0 where there is no level.
     """
 
-    __slots__ = ("_count", "_raw", "_told", "best")
+    __slots__ = ("_raw", "_told", "best")
 
     def __init__(self, raw: bytes, best: float) -> None:
         """Of `raw`, which holds price, quantity, price, quantity and so on as floats of this machine."""
-        self._raw, self.best, self._count = raw, best, len(raw) // PAIR
+        self._raw, self.best = raw, best
         self._told: Levels | None = None
 
     def pairs(self) -> Levels:
@@ -28,13 +28,19 @@ class PackedLevels(Sequence[tuple[float, float]]):
         told = self._told
         if told is None:
             numbers = iter(memoryview(self._raw).cast("d").tolist())
-            told = self._told = tuple(zip(numbers, numbers, strict=True))
+            told = self._told = tuple(zip(numbers, numbers))  # noqa: B905  (one iterator, read twice a pair)
         return told
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._raw) // PAIR
+
+    def first(self, count: int) -> "PackedLevels":
+        """The best `count` levels."""
+        return self if PAIR * count >= len(self._raw) else PackedLevels(self._raw[: PAIR * count], self.best)
 
     def __getitem__(self, at: Any) -> Any:
+        if self._told is None and type(at) is slice and at.start is None and at.step is None and (at.stop or -1) > 0:
+            return self.first(at.stop).pairs()  # only what is read is made
         return self.pairs()[at]
 
     def __iter__(self) -> Iterator[tuple[float, float]]:

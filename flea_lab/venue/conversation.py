@@ -19,7 +19,7 @@ from flea_lab.venue.numbering import Numbers
 from flea_lab.venue.protocol import Deliver, Link, Played
 from flea_lab.venue.reading import FrameError
 from flea_lab.venue.rest import Rest
-from flea_lab.venue.speech import CRITICAL, PRIVATE, Complaint, Kind, Push, Quick, Speech, Subscribed
+from flea_lab.venue.speech import CRITICAL, PRIVATE, Complaint, Kind, Push, Speech, Subscribed
 from flea_lab.venue.speech import Said as Told
 
 FINAL = ("unknown_symbol", "unknown_channel", "invalid_symbol", "invalid_channel", "invalid_subscription")
@@ -95,6 +95,9 @@ class Conversation:
         self.first_s = self.last_s = self.off_s = self._judged_s = 0.0
         self.owed_ns, self.beat_ns = 0, 0
         self.numbers, self.bands = Numbers(), Bands()
+        self._quick, self._on_raw = speech.quick, terms.on_raw
+        self._apart, self._latest = known.skew.apart, known.heard.latest
+        self._last, self._prices, self._doubts = self.numbers.last, self.bands.price, self.bands.doubts
 
     def take(self, raw: bytes, ts_recv: int, now_s: float) -> Answer:
         """Takes the next frame, read at `ts_recv` (ns UTC) and `now_s` of the loop."""
@@ -104,13 +107,29 @@ class Conversation:
             apart = self._known.skew.complaint()
             if apart:
                 self.fault(apart)
-        if self._terms.on_raw is not None:
-            self._terms.on_raw(self._rest.without_key(raw), ts_recv)
-        quick = self._speech.quick(raw, ts_recv) if self.up else None
-        if quick is not None and self._flows(quick):
-            self.last_s = now_s
-            self._deliver(quick[2])
-            return None
+        if self._on_raw is not None:
+            self._on_raw(self._rest.without_key(raw), ts_recv)
+        quick = self._quick(raw, ts_recv) if self.up else None
+        if quick is not None:
+            stream, seq, said, price = quick
+            before = self._prices.get(stream[1])
+            near = not price or (before is not None and before / BAND < price < before * BAND and not self._doubts)
+            if near and (seq is None or self._last.get(stream) == seq - 1):  # the next of its stream, as nearly all are
+                if seq is not None:
+                    self._last[stream] = seq
+                if price:
+                    self._prices[stream[1]] = price
+                ts = said.ts_event
+                if ts > self._latest.get(stream, 0):
+                    self._latest[stream] = ts
+                self._apart.append(ts_recv - ts)
+                self.last_s = now_s
+                self._deliver(said)
+                return None
+        return self._read(raw, ts_recv, now_s)
+
+    def _read(self, raw: bytes, ts_recv: int, now_s: float) -> Answer:
+        """The same, the long way."""
         try:
             told = self._speech.push(raw, ts_recv)
         except FrameError as error:
@@ -134,26 +153,6 @@ class Conversation:
             answer = self._say(one, now_s)
             ended = answer if answer is None or isinstance(answer, Ended) else await answer()
         return ended
-
-    def _flows(self, quick: Quick) -> bool:
-        """Whether a book or print is the next of its stream, at a price near the one before; notes it where it is."""
-        stream, seq, said, price = quick
-        known, last, prices = self._known, self.numbers.last, self.bands.price
-        if seq is not None and last.get(stream) != seq - 1:
-            return False
-        if price:
-            before = prices.get(stream[1])
-            if before is None or self.bands.doubts or not before / BAND < price < before * BAND:
-                return False
-            prices[stream[1]] = price
-        if seq is not None:
-            last[stream] = seq
-        ts = said.ts_event
-        latest = known.heard.latest
-        if ts > latest.get(stream, 0):
-            latest[stream] = ts
-        known.skew.note(ts, said.ts_recv)
-        return True
 
     def _say(self, told: Told, now_s: float) -> Answer:
         if not isinstance(told, Push):

@@ -51,18 +51,18 @@ class Skew:
 
     def __init__(self, limit_s: float) -> None:
         self._limit_ns = round(limit_s * 1e9)
-        self._apart: deque[int] = deque(maxlen=WINDOW)
+        self.apart: deque[int] = deque(maxlen=WINDOW)
         self._off = False
 
     def note(self, ts_event: int, ts_recv: int) -> None:
         """Takes note of a message that the venue stamped as it sent it."""
-        self._apart.append(ts_recv - ts_event)
+        self.apart.append(ts_recv - ts_event)
 
     def ahead_ns(self) -> int | None:
         """By how much our clock is ahead; None before enough was heard, and where the two are not comparable."""
-        if len(self._apart) < WINDOW // 4:
+        if len(self.apart) < WINDOW // 4:
             return None
-        found = median_low(self._apart)
+        found = median_low(self.apart)
         return found if abs(found) < FAR_NS else None
 
     def complaint(self) -> str:

@@ -46,9 +46,10 @@ def _colon(raw: bytes, i: int) -> int:
 def _number(raw: bytes, i: int) -> tuple[int, float, int]:
     """Where the number at `i` ends, its value, and the same as a whole number (-1: it is none); -1 where it is to be
     read the long way."""
+    # An index without a sign is not looked at for counting from the end.
     start, whole, value = i, i, 0
-    while 48 <= raw[i] <= 57:
-        value = value * 10 + (raw[i] - 48)
+    while 48 <= raw[np.uint64(i)] <= 57:
+        value = value * 10 + (raw[np.uint64(i)] - 48)
         i += 1
     whole = i - start
     if whole == 0 or (raw[start] == 48 and whole > 1):
@@ -57,8 +58,8 @@ def _number(raw: bytes, i: int) -> tuple[int, float, int]:
     if raw[i] == 46:
         i += 1
         point = i
-        while 48 <= raw[i] <= 57:
-            value = value * 10 + (raw[i] - 48)
+        while 48 <= raw[np.uint64(i)] <= 57:
+            value = value * 10 + (raw[np.uint64(i)] - 48)
             i += 1
         digits = i - point
         if digits == 0:

@@ -20,6 +20,8 @@ from picows import WSCloseCode, WSError, WSFrame, WSHandshakeError, WSListener, 
 
 from flea_lab.venue.reading import shown
 
+TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+
 CLOSE_S = 2.0
 """How long a venue may take to answer our close."""
 LEAVE_S = 0.5
@@ -67,6 +69,7 @@ class WebSocket(WSListener):
         self._read_s = self.heard_s = self._loop_s()
         self._parts = bytearray()
         self._parted = self._over = self._closing = False
+        self._free = True
         self._kept: deque[tuple[bytes, float] | Lost] = deque()
         self._kept_bytes = 0
         self.found: Any = None
@@ -87,17 +90,22 @@ class WebSocket(WSListener):
         self.found = None
         while self._kept and self.found is None:
             one = self._kept.popleft()
-            if isinstance(one, Lost):
-                self._stop(one)
-            else:
+            found: Any = one
+            if not isinstance(one, Lost):
                 self._kept_bytes -= len(one[0])
-                self._tell(*one)
+                try:
+                    found = self._take(one[0], self._now_ns(), one[1])
+                except Exception as error:  # as in `on_ws_frame`
+                    found = error
+            if found is not None:
+                self._stop(found)
+        self._free = self.found is None and not self._closing
         if self._transport is not None and not self._over and self._kept_bytes <= MOST_KEPT:
             self._transport.underlying_transport.resume_reading()
 
     async def close(self) -> None:
         """Leaves: says so, waits a little for the venue to agree, and ends. Nothing is told any more."""
-        transport, self._closing = self._transport, True
+        transport, self._closing, self._free = self._transport, True, False
         if transport is None:
             return
         if not transport.is_disconnected:
@@ -123,30 +131,27 @@ class WebSocket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Takes a frame; it is valid in here only."""
-        kind = frame.msg_type
         if self._first:
             self._read_s = self._loop_s()
         self._first = frame.last_in_buffer  # the loop's clock is read once for all that one read brought
-        if (kind is WSMsgType.TEXT or kind is WSMsgType.BINARY) and frame.fin and not self._parted:
-            raw = frame.get_payload_as_bytes()
-        elif kind is WSMsgType.PING:
-            transport.send_pong(frame.get_payload_as_bytes())
-            return
-        elif kind is WSMsgType.PONG:
-            return
-        elif kind is WSMsgType.CLOSE:
-            self._on_close(transport, frame)
-            return
-        else:
-            whole = self._part(transport, frame, kind)
+        kind = frame.msg_type
+        if (kind is not TEXT and kind is not BINARY) or self._parted or not frame.fin:
+            whole = self._other(transport, frame, kind)
             if whole is None:
                 return
             raw = whole
+        else:
+            raw = frame.get_payload_as_bytes()
         self.heard_s = self._read_s
-        if self.found is None and not self._kept:
-            self._tell(raw, self._read_s)
-        elif not self._closing:
+        if not self._free:
             self._keep(raw)
+            return
+        try:
+            found = self._take(raw, self._now_ns(), self._read_s)
+        except Exception as error:  # whatever it is: raised where the connection is waited for
+            found = error
+        if found is not None:
+            self._stop(found)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Takes the end."""
@@ -159,18 +164,18 @@ class WebSocket(WSListener):
 
     # ---- inside
 
-    def _tell(self, raw: bytes, read_s: float) -> None:
-        if self._closing:
-            return
-        try:
-            found = self._take(raw, self._now_ns(), read_s)
-        except Exception as error:  # whatever it is: raised where the connection is waited for
-            found = error
-        if found is not None:
-            self._stop(found)
+    def _other(self, transport: WSTransport, frame: WSFrame, kind: WSMsgType) -> bytes | None:
+        """What is no message by itself; the message that it completes."""
+        if kind is WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif kind is WSMsgType.CLOSE:
+            self._on_close(transport, frame)
+        elif kind is not WSMsgType.PONG:
+            return self._part(transport, frame, kind)
+        return None
 
     def _stop(self, found: Any) -> None:
-        self.found = found
+        self.found, self._free = found, False
         self.wake.set()
 
     def _ping(self) -> None:
@@ -193,6 +198,8 @@ class WebSocket(WSListener):
         self._timer = asyncio.get_running_loop().call_later(again_s, self._ping)
 
     def _keep(self, raw: bytes) -> None:
+        if self._closing:
+            return
         self._kept.append((raw, self._read_s))
         self._kept_bytes += len(raw)
         if self._kept_bytes > MOST_KEPT and self._transport is not None:
@@ -202,7 +209,7 @@ class WebSocket(WSListener):
         if self._over:
             return
         self._over = True
-        if self.found is None and not self._kept:
+        if self._free:
             self._stop(Lost(reason))
         else:
             self._kept.append(Lost(reason))

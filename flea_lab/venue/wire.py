@@ -76,7 +76,8 @@ class Wire:
         self._candle = msgspec.json.Decoder(CandleRow, strict=False)
         self._book = msgspec.json.Decoder(BookData, strict=False)
         self._trade = msgspec.json.Decoder(TradeData, strict=False)
-        self._quick = QuickReader() if dialect.time_unit != "s" else None
+        self._reader = QuickReader()
+        self.quick: Callable[[bytes, int], Quick | None] = self._reader.read
         self._funding = msgspec.json.Decoder(FundingData, strict=False)
         self._read: dict[Kind, Callable[[AnyFrame, str, int], Market | OrderReport | None]] = {
             "candle": self._read_candle,
@@ -133,10 +134,6 @@ class Wire:
         """A time in the unit of the wire, rounded down."""
         return ts_ns // (1_000 * MS_NS if self.dialect.time_unit == "s" else MS_NS)
 
-    def quick(self, raw: bytes, ts_recv: int) -> Quick | None:
-        """As `Speech.quick`."""
-        return None if self._quick is None else self._quick.read(raw, ts_recv)
-
     def push(self, raw: bytes, ts_recv: int) -> Push | Subscribed | Complaint | list[Push] | None:
         """What one frame says; None for a frame that says nothing to us."""
         try:
@@ -146,8 +143,8 @@ class Wire:
         else:
             if frame.symbol is not None and frame.channel is not None:
                 told = self._pushed(frame, ts_recv)
-                if self._quick is not None and isinstance(told, Push) and told.kind in MANY:
-                    self._quick.learn(raw, told.kind, told.symbol)
+                if isinstance(told, Push) and told.kind in MANY and self.dialect.time_unit != "s":
+                    self._reader.learn(raw, told.kind, told.symbol)
                 return told
             return self._control(frame)
         raise FrameError(fault, any(name in raw for name in self._critical))
