@@ -39,7 +39,7 @@ from flea_lab.live.heard import Heard
 from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.opening import About
 from flea_lab.live.rehearsal import Progress, rehearse
-from flea_lab.model.market import MS_NS, Candle
+from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
 from flea_lab.money import USD, rate_e8
 from flea_lab.risk.gate import Gate
 from flea_lab.risk.tolerance import Doubts
@@ -306,7 +306,7 @@ def market_of_tape(config: RunConfig, path: Path, *, progress: bool = False) -> 
     events = TapeEvents(path, config.symbols, config.interval, progress=progress)
     heard = Heard(config.symbols, config.interval_ms)
     for event in events:
-        if not isinstance(event, Candle) or event.complete:
+        if isinstance(event, Heartbeat | Funding) or (isinstance(event, Candle) and event.complete):
             heard.on(event)
     candles = {
         symbol: frame.dropna(axis="columns") if len(frame) else frame for symbol, frame in heard.candles().items()

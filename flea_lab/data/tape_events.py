@@ -16,11 +16,11 @@ from flea_lab.data.minutes import Longer, Minutes
 from flea_lab.data.tape import Note, RawFrame
 from flea_lab.data.tape_facts import TapeFacts, describe, rules_name, shown
 from flea_lab.errors import DataError
-from flea_lab.model.market import INTERVAL_MS, BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
+from flea_lab.model.market import INTERVAL_MS, BookDelta, BookSnapshot, Candle, Funding, Heartbeat, MarketEvent, Trade
+from flea_lab.model.vouched import Vouched
 
-Heard = Candle | Trade | BookSnapshot | Funding | Heartbeat
-"""What comes out: books whole ones only, the best 20 levels of a side."""
-
+Heard = Candle | Trade | Vouched | Funding | Heartbeat
+"""What comes out: of books the best 20 levels of a side."""
 
 AGREE_NS = 60_000_000_000
 """How far two clocks may be apart that tell the same time."""
@@ -32,7 +32,7 @@ class Lost(Struct, frozen=True):
     ts_event: int
 
 
-Told = Heard | BookDelta | Lost
+Told = Candle | Trade | BookSnapshot | BookDelta | Funding | Heartbeat | Lost
 """What the feed told, as it did, beside the candles that are made."""
 
 
@@ -66,7 +66,7 @@ class TapeEvents:
                 book = books[told.symbol]
                 book.on(told)
                 if book.book is not None:
-                    yield book.book.snapshot()
+                    yield book.book
             else:
                 yield told
 
@@ -110,7 +110,7 @@ class _Listener:
             self._lost.add(symbol)
         yield Lost(self._last)
 
-    def on(self, event: Heard | BookDelta) -> Iterator[Told]:
+    def on(self, event: MarketEvent) -> Iterator[Told]:
         """What is heard of `event`."""
         if isinstance(event, Heartbeat):
             self._last = max(self._last, event.ts_event)

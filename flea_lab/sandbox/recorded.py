@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
 from flea_lab.model.market import MS_NS, BookSnapshot, Candle, Funding, Heartbeat, Trade
+from flea_lab.model.vouched import Vouched
 from flea_lab.sandbox.depth import recorded
 
-Recording = Iterable[Candle | Trade | BookSnapshot | Funding | Heartbeat]
+Recording = Iterable[Candle | Trade | BookSnapshot | Vouched | Funding | Heartbeat]
 
 LATE_NS = 2_000_000_000
 """How far beyond a bar's close the recording is read for what came late."""
@@ -28,6 +29,8 @@ class RecordedBars:
         """Those after the open and up to the close of the bar that closes at `close_ns`, in order of time."""
         while not self._over and not (self._ahead and self._ahead[-1].ts_event > close_ns + LATE_NS):
             event = next(self._events, None)
+            if isinstance(event, Vouched):
+                event = event.snapshot()
             if event is None:
                 self._over = True
             elif _is_played(event) and event.ts_event > close_ns - self._interval_ms * MS_NS:

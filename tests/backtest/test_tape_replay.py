@@ -17,6 +17,7 @@ from flea_lab.errors import DataError
 from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.model.market import MS_NS, BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
 from flea_lab.model.trading import Doubt
+from flea_lab.model.vouched import Vouched
 from flea_lab.risk.checks import DATA
 from flea_lab.sandbox.depth import DepthSettings, synthesise
 from flea_lab.wiring import build_core, market_from_frames, market_of_tape, replay_tape, run_replay
@@ -158,8 +159,8 @@ def test_a_book_with_a_hole_is_not_told_until_the_next_whole_one(config: RunConf
     ]
     write(tmp_path / "a.tape", [*told, flat(bar, "ETHUSDT")])
     _, tape = market_of_tape(config, tmp_path / "a.tape")
-    assert [one.seq for one in tape if isinstance(one, BookSnapshot)] == [1, 2, 6, 9]
-    assert [one for one in tape if isinstance(one, BookSnapshot)][1].bids == ((99.0, 2.0),)
+    assert [one.seq for one in tape if isinstance(one, Vouched)] == [1, 2, 6, 9]
+    assert [one for one in tape if isinstance(one, Vouched)][1].bids == ((99.0, 2.0),)
 
 
 def flat(bar: Candle, symbol: str) -> Candle:

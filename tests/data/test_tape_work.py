@@ -15,6 +15,7 @@ from flea_lab.data.tape_events import TapeEvents
 from flea_lab.data.tape_facts import TapeClock, describe
 from flea_lab.errors import DataError
 from flea_lab.model.market import BookSnapshot, Candle, Funding, Heartbeat, Trade
+from flea_lab.model.vouched import Vouched
 
 S = 1_000_000_000
 T0 = 1_735_689_600 * S  # a whole minute
@@ -118,7 +119,7 @@ def test_the_books_of_a_venue_through_ccxt_are_judged_as_snapshots(tmp_path: Pat
     path = write(tmp_path / "a.tape", [*begun, book])
     found = check_tape(path)
     assert found.sound is sound and found.findings.get(("book", "too_many_levels"), 0) == (not sound)
-    told = [one for one in TapeEvents(write(path, [trade(1)]), ("X",), "1m") if isinstance(one, BookSnapshot)]
+    told = [one for one in TapeEvents(write(path, [trade(1)]), ("X",), "1m") if isinstance(one, Vouched)]
     assert len(told) == sound
 
 
