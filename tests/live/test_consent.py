@@ -2,6 +2,7 @@
 
 import io
 import json
+import sqlite3
 import sys
 import types
 from pathlib import Path
@@ -18,7 +19,6 @@ from flea_lab.live import opening
 from flea_lab.live.account import account_folder, ready_folder
 from flea_lab.live.consent import Consent, Terms, agreed, hand_over, require_consent, taken, terms_of
 from flea_lab.live.first_run import capped, is_first, sent_before
-from flea_lab.live.journal import SqliteJournal
 from flea_lab.live.opening import About
 from flea_lab.live.phrase import at_terminal, required
 from flea_lab.venue.protocol import Capabilities
@@ -162,10 +162,10 @@ def test_the_first_orders_are_small_until_there_were_enough(home: Path) -> None:
     assert capped(small, 10_000_000_000).sizing.base_fraction == 0.001, "never larger than the config's own"
     folder = ready_folder("main")
     assert sent_before(folder) == 0 and is_first(run, folder)
-    journal = SqliteJournal(folder)
-    journal._rows += [("INSERT INTO orders VALUES (?,?,?,?)", (f"o{n}", "X", "filled", b"")) for n in range(2)]
-    journal.commit()
-    journal.close()
+    with sqlite3.connect(folder / "journal.sqlite") as db:
+        db.execute("CREATE TABLE orders (id TEXT)")
+        db.executemany("INSERT INTO orders VALUES (?)", [("o1",), ("o2",)])
+    db.close()
     assert sent_before(folder) == 2 and not is_first(run, folder)
     (folder / "journal.sqlite").write_bytes(b"no database at all")
     assert is_first(run, folder), "what cannot be counted was not sent"
