@@ -27,6 +27,7 @@ from flea_lab.live.journal import LiveJournal, open_journal
 from flea_lab.live.paper import PaperVenue
 from flea_lab.live.recovery import Terms, resumed
 from flea_lab.live.store import FILE
+from flea_lab.model.instrument import Instrument
 from flea_lab.venue.dialects import DEFAULT
 from flea_lab.venue.one_in_flight import Adopts
 from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock, insufficient
@@ -72,8 +73,19 @@ class Bot(NamedTuple):
 async def checked(bot: Bot) -> VenueClock:
     """The venue's clock, once its promises, grids and clock are what they must be."""
     _require_capable(bot)
-    stated = await bot.feed.instruments()
-    for symbol, grid in bot.config.instruments.items() if stated else ():
+    require_grids(await bot.feed.instruments(), bot.config.instruments)
+    time = await bot.feed.clock()
+    skew_s = (time.now_ns - bot.clock.now_ns()) / 1e9
+    if time.kind == "wall" and not abs(skew_s) <= bot.config.live.max_skew_s:
+        limit = bot.config.live.max_skew_s
+        raise VenueRefusal(f"the venue's clock is {skew_s:+.1f} s off this machine's, at most {limit:g} s may be")
+    return time
+
+
+def require_grids(stated: Mapping[str, Instrument], ours: Mapping[str, Instrument]) -> None:
+    """Refuses a venue that states other grids than `ours`, other hours between settlements, or a larger smallest order;
+    one that states nothing is believed."""
+    for symbol, grid in ours.items() if stated else ():
         theirs = stated.get(symbol)
         if theirs is None:
             raise VenueRefusal(f"the venue has no symbol {symbol}, it has {', '.join(sorted(stated))}")
@@ -87,12 +99,6 @@ async def checked(bot: Bot) -> VenueClock:
                 f"{symbol}: min_notional_usd is {theirs.min_notional_usd} at the venue, {grid.min_notional_usd} in the "
                 "config: orders in between would be refused"
             )
-    time = await bot.feed.clock()
-    skew_s = (time.now_ns - bot.clock.now_ns()) / 1e9
-    if time.kind == "wall" and not abs(skew_s) <= bot.config.live.max_skew_s:
-        limit = bot.config.live.max_skew_s
-        raise VenueRefusal(f"the venue's clock is {skew_s:+.1f} s off this machine's, at most {limit:g} s may be")
-    return time
 
 
 def _require_capable(bot: Bot) -> None:

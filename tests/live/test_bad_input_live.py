@@ -17,12 +17,12 @@ from flea_lab.config import RunConfig
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.live.account import HALT
 from flea_lab.live.journal import open_journal
-from flea_lab.live.opening import Bot, checked
+from flea_lab.live.opening import require_grids
 from flea_lab.live.runner import OVER
 from flea_lab.live.store import FILE, SqliteStore
+from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import MS_NS
 from flea_lab.sandbox.server import SandboxServer
-from flea_lab.venue.protocol import Capabilities, VenueClock
 from tests.backtest.tiny import GRID, config, tiny
 from tests.live.session import (
     CLOCK,
@@ -107,29 +107,15 @@ def test_a_grid_that_is_not_the_venues_is_named(folder: Path, grid: dict[str, An
 
 
 def test_a_smallest_order_below_the_venues_is_named_and_one_above_it_is_not() -> None:
-    run = config(grid={**GRID, "min_notional_usd": "5"})
+    def grids(least: str) -> dict[str, Instrument]:
+        return dict(config(grid={**GRID, "min_notional_usd": least}).instruments)
 
-    class Stated:
-        capabilities = Capabilities(id_scope="for_ever", query_by_id=True, cancel_all=True)
-
-        def __init__(self, least: str) -> None:
-            self.least = least
-
-        async def instruments(self) -> Any:
-            return config(grid={**GRID, "min_notional_usd": self.least}).instruments
-
-        async def clock(self) -> VenueClock:
-            return VenueClock(now_ns=0, kind="market", matching="book")
-
-    async def opened(least: str) -> VenueClock:
-        feed: Any = Stated(least)
-        about: Any = None
-        return await checked(Bot(run, about, 1, feed, feed, Path(), CLOCK, about, about))
-
-    assert asyncio.run(opened("5")).kind == asyncio.run(opened("0")).kind == "market"
+    for least in ("5", "0"):
+        require_grids(grids(least), grids("5"))
     said = r"X: min_notional_usd is 10 at the venue, 5 in the config: orders in between would be refused"
     with pytest.raises(VenueRefusal, match=said):
-        asyncio.run(opened("10"))
+        require_grids(grids("10"), grids("5"))
+    require_grids({}, grids("5"))  # a venue that states nothing
 
 
 def test_a_symbol_that_the_venue_lacks_is_named(folder: Path) -> None:
