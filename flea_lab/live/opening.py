@@ -9,7 +9,7 @@ is flat and no latch is closed, with another key only where no latch is closed.
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
