@@ -34,7 +34,7 @@ from flea_lab.ledger import Ledger
 from flea_lab.live.account import account_folder
 from flea_lab.live.bot import run_bot
 from flea_lab.live.consent import LIVE, Consent, require_consent, terms_of
-from flea_lab.live.first_run import capped, is_first
+from flea_lab.live.first_run import CAPPED, capped, is_first
 from flea_lab.live.heard import Heard
 from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.opening import About
@@ -187,12 +187,13 @@ def live_session(
     account: str,
     url: str | None = None,
     consent: Consent | None = None,
+    other_code: bool = False,
 ) -> int:
     """Runs the live bot of `config` on `account` until it is stopped; the exit status of its process.
 
     `promotion` is the name it was promoted under, None where it was not. `url` overrides the REST base of the dialect;
-    the websocket is below it. Venue "live" needs a promotion and a `consent` to just this, given now. `FleaError` says
-    in one line why it cannot begin or go on.
+    the websocket is below it. Venue "live" needs a promotion and a `consent` to just this, given now; `other_code`
+    says that code may go on which is not the journal's. `FleaError` says in one line why it cannot begin or go on.
     """
     found, code = alphas(config), code_state(config).digest
     first = False
@@ -202,8 +203,10 @@ def live_session(
         require_consent(consent, terms_of(config, account, url, code), WallClock())
         first = is_first(config, account_folder(account))
 
-    def core(prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
-        used = capped(config, cash_uusd) if first else config
+    now = CAPPED if first else ""
+
+    def core(prefix: str, cash_uusd: int, limit_ttl_ns: int | None, limits: str = now) -> TradingCore:
+        used = capped(config, cash_uusd) if limits == CAPPED else config
         return build_core(used, found, 0, prefix=prefix, limit_ttl_ns=limit_ttl_ns, cash_uusd=cash_uusd)
 
     if first:
@@ -217,8 +220,10 @@ def live_session(
         promoted=promotion is not None,
         code=code,
         key="",
+        limits=now,
     )
-    how = run_bot(config, core, found.warmup, about, url, ticks=bool(features_needed(config, found)))
+    ticks = bool(features_needed(config, found))
+    how = run_bot(config, core, found.warmup, about, url, ticks=ticks, other_code=other_code)
     print(f"stopped  {how}")
     return 0
 

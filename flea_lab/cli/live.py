@@ -41,6 +41,9 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Say what would run and what is missing; start nothing.")
     ] = False,
+    other_code: Annotated[
+        bool, typer.Option("--other-code", help="Go on live with other code than the journal's, from its state.")
+    ] = False,
 ) -> None:
     """Trade a promoted configuration until it is stopped: on the sandbox, on paper, or live once a person confirms."""
     require_venue(venue)
@@ -56,7 +59,8 @@ def run(
 
     name = None if promotion is None else promotion.name
     consent = _consent(config, account, url) if venue == LIVE else None
-    raise typer.Exit(live_session(config, name, venue=venue, account=account, url=url, consent=consent))
+    ended = live_session(config, name, venue=venue, account=account, url=url, consent=consent, other_code=other_code)
+    raise typer.Exit(ended)
 
 
 def _consent(config: "RunConfig", account: str, url: str | None) -> Consent:

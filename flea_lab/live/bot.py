@@ -51,6 +51,7 @@ def run_bot(
     url: str | None = None,
     *,
     ticks: bool = False,
+    other_code: bool = False,
 ) -> str:
     """How the session of one process ended. Key, locks, alerts and connection are its own; one runner an account.
 
@@ -74,7 +75,7 @@ def run_bot(
                 alerts.put("warning", text)
 
             async def on(feed: Feed, exchange: Exchange) -> str:
-                rest = folder, clock, alerts, about, dialect.name
+                rest = folder, clock, alerts, about, dialect.name, other_code
                 return await trade(Bot(config, build_core, warmup_bars, feed, exchange, *rest))
 
             if about.venue == "paper" or dialect.speech == "published":

@@ -14,8 +14,11 @@ from msgspec.structs import replace
 from flea_lab.config import RunConfig
 from flea_lab.errors import WorkspaceError
 from flea_lab.live.account import JOURNAL
-from flea_lab.live.journal import open_read_only
+from flea_lab.live.store import open_read_only
 from flea_lab.money import USD
+
+CAPPED = "capped"
+"""What the limits of a first session are called in its journal."""
 
 
 def sent_before(folder: Path) -> int:

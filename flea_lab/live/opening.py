@@ -32,9 +32,9 @@ from flea_lab.venue.dialects import DEFAULT
 from flea_lab.venue.one_in_flight import Adopts
 from flea_lab.venue.protocol import Exchange, Feed, VenueAccount, VenueClock, insufficient
 
-BuildCore = Callable[[str, int, int | None], TradingCore]
+BuildCore = Callable[..., TradingCore]
 """A fresh core of the config, from the prefix of its client order ids, the micro-dollars that its account begins with,
-and how long a limit order rests (ns)."""
+and how long a limit order rests (ns); where its limits are not always the same, from the name of others as well."""
 
 
 PLAY = ("sandbox", "paper")
@@ -43,7 +43,8 @@ PLAY = ("sandbox", "paper")
 
 class About(Struct, frozen=True, kw_only=True):
     """Who and what trades: in the journal, and in every status. `config` is the promotion's name, or the config's;
-    `key` the beginning of the digest of the key that trades, "paper" for an account of our own."""
+    `key` the beginning of the digest of the key that trades, "paper" for an account of our own; `seed` that of a
+    simulation; `limits` names those that are not the config's own."""
 
     account: str
     venue: str
@@ -52,6 +53,8 @@ class About(Struct, frozen=True, kw_only=True):
     promoted: bool
     code: str
     key: str
+    seed: str = "none"
+    limits: str = ""
 
 
 class Bot(NamedTuple):
@@ -187,9 +190,11 @@ async def core_of(bot: Bot, journal: LiveJournal, account: VenueAccount, time: V
     prefix = journal.get("prefix") or f"{bot.about.config_id[:6]}-{bot.clock.new_id()}"
     if journal.begun:
         began_uusd = int(journal.get("cash_uusd") or account.cash_uusd)  # what a fixed stake is a share of
-        terms = Terms(bot.about.code, ttl_ns, bot.other_code or bot.about.venue in PLAY)
-        warn = partial(bot.alerts.put, "warning")
-        core = resumed(journal, lambda rests_ns: bot.build_core(prefix, began_uusd, rests_ns), terms, warn)
+        about, limits = bot.about, journal.get("limits") or ""
+        terms = Terms(about.code, ttl_ns, bot.other_code or about.venue in PLAY, about.limits)
+        build = partial(bot.build_core, prefix, began_uusd)
+        before = build if limits == about.limits else partial(_within, bot, prefix, began_uusd, limits)
+        core = resumed(journal, build, terms, partial(bot.alerts.put, "warning"), before)
         if isinstance(bot.exchange, Adopts):
             _adopt(bot.exchange, core, core.router.blotter.orders(), int(journal.get("known_seq") or 0))
         return core
@@ -209,6 +214,11 @@ async def core_of(bot: Bot, journal: LiveJournal, account: VenueAccount, time: V
     journal.meta("limit_ttl_ns", str(ttl_ns or 0))
     journal.meta("prefix", prefix)
     return bot.build_core(prefix, account.cash_uusd, ttl_ns)
+
+
+def _within(bot: Bot, prefix: str, cash_uusd: int, limits: str, rests_ns: int | None) -> TradingCore:
+    """A core within other limits than this session's."""
+    return bot.build_core(prefix, cash_uusd, rests_ns, limits)
 
 
 def _adopt(exchange: Adopts, core: TradingCore, orders: Sequence[Order], known_seq: int) -> None:

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 
 from flea_lab.errors import WorkspaceError
-from flea_lab.journal import Batch, Row, Snapshot, Ticket
+from flea_lab.journal import BASE, Batch, Row, Snapshot, Ticket
 from flea_lab.live.format import FORMAT, SCHEMA, upgrade
 
 FILE = "journal.sqlite"
@@ -216,6 +216,13 @@ def read_rows(path: Path, after: int = -1) -> Iterator[Row]:
                 yield Row(seq, kind, ts_recv, body, crc, digest)
             else:
                 yield Row(seq, -1, 0, b"", -1, b"")  # no row of ours: its checksum does not hold
+
+
+def last_base(path: Path) -> int:
+    """Number of the last row that holds a whole state, 0 where none does."""
+    with _one_line(path), closing(open_read_only(path)) as db:
+        found = db.execute("SELECT max(seq) FROM entries WHERE kind=?", (BASE,)).fetchone()[0]
+        return 0 if found is None else int(found)
 
 
 def read_snapshot(path: Path) -> Snapshot | None:

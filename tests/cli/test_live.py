@@ -206,7 +206,7 @@ def test_a_run_hands_the_config_to_the_wiring(accounts: Accounts, monkeypatch: p
     monkeypatch.setattr(flea_lab.wiring, "live_session", session, raising=False)
     found = flea("run", SEED, "--unpromoted", "--venue", "paper", "--account", "b")
     assert found.exit_code == 3
-    assert got[1:] == [None, {"venue": "paper", "account": "b", "url": None, "consent": None}]
+    assert got[1:] == [None, {"venue": "paper", "account": "b", "url": None, "consent": None, "other_code": False}]
 
 
 def test_what_may_not_run_is_refused_in_one_line(accounts: Accounts) -> None:
