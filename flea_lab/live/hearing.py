@@ -21,7 +21,7 @@ from flea_lab.risk.tolerance import DOUBTED, Tolerance
 from flea_lab.signal.kernel import FEATURES
 from flea_lab.venue.dialects import CCXT
 
-RULES = {"purpleflea-seed": "seed"}
+RULES = {"purpleflea-seed": "seed", "purpleflea": "hyperliquid"}
 """Names of dialects whose books follow rules of another name."""
 
 PRINTED = frozenset(("trades", "trade_imbalance", "vpin"))

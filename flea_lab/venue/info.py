@@ -19,7 +19,7 @@ LIGHT, HEAVY = 2, 20
 ROWS_A_WEIGHT = 20
 KEPT = 10_000
 """Executions that are remembered."""
-OVERLAP_MS = 1_000
+OVERLAP_MS = 600_000
 """How far before the last known execution the next question begins: what is listed late is listed nevertheless."""
 
 

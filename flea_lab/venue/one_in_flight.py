@@ -8,8 +8,9 @@ order's, all of them of one order of the venue; where the answer named that orde
 landed when its executions are as much as the position has moved: what is missing will not come, for such an order
 fills at once or not at all. That nothing happened is believed when `settle_ns` have passed, fills and position have not
 moved, and the answer did not say otherwise. Where fills and position contradict each other for twice that long, the
-fills count, their absence too, and the comparison of the accounts finds the rest. Two orders of the venue for one of
-ours are never explained by it: the second stays a difference that a person must see.
+fills count, and the comparison of the accounts finds the rest. An order without executions, whose way the position has
+moved, stays in flight for as long as that takes. Two orders of the venue for one of ours are never explained by it: the
+second stays a difference that a person must see.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -79,13 +80,18 @@ class OneInFlight:
         self.held, self.seq = {symbol: lots for symbol, lots in held.items() if lots}, seq
 
     def adopt(
-        self, orders: Sequence[NewOrder], names: Mapping[str, str], held: Mapping[str, int], after_seq: int
+        self,
+        orders: Sequence[NewOrder],
+        names: Mapping[str, str],
+        held: Mapping[str, int],
+        after_seq: int,
+        now_ns: int,
     ) -> None:
-        """As `Adopts.adopt`; there may be several, of which at most the earliest was sent."""
+        """As `Adopts.adopt`; there may be several, of which one at most was sent, nobody knows when: as if just now."""
         self.begin(held, after_seq)
         self.names = dict(names)
         for order in orders:
-            self.take_off(order, order.ts_event)
+            self.take_off(order, now_ns)
 
     def busy(self) -> str:
         """Why no order may be sent: the name of the one in flight; "" where there is none."""
@@ -117,11 +123,17 @@ class OneInFlight:
             waited_ns = now_ns - flight.sent_ns
             if filled and (moved == filled or waited_ns >= 2 * self._settle_ns):
                 told += self._land(flight, mine, filled, now_ns)
-            elif not filled and not flight.order_id and waited_ns >= self._settle_ns * (2 if moved else 1):
+            elif not filled and not flight.order_id and self._idle(order, moved, waited_ns):
                 del self.flights[name]
         if not self.flights and listed:
             self.seq = max(self.seq, *(one.seq for one in listed))
         return told
+
+    def _idle(self, order: NewOrder, moved: int, waited_ns: int) -> bool:
+        """Whether an order without executions did nothing; never where the position moved its way."""
+        if moved == 0:
+            return waited_ns >= self._settle_ns
+        return (moved > 0) is not (order.side == "buy") and waited_ns >= 2 * self._settle_ns
 
     def _own(self, flight: Flight, listed: Sequence[Execution]) -> list[Execution]:
         """The executions that are the order's: those of one order of the venue."""
@@ -143,7 +155,6 @@ class OneInFlight:
         for one in mine:
             self.names[one.fill.fill_id] = name
         self.held[order.symbol] = self.held.get(order.symbol, 0) + moved
-        self.seq = max(self.seq, *(one.seq for one in mine))
         filled = abs(moved)
         self.landed[name] = OrderState(
             client_order_id=name,

@@ -106,7 +106,7 @@ class PublishedExchange:
         self, orders: Sequence[NewOrder], names: Mapping[str, str], held: Mapping[str, int], after_seq: int
     ) -> None:
         """As `Adopts.adopt`."""
-        self._known.adopt(orders, names, held, after_seq)
+        self._known.adopt(orders, names, held, after_seq, self._clock.now_ns())
 
     @property
     def capabilities(self) -> Capabilities:

@@ -87,10 +87,26 @@ def test_what_was_done_before_or_by_others_is_not_the_orders() -> None:
 def test_orders_of_before_a_restart_are_told_apart_by_what_is_known_of_them() -> None:
     known = OneInFlight(SETTLE_NS)
     old, new = order("run-1", lots=10), order("run-2", "ETHUSDT", "sell", lots=4)
-    known.adopt([old, new], {"t101": "run-0"}, {"BTCUSDT": 3}, 100)
+    known.adopt([old, new], {"t101": "run-0"}, {"BTCUSDT": 3}, 100, T0_NS)
     listed = [execution(101, 3), execution(102, 10, "2")]
     told = known.look(listed, {"BTCUSDT": 13}, T0_NS + S)
     assert [(one.client_order_id, one.fill_id) for one in told if isinstance(one, Fill)] == [("run-1", "t102")]
     assert known.busy() == "run-2"
     known.look(listed, {"BTCUSDT": 13}, T0_NS + SETTLE_NS)
     assert known.busy() == "" and known.held == {"BTCUSDT": 13}
+
+
+def test_an_order_whose_way_the_position_moved_is_never_said_to_have_done_nothing() -> None:
+    known = flying()
+    assert known.look([], {"BTCUSDT": 10}, T0_NS + 99 * SETTLE_NS) == [] and known.busy() == "run-1"
+    assert len(known.look([execution(101, 10)], {"BTCUSDT": 10}, T0_NS + 99 * SETTLE_NS)) == 1
+
+
+def test_one_order_that_landed_hides_no_execution_of_another() -> None:
+    known = OneInFlight(SETTLE_NS)
+    known.adopt([order("run-1", lots=10), order("run-2", "ETHUSDT", lots=4)], {}, {}, 100, T0_NS)
+    newest = execution(102, 4, "2", symbol="ETHUSDT")
+    known.look([newest], {"BTCUSDT": 10, "ETHUSDT": 4}, T0_NS + S)
+    assert known.busy() == "run-1" and known.seq == 100
+    known.look([execution(101, 10), newest], {"BTCUSDT": 10, "ETHUSDT": 4}, T0_NS + S)
+    assert known.busy() == "" and known.seq == 102

@@ -1,7 +1,6 @@
 """What can go wrong at the published server, by name, and which of it does at a request: seeded, counted. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
@@ -85,24 +84,26 @@ class Dice:
         self.counts: Counter[str] = Counter()
         self.quiet = False
         """Whether everything goes well from now on."""
-        self._draws = np.random.default_rng(hazards.seed)
+        kinds = (hazards.posts, hazards.gets, hazards.infos)  # each its own: a question more changes no request
+        self._kinds = [(shares, np.random.default_rng([hazards.seed, n])) for n, shares in enumerate(kinds)]
 
     def post(self) -> str:
         """What goes wrong with a request that opens or closes; "" for nothing."""
-        return self._drawn(self.hazards.posts)
+        return self._drawn(0)
 
     def get(self) -> str:
         """What goes wrong with a question."""
-        return self._drawn(self.hazards.gets)
+        return self._drawn(1)
 
     def info(self, what: str) -> str:  # noqa: ARG002
         """What goes wrong with a question to the exchange."""
-        return self._drawn(self.hazards.infos)
+        return self._drawn(2)
 
-    def _drawn(self, shares: Mapping[str, float]) -> str:
+    def _drawn(self, kind: int) -> str:
+        shares, draws = self._kinds[kind]
         if self.quiet or not shares:
             return ""
-        draw = float(self._draws.random())
+        draw = float(draws.random())
         for name, share in shares.items():
             if draw < share:
                 self.counts[name] += 1

@@ -28,7 +28,7 @@ class HyperliquidStandIn:
         self.ill: Callable[[str], str] = _well
         self.asked: Counter[str] = Counter()
         self.nonces: set[int] = set()
-        self._stale: dict[str, Any] = {}
+        self._last: dict[str, Any] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
@@ -49,19 +49,24 @@ class HyperliquidStandIn:
     async def _info(self, request: web.Request) -> web.StreamResponse:
         asked = orjson.loads(await request.read())
         self.asked[asked["type"]] += 1
-        match self.ill(asked["type"]):
+        ill = self.ill(asked["type"])
+        match ill:
             case "429":
                 return web.Response(status=429, text="null", content_type="application/json")
             case "502":
                 return web.Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")
-            case "stale" if asked["type"] in self._stale:
-                return _json(self._stale[asked["type"]])
         self.exchange.pass_time()
         told = self._told(asked)
         if told is None:
             return web.json_response("Failed to deserialize the JSON body into the target type", status=422)
-        self._stale[asked["type"]] = told
+        if ill == "stale":
+            return _json(self._before(asked["type"], told))
+        self._last[asked["type"]] = told
         return _json(told)
+
+    def _before(self, what: str, told: Any) -> Any:
+        """The answer as it was a little earlier: without the newest execution, or what was told last."""
+        return told[:-1] if what == "userFillsByTime" else self._last.get(what, told)
 
     def _told(self, asked: dict[str, Any]) -> Any:
         exchange = self.exchange
