@@ -47,6 +47,13 @@ def test_a_peer_that_cannot_be_installed_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_halt_is_on_disk_and_at_the_venue_within_its_bounds(tmp_path: Path) -> None:
+    figures = figures_of("halt", tmp_path, "--quick")
+    assert figures["ratio"] > 1.0, figures
+    assert figures["ms"]["kill_to_verified"]["n"] >= 6 and figures["ms"]["halt_to_gone"]["n"] >= 10
+
+
+@pytest.mark.slow
 def test_memory_is_flat_over_a_million_messages(tmp_path: Path) -> None:
     figures = figures_of("memory", tmp_path)
     assert figures["messages"] == 1_000_000
@@ -56,5 +63,5 @@ def test_memory_is_flat_over_a_million_messages(tmp_path: Path) -> None:
 def test_the_benchmark_readme_names_every_benchmark() -> None:
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
     runnable = [path.name for path in (ROOT / "bench").glob("*.py") if "argparse" in path.read_text(encoding="utf-8")]
-    assert sorted(runnable) == ["feed.py", "live.py", "memory.py", "replay.py", "sweep.py"]
+    assert sorted(runnable) == ["feed.py", "halt.py", "live.py", "memory.py", "replay.py", "sweep.py"]
     assert all(f"bench/{name}" in text for name in runnable)
