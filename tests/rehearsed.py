@@ -28,10 +28,10 @@ def small(**changes: object) -> RunConfig:
     return from_dict({**values, "risk": {"max_daily_loss": 0.002}, **changes})
 
 
-def rehearsed(folder: Path, progress: Progress | None = None) -> Path:
+def rehearsed(folder: Path, progress: Progress | None = None, bars: int = BARS) -> Path:
     """The journal, in `folder`, of `small` over the synthetic market."""
     config = small()
-    made = {symbol: synthetic_market(symbol, n_bars=BARS) for symbol in config.symbols}
+    made = {symbol: synthetic_market(symbol, n_bars=bars) for symbol in config.symbols}
     candles = {symbol: market[0] for symbol, market in made.items()}
     funding = {symbol: market[1] for symbol, market in made.items()}
     market = market_from_frames(config, candles, funding).market
