@@ -63,7 +63,8 @@ def read(venue: str, events: Events) -> float:
     began = perf_counter()
     for event in events:
         book.on(event)
-        _ = book.book
+        if book.book is not None:
+            _ = book.book.bids, book.book.asks
     return perf_counter() - began
 
 

@@ -121,8 +121,8 @@ def trades_work(folder: Path, *, read: bool = True) -> Any:
 
 
 def deltas_work(file: Path, *, venue: bool = False) -> Any:
-    """Diffs through the book's own rules into a vouched book of 20 levels a side, and that into the core, at every
-    message; `venue`: into the matching of the sandbox's book mode as well."""
+    """Diffs through the book's own rules into a vouched book of 20 levels a side, whose bid and ask are looked at, and
+    that into the core, at every message; `venue`: into the matching of the sandbox's book mode as well."""
     from flea_lab.data.book import BookSync
     from flea_lab.data.book_rules import book_rules
     from flea_lab.model.market import BookDelta

@@ -10,8 +10,6 @@ from flea_lab.model.finding import Kind
 from flea_lab.model.market import Levels
 from flea_lab.model.packed import PackedLevels
 
-SPARE = 8
-"""Removed levels that are looked past at once where the best are asked for."""
 LEAST = 64
 """Removed levels that a small side may hold."""
 
@@ -99,14 +97,19 @@ class BookSide:
         return kept[1]
 
     def _made(self, count: int) -> Levels:
-        keys, wanted = self.prices, count + SPARE
+        """The best `count` levels; what was removed among them is let go, so that it is met once."""
+        keys, held, sign = self.prices, self.held, self.sign
         while True:
-            best = keys[: -wanted - 1 : -1]
-            prices = best if self.sign > 0.0 else [-key for key in best]
-            found = [level for level in map(self.held.__getitem__, prices) if level[1]]
-            if len(found) >= count or wanted >= len(keys):
-                return tuple(found[:count])
-            wanted *= 2
+            best = keys[: -count - 1 : -1]
+            prices = best if sign > 0.0 else [-key for key in best]
+            found = [level for level in map(held.__getitem__, prices) if level[1]]
+            if len(found) == len(best):
+                return tuple(found)
+            for price in prices:
+                if not held[price][1]:
+                    del held[price]
+            found.reverse()
+            keys[len(keys) - len(best) :] = [sign * price for price, _ in found]
 
     def _enter(self, count: int) -> bool:
         """Sorts in the `count` prices that came last; whether all are possible."""
