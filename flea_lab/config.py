@@ -99,6 +99,7 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     reconcile_pause_s: Pause = 0.25
     stale_s: Seconds = 10.0
     max_skew_s: Seconds = 2.0
+    frozen_after: Annotated[int, Meta(ge=2, le=1_000, description="messages")] = 3
     unknown_wait_s: Seconds = 10.0
     limit_ttl_s: Seconds = 60.0
     dead_man_s: Pause = 15.0

@@ -342,6 +342,7 @@ def replay_tape(
         wall_clock=events.wall_clock,
         tolerance=config.tolerance,
         prints=reads_prints(config),
+        frozen_after=config.live.frozen_after,
     )
     piece = BarByBar(heard(events.told(), ear), path.name)
     return replay(market, core, build_exchange(config), heard=piece, progress=progress), core

@@ -92,6 +92,7 @@ RUNNING: list[tuple[str, Any]] = [
     ("live.reconcile_pause_s", 1.0),
     ("live.stale_s", 5.0),
     ("live.max_skew_s", 1.0),
+    ("live.frozen_after", 5),
     ("live.unknown_wait_s", 20.0),
     ("live.limit_ttl_s", 120.0),
     ("live.dead_man_s", 20.0),

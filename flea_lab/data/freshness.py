@@ -39,15 +39,15 @@ class Freshness:
         """Nothing heard: everything is stale. `limits_s` by channel; one without a limit is always stale."""
         self.venue = venue
         self._limits = dict(limits_s)
-        self._heard: dict[tuple[Channel, str], int] = {}
+        self.heard: dict[tuple[Channel, str], int] = {}
 
     def hear(self, channel: Channel, symbol: str, ts_event: int) -> None:
         """Notes a message's venue time, also where it is earlier than the one before."""
-        self._heard[channel, symbol] = ts_event
+        self.heard[channel, symbol] = ts_event
 
     def age_s(self, channel: Channel, symbol: str, now_ns: int) -> float | None:
         """Seconds from the latest message to `now_ns`, the venue's time; None before any."""
-        heard = self._heard.get((channel, symbol))
+        heard = self.heard.get((channel, symbol))
         return None if heard is None else (now_ns - heard) / SECOND_NS
 
     def stale(self, channel: Channel, symbol: str, now_ns: int) -> Finding | None:
@@ -62,5 +62,5 @@ class Freshness:
             detail = f"no limit is known for {channel}"
         else:
             detail = f"{age:.3f} s old, at most {limit} s" if age > 0 else f"{-age:.3f} s ahead of the venue's clock"
-        heard = self._heard.get((channel, symbol), now_ns)
+        heard = self.heard.get((channel, symbol), now_ns)
         return Finding(kind="stale", channel=channel, symbol=symbol, ts_from=heard, detail=detail, venue=self.venue)

@@ -15,7 +15,7 @@ from flea_lab.model.market import MS_NS, BookDelta, BookSnapshot, Candle, Trade
 SECOND_NS = 1_000 * MS_NS
 REMEMBERED = 4_096
 """Prints, and bars, that are remembered to tell one that comes again."""
-FROZEN_AFTER = 5
+FROZEN_AFTER = 3
 """Messages in a row with the same time and nothing new that make a frozen book; one such repeat is ordinary."""
 SPIKE = 0.2
 """Share of the price before by which an ordinary print may differ from it."""
@@ -61,6 +61,7 @@ class TradeWatch:
     def __init__(self, symbol: str, ids: TradeIds, venue: str = "") -> None:
         """Knows no print; the first is taken as it is."""
         self.symbol, self.ids, self.venue = symbol, ids, venue
+        self._numbered = ids != "none"
         self._last: int | None = None
         self._recent: OrderedDict[int, None] = OrderedDict()
         self._price = 0.0
@@ -68,11 +69,17 @@ class TradeWatch:
 
     def on(self, trade: Trade) -> Findings:
         """The faults of the next print."""
-        return (*self._number(trade), *self._values(trade))
+        told = self._number(trade) if trade.trade_id is not None and self._numbered else ()
+        price, before = trade.price, self._price
+        sound = 0.0 < price < inf and 0.0 < trade.qty < inf and trade.kind == "normal"
+        if sound and (not before or -SPIKE * before <= price - before <= SPIKE * before):  # as nearly all are
+            self._price, self._far = price, 0
+            return told
+        return (*told, *self._values(trade))
 
     def _number(self, trade: Trade) -> Findings:
         number, last = trade.trade_id, self._last
-        if number is None or self.ids == "none":
+        if number is None:
             return ()
         if number in self._recent:
             return (self._say("duplicate", trade, f"print {number} was told before"),)
@@ -185,9 +192,9 @@ class FrozenWatch:
     Where a venue sends diffs, only those are for this: a snapshot that was asked for comes by another way.
     """
 
-    def __init__(self, symbol: str, venue: str = "") -> None:
-        """Nothing heard yet."""
-        self.symbol, self.venue = symbol, venue
+    def __init__(self, symbol: str, venue: str = "", after: int = FROZEN_AFTER) -> None:
+        """Nothing heard yet; the book is frozen at the `after`th message that repeats one."""
+        self.symbol, self.venue, self.after = symbol, venue, after
         self._ts: int | None = None
         self._levels: tuple[object, object] | None = None
         self._still = 0
@@ -195,14 +202,14 @@ class FrozenWatch:
     @property
     def frozen(self) -> bool:
         """Whether the last messages said nothing new."""
-        return self._still >= FROZEN_AFTER
+        return self._still >= self.after
 
     def on(self, event: BookSnapshot | BookDelta) -> Findings:
         """A finding at the message that makes the book a frozen one; then none until something moved."""
         if event.ts_event == self._ts and self._same(event):
             self._still += 1
-            if self._still == FROZEN_AFTER:
-                detail = f"{FROZEN_AFTER} messages without anything new"
+            if self._still == self.after:
+                detail = f"{self.after} messages without anything new"
                 return (_found("frozen", "book", self.symbol, event.ts_event, detail, self.venue),)
             return ()
         self._ts = event.ts_event
@@ -241,13 +248,19 @@ class ClockWatch:
         """The faults of the next message's two times."""
         if not EARLIEST_NS < ts_event < LATEST_NS:
             return (self._say("time_unit", symbol, ts_recv, f"ts_event = {ts_event} is no time in ns"),)
-        told = self._leap(symbol, ts_event, ts_recv) if self._heard else ()
+        told: Findings = ()
+        latest = self._latest
+        if self._heard:
+            apart = ts_recv - self._recv - (ts_event - latest if ts_event > latest else 0)
+            if not -JUMP_NS <= apart <= JUMP_NS:
+                told = self._leap(symbol, ts_event, ts_recv)
         self._recv = ts_recv
         self._heard += 1
         if ts_event >= self._latest:
             self._latest = ts_event
             delay = ts_recv - ts_event
-            self._least = delay if self._least is None else min(delay, self._least)
+            if self._least is None or delay < self._least:
+                self._least = delay
         if self._heard % SKEW_WINDOW:
             return told
         return (*told, *self._judge(symbol))
@@ -255,8 +268,6 @@ class ClockWatch:
     def _leap(self, symbol: str, ts_event: int, ts_recv: int) -> Findings:
         """What one message says of a leap: our time moved, and the venue's did not move with it, or the reverse."""
         ours, theirs = ts_recv - self._recv, max(0, ts_event - self._latest)
-        if -JUMP_NS <= ours - theirs <= JUMP_NS:
-            return ()
         known = self._heard >= WARM or not -JUMP_NS <= ours <= JUMP_NS
         self._latest, self._least, self._skew, self._skewed = ts_event, None, None, False
         if not known:

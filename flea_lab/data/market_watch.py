@@ -4,7 +4,7 @@ from flea_lab.data.book import BookSync
 from flea_lab.data.book_rules import BookRules, book_rules
 from flea_lab.data.findings import FindingLedger
 from flea_lab.data.freshness import Freshness, stale_after_s
-from flea_lab.data.health import TRADE_IDS, CandleWatch, ClockWatch, FrozenWatch, TradeWatch
+from flea_lab.data.health import FROZEN_AFTER, TRADE_IDS, CandleWatch, ClockWatch, FrozenWatch, TradeWatch
 from flea_lab.model.finding import Channel, Finding, Resync
 from flea_lab.model.market import INTERVAL_MS, MS_NS, BookDelta, BookSnapshot, Candle, Funding, Trade
 from flea_lab.model.vouched import Vouched
@@ -17,14 +17,23 @@ class MarketWatch:
     """One venue's feed, every symbol of it. Decides nothing: it names faults, keeps them in `ledger` and gives a book
     only where it can be vouched for."""
 
-    def __init__(self, venue: str, interval: str = "1m", depth: int = 20, rules: BookRules | None = None) -> None:
-        """For `venue` by its own rules, or others; candles are of `interval`."""
+    def __init__(
+        self,
+        venue: str,
+        interval: str = "1m",
+        depth: int = 20,
+        rules: BookRules | None = None,
+        frozen_after: int = FROZEN_AFTER,
+    ) -> None:
+        """For `venue` by its own rules, or others; candles are of `interval`; a book of which `frozen_after` messages
+        repeat the one before is frozen."""
         self.venue = venue
         self.ledger = FindingLedger()
         self.clock = ClockWatch(venue)
         self.freshness = Freshness(stale_after_s(venue), venue)
         self._rules = book_rules(venue) if rules is None else rules
-        self._depth = depth
+        self._whole = self._rules.continuity == "whole"
+        self._depth, self._frozen_after = depth, frozen_after
         self._interval_ns = INTERVAL_MS[interval] * MS_NS
         self._books: dict[str, tuple[BookSync, FrozenWatch]] = {}
         self._trades: dict[str, TradeWatch] = {}
@@ -32,24 +41,24 @@ class MarketWatch:
 
     def on(self, event: Watched) -> Told:
         """Takes the next message; its faults, and the wish for a snapshot where a book needs one."""
+        kind, symbol, ts = type(event), event.symbol, event.ts_event
         told: Told = ()
-        if isinstance(event, BookDelta | BookSnapshot):
-            told = self._on_book(event)
-        elif isinstance(event, Trade):
-            watch = self._trades.get(event.symbol)
+        if kind is Trade:
+            watch = self._trades.get(symbol)
             if watch is None:
-                watch = TradeWatch(event.symbol, TRADE_IDS.get(self.venue, "none"), self.venue)
-                self._trades[event.symbol] = watch
-            told = watch.on(event)
-        elif isinstance(event, Candle):
-            bars = self._candles.get(event.symbol)
+                watch = self._trades[symbol] = TradeWatch(symbol, TRADE_IDS.get(self.venue, "none"), self.venue)
+            told = watch.on(event)  # type: ignore[arg-type]
+        elif kind is BookSnapshot or kind is BookDelta:
+            told = self._on_book(event)  # type: ignore[arg-type]
+        elif kind is Candle:
+            bars = self._candles.get(symbol)
             if bars is None:
-                bars = self._candles[event.symbol] = CandleWatch(event.symbol, self._interval_ns, self.venue)
-            told = bars.on(event)
-        channel = _CHANNEL[type(event)]
-        self.freshness.hear(channel, event.symbol, event.ts_event)
-        if channel in ("book", "trades"):
-            leaps = self.clock.on(event.symbol, event.ts_event, event.ts_recv)
+                bars = self._candles[symbol] = CandleWatch(symbol, self._interval_ns, self.venue)
+            told = bars.on(event)  # type: ignore[arg-type]
+        channel = _CHANNEL[kind]
+        self.freshness.heard[channel, symbol] = ts
+        if channel in _STAMPED:
+            leaps = self.clock.on(symbol, ts, event.ts_recv)
             if leaps:
                 told = (*told, *leaps)
         if told:
@@ -73,9 +82,10 @@ class MarketWatch:
 
     def _on_book(self, event: BookSnapshot | BookDelta) -> Told:
         """A book message. What a frozen channel did not say, it will not say again: its book is in doubt."""
-        sync, frozen = self._book(event.symbol)
-        whole = self._rules.continuity == "whole"
-        if not whole and isinstance(event, BookSnapshot):
+        pair = self._books.get(event.symbol)
+        sync, frozen = self._book(event.symbol) if pair is None else pair
+        whole = self._whole
+        if not whole and type(event) is BookSnapshot:
             return sync.on(event)
         found = frozen.on(event)
         if not frozen.frozen:
@@ -88,9 +98,12 @@ class MarketWatch:
         pair = self._books.get(symbol)
         if pair is None:
             sync = BookSync(symbol, self._rules, self._depth, self.venue)
-            pair = self._books[symbol] = sync, FrozenWatch(symbol, self.venue)
+            pair = self._books[symbol] = sync, FrozenWatch(symbol, self.venue, self._frozen_after)
         return pair
 
+
+_STAMPED = ("book", "trades")
+"""Channels whose messages say when they were sent."""
 
 _CHANNEL: dict[type, Channel] = {
     BookSnapshot: "book",

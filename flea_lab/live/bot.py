@@ -163,6 +163,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
             wall_clock=time.kind == "wall",
             tolerance=bot.config.tolerance,
             prints=reads_prints(bot.config),
+            frozen_after=bot.config.live.frozen_after,
         )
         heard = journal.get("heard")
         if heard:

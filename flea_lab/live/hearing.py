@@ -13,6 +13,7 @@ import msgspec
 
 from flea_lab.config import RunConfig, alphas
 from flea_lab.data.features import BarFeatures, FeatureState
+from flea_lab.data.health import FROZEN_AFTER
 from flea_lab.data.market_watch import MarketWatch, Told
 from flea_lab.model.finding import Finding, Resync
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Features, Funding, Trade
@@ -48,12 +49,13 @@ class Hearing:
         wall_clock: bool = True,
         tolerance: Tolerance | None = None,
         prints: bool = False,
+        frozen_after: int = FROZEN_AFTER,
     ) -> None:
         """`features` are those that the config reads, by symbol; none where it reads none; `prints` says that some are
         measured of prints. Without `wall_clock` the venue's time is that of a recorded market, and nothing is said of
         it."""
         rules = "snapshots" if dialect.startswith(CCXT) else RULES.get(dialect, dialect)
-        self.watch = MarketWatch(rules, interval)
+        self.watch = MarketWatch(rules, interval, frozen_after=frozen_after)
         self._features, self._wall_clock, self._prints = dict(features), wall_clock, prints
         tolerated: tuple[str, ...] = (tolerance or Tolerance()).kinds
         if not wall_clock:

@@ -143,9 +143,9 @@ def test_a_book_that_keeps_coming_and_says_nothing_new_is_frozen_once() -> None:
 
 
 def test_a_frozen_book_cannot_be_read_until_something_new_came_after_a_snapshot() -> None:
-    watch = MarketWatch("seed")
+    watch, last = MarketWatch("seed", frozen_after=5), 7
     watch.on(BookSnapshot(symbol="X", ts_event=T0, ts_recv=T0, seq=1, bids=((99.0, 1.0),), asks=((101.0, 1.0),)))
-    told = [watch.on(a_diff(seq, T0 + 1)) for seq in range(2, 8)]
+    told = [watch.on(a_diff(seq, T0 + 1)) for seq in range(2, last + 1)]
     assert kinds(*told) == ["frozen"]
     assert [one.reason for one in told[-1] if isinstance(one, Resync)] == ["frozen"]
     assert watch.book("X") is None
