@@ -74,16 +74,19 @@ class Sender:
         self._old = old
         self._orders: asyncio.Queue[tuple[NewOrder, Ticket]] = asyncio.Queue()
         self._cancels: asyncio.Queue[CancelOrder] = asyncio.Queue()
+        self._cancelling: set[str] = set()
         self._busy = 0
         self._asked: dict[str, tuple[float, int]] = {}
         self._owed_s: dict[str, float] = {}
 
     def give(self, command: NewOrder | CancelOrder, ticket: Ticket) -> None:
-        """Takes a command. An order waits for its ticket; a cancel waits for nothing."""
-        self._busy += 1
+        """Takes a command. An order waits for its ticket; a cancel waits for nothing, and not twice in the line."""
         if isinstance(command, NewOrder):
+            self._busy += 1
             self._orders.put_nowait((command, ticket))
-        else:
+        elif command.client_order_id not in self._cancelling:
+            self._busy += 1
+            self._cancelling.add(command.client_order_id)
             self._cancels.put_nowait(command)
 
     @property
@@ -109,7 +112,9 @@ class Sender:
         while True:
             cancel = await self._cancels.get()
             self._put(CancelSent(client_order_id=cancel.client_order_id, ts_event=self._now_ns()))
-            for report in await self._cancelled(cancel):
+            reports = await self._cancelled(cancel)
+            self._cancelling.discard(cancel.client_order_id)
+            for report in reports:
                 self._put(report)
             self._done()
 

@@ -21,7 +21,7 @@ HUSH_S = 4.0
 
 END_S = 60.0
 MEMORY = "/dev/shm"
-LOOK_S = 0.05
+LOOK_S = 0.1
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -1,5 +1,11 @@
 """What the simulation taught: each a scenario in which only that goes wrong."""
 
+import asyncio
+from typing import Any
+
+from flea_lab.journal import done_ticket
+from flea_lab.live.sender import Sender
+from flea_lab.model.trading import Cancelled, CancelOrder, OrderReport
 from flea_lab.sim.life import Life
 from flea_lab.sim.scenario import run_directed
 from flea_lab.sim.world import World
@@ -67,3 +73,36 @@ def test_an_order_that_waited_for_its_turn_is_not_sent_on_old_prices() -> None:
     ]
     assert all(outcome.violations == () for outcome in outcomes)
     assert any(why.startswith("it was decided on prices that are 3") for why in refused)
+
+
+class _Slow:
+    """An exchange that takes every order back, in its time."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def send(self, command: CancelOrder) -> tuple[OrderReport, ...]:
+        self.asked.append(command.client_order_id)
+        await asyncio.sleep(0.001)
+        return (Cancelled(client_order_id=command.client_order_id, ts_event=2),)
+
+
+def test_a_cancel_does_not_wait_twice_in_the_line() -> None:
+    """Each bar gave another for every order that was too old: no comparison ever found the sender at rest (seed 1314)."""
+
+    async def run() -> list[str]:
+        exchange, said = _Slow(), asyncio.Queue[Any]()
+        sender = Sender(exchange, said.put_nowait, lambda: 1, str, lambda: 0, 1.0)  # type: ignore[arg-type]
+        lane = asyncio.create_task(sender.send_cancels())
+        for name in ("a", "b", "a", "a"):
+            sender.give(CancelOrder(client_order_id=name, symbol="X", ts_event=1), done_ticket())
+        while not sender.idle:
+            await said.get()
+        sender.give(CancelOrder(client_order_id="a", symbol="X", ts_event=2), done_ticket())
+        while not sender.idle:
+            await said.get()
+        lane.cancel()
+        await asyncio.gather(lane, return_exceptions=True)
+        return exchange.asked
+
+    assert asyncio.run(run()) == ["a", "b", "a"]
