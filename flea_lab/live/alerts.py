@@ -22,6 +22,7 @@ from msgspec import Struct
 from flea_lab.clock import Clock
 from flea_lab.errors import WorkspaceError
 from flea_lab.live.account import ALERTS
+from flea_lab.live.secrecy import LARGEST, Mask, make_room
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -74,15 +75,23 @@ class Alerts:
     """
 
     def __init__(
-        self, folder: Path, clock: Clock, *, console: TextIO | None = None, sinks: Sequence[Sink] = ()
+        self,
+        folder: Path,
+        clock: Clock,
+        *,
+        console: TextIO | None = None,
+        sinks: Sequence[Sink] = (),
+        mask: Mask | None = None,
     ) -> None:
+        """`mask` takes keys out of every text before anything is made of it."""
         self.file = folder / ALERTS
         self.said = self.held = self.lost = 0
         self._clock = clock
         self._console = console or sys.stderr
         self._sinks = tuple(sinks)
         self._keys: dict[str, _Key] = {}
-        self._lock = threading.Lock()
+        self._lock, self._rotating = threading.Lock(), threading.Lock()
+        self._mask: Mask = mask or (lambda text: text)
         self._queue: queue.Queue[Notice] = queue.Queue(QUEUED)
         self._closing = threading.Event()
         try:
@@ -99,7 +108,7 @@ class Alerts:
         Without a key it is the text with its numbers taken out, so that one message about many values is one key.
         """
         now_ns = self._clock.now_ns()
-        text = " ".join(text[:LONGEST].split())
+        text = " ".join(self._mask(text)[:LONGEST].split())
         key = key[:80] or _NUMBER.sub("#", text[:80])
         with self._lock:
             if self._closing.is_set():
@@ -181,11 +190,23 @@ class Alerts:
 
     def _write(self, notice: Notice, *, durable: bool = False) -> None:
         try:
-            os.write(self._handle, msgspec.json.encode(notice) + b"\n")  # one write, whole lines
+            with self._rotating:
+                self._make_room()
+                os.write(self._handle, msgspec.json.encode(notice) + b"\n")  # one write, whole lines
             if durable:
                 os.fsync(self._handle)
         except OSError as error:  # a full disk must not stop the desk: the console still hears the alert, and this
             self._print(f"alerts {self.file}: cannot be written ({error.strerror})")
+
+    def _make_room(self) -> None:
+        """Begins the file anew where it is too large; the last ones are kept."""
+        if os.fstat(self._handle).st_size < LARGEST:
+            return
+        make_room(self.file)
+        self.file.rename(f"{self.file}.1")
+        fresh = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(self._handle)
+        self._handle = fresh
 
     def _say(self, notice: Notice) -> None:
         self._print(notice.line())

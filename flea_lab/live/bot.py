@@ -29,6 +29,7 @@ from flea_lab.live.opening import About, Bot, BuildCore, account_and_journal, ch
 from flea_lab.live.paper import PaperVenue
 from flea_lab.live.pump import Pump
 from flea_lab.live.runner import Runner
+from flea_lab.live.secrecy import guard, mask_of, watch_loop
 from flea_lab.model.trading import Resume
 from flea_lab.money import USD, rate_e8
 from flea_lab.venue.client import PurpleFlea
@@ -64,10 +65,13 @@ def run_bot(
     key = load_key(about.account) if about.venue != "paper" or needs_key(dialect) else None
     folder, clock = ready_folder(about.account), WallClock()
     about = replace(about, key="paper" if about.venue == "paper" or key is None else key.fingerprint())
-    with lock_account(folder, clock, key), Alerts(folder, clock) as alerts:
+    mask = mask_of(key)
+    guard(mask)
+    with lock_account(folder, clock, key), Alerts(folder, clock, mask=mask) as alerts:
         note_venue(folder, about.venue, dialect)
 
         async def connected() -> str:
+            watch_loop(mask)
             given = dialect, key, config.symbols, config.interval, config.instruments, clock
             skew_s = config.live.max_skew_s
 

@@ -1,5 +1,9 @@
-"""API keys: one file an account in `FLEA_HOME/keys/`, 0600 in a 0700 folder, or the environment. Read by the runner."""
+"""API keys: one file an account in `FLEA_HOME/keys/`, 0600 in a 0700 folder, the system's keyring, or the environment.
 
+Only a runner's process and `flea kill` read them.
+"""
+
+import importlib
 import os
 from pathlib import Path
 
@@ -9,6 +13,7 @@ from flea_lab.secret import Secret
 from flea_lab.workspace import workspace
 
 VARIABLE = "FLEA_API_KEY"
+SERVICE = "flea_lab"
 PRIVATE = 0o600
 
 
@@ -24,7 +29,7 @@ def load_kill_key(account: str) -> Secret:
 
 
 def load_key(account: str) -> Secret:
-    """The key of `account`: what FLEA_API_KEY holds, else its file.
+    """The key of `account`: what FLEA_API_KEY holds, else its file, else what the system's keyring has for it.
 
     `ConfigError` where there is none, where it is no key, or where others than its owner can read the file; never
     with the key in it.
@@ -32,7 +37,27 @@ def load_key(account: str) -> Secret:
     named = os.environ.get(VARIABLE, "").strip()
     if named:
         return Secret(_sound(named, VARIABLE))
-    return _from_file(key_file(account), account)
+    file = key_file(account)
+    if not file.exists():
+        kept = _from_keyring(account)
+        if kept is not None:
+            return kept
+    return _from_file(file, account)
+
+
+def _from_keyring(account: str) -> Secret | None:
+    """The key of `account` under the service `flea_lab`; None where there is none, or no keyring to ask."""
+    try:
+        keyring = importlib.import_module("keyring")
+    except ImportError:
+        return None  # the extra `keys` is not installed
+    try:
+        found = keyring.get_password(SERVICE, account)
+    except Exception as error:  # whatever a backend raises: said without its words, which may hold anything
+        if type(error).__name__ == "NoKeyringError":
+            return None
+        raise ConfigError(f"the keyring does not answer ({type(error).__name__}): unlock it, or use a file") from None
+    return None if found is None else Secret(_sound(found.strip(), f"the keyring's {SERVICE} {account}"))
 
 
 def _from_file(file: Path, account: str) -> Secret:

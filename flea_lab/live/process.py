@@ -14,6 +14,7 @@ import flea_lab
 from flea_lab.clock import Stopwatch, WallClock
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import private_folder
+from flea_lab.live.secrecy import LARGEST, make_room
 from flea_lab.workspace import workspace, write_whole
 
 if TYPE_CHECKING:
@@ -62,8 +63,11 @@ def start_detached(
 
 
 def open_log(file: Path) -> IO[bytes]:
-    """`file`, open for appending, readable by its owner only."""
+    """`file`, open for appending, readable by its owner only; one that is too large begins anew, the last are kept."""
     try:
+        if file.exists() and file.stat().st_size > LARGEST:
+            make_room(file)
+            file.rename(f"{file}.1")
         return open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab")
     except OSError as error:
         raise WorkspaceError(f"log {file}: cannot be opened ({error.strerror})") from None
