@@ -1,10 +1,12 @@
 """A session played again gives itself; where it does not, the first difference is named."""
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -13,7 +15,7 @@ from flea_lab.journal import EVENT
 from flea_lab.live.journal import entries
 from flea_lab.live.session import read_session
 from flea_lab.live.store import FILE
-from flea_lab.model.market import Candle
+from flea_lab.model.market import Candle, Features
 from flea_lab.model.trading import Doubt, Fill, NewOrder, Refused
 from flea_lab.research.session_replay import play_back_session, replay_session
 from flea_lab.risk.checks import DATA
@@ -213,3 +215,34 @@ def test_a_venue_that_matches_in_its_book_differs_by_what_fills_cost(folder: Pat
     assert not replayed.equal
     assert replayed.text().startswith("the session parts from its replay:\n  ")
     assert "the venue matched in its book, the replay at the next open; fees and slippage against" in replayed.text()
+
+
+def test_a_session_on_books_and_prints_decides_as_its_replay_does(folder: Path) -> None:
+    named = {
+        "signals": [
+            {"kernel": "book_imbalance", "params": {"threshold": 0.0, "full_scale": 0.2}},
+            {"kernel": "trade_tick_imbalance", "params": {"window": 3, "threshold": 0.0, "full_scale": 0.2}},
+        ],
+        "combination": {"min_confidence": 0.0, "min_conviction": 0.01},
+        # what was filled at which price decides nothing
+        "sizing": {"base_fraction": 0.1, "basis": "initial", "market_above": 0.1},
+        "risk": {"vpin": {"source": "trades", "limit": 1.0, "window": 5, "bucket_volume": {"X": 0.5}}},
+    }
+    run = with_live(config(**named), **live())  # type: ignore[arg-type]
+    plain = tiny(run, {"X": turns(60)})
+    market = dataclasses.replace(plain, features=np.zeros_like(plain.features))  # they are heard
+
+    async def play() -> None:
+        async with world(run, market, matching="book", steps=6) as here:
+            await session(here, folder, channels=("candle", "book", "trades", "funding", "orders", "fills"))
+
+    asyncio.run(play())
+    lived = read_session(folder / FILE)
+    told = [entry for _, _, entry in entries(lived.journal, lived.rows) if isinstance(entry, Features)]
+    assert len(told) > 50 and all(one.imbalance == one.imbalance and one.trades > 0 for one in told[5:])
+    assert play_back_session(lived).equal, play_back_session(lived).text()
+    replayed = replay_session(lived)
+    assert replayed.decisions[0] == replayed.decisions[1] > 20 and len(lived.fills) > 5
+    assert replayed.digests == (lived.decisions_digest,) * 2, replayed.text()
+    seen, _ = replay_tape(run, folder / "market.tape", start=1)
+    assert digest(seen.decisions, run.symbols) == lived.decisions_digest
