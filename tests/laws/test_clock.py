@@ -19,7 +19,7 @@ NETWORK = (
 NETWORK_IN = (
     "venue/rest.py", "venue/stream.py", "venue/websocket.py", "venue/info.py",
     "venue/hyperliquid_feed.py", "venue/hyperliquid_exchange.py",
-    "venue/published_exchange.py", "venue/ccxt_venue.py", "venue/ccxt_exchange.py", "testing/",
+    "venue/hyperliquid_signing.py", "venue/published_exchange.py", "venue/ccxt_venue.py", "venue/ccxt_exchange.py", "testing/",
     "data/sources/", "sandbox/server.py", "live/", "sim/", "view/", "report/", "cli.py", "cli/",
 )  # fmt: skip
 

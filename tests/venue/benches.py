@@ -10,8 +10,12 @@ from flea_lab.live.paper import PaperVenue
 from flea_lab.model.market import Heartbeat
 from flea_lab.sandbox.faults import FaultPlan, FaultRule, FaultRules, FaultSettings
 from flea_lab.testing.bench import Bench
+from flea_lab.testing.stand_in.exchange import Exchange
+from flea_lab.testing.stand_in.hyperliquid import HyperliquidStandIn
 from flea_lab.venue.client import PurpleFlea
-from tests.venue.published_runs import GRIDS, Here, S, here
+from flea_lab.venue.dialects import load_dialect
+from flea_lab.venue.hyperliquid_exchange import HyperliquidExchange
+from tests.venue.published_runs import COINS, GRIDS, MIDS, Hand, Here, S, here
 from tests.venue.stand_in import GRID
 from tests.venue.test_with_sandbox import client, key_of, sandbox
 
@@ -114,3 +118,42 @@ async def published_bench(**given: Any) -> AsyncIterator[Bench]:
             lose_answer=ill("after_lost"), lose_order=ill("before_lost"), crowd=ill("limited"),
             executions=lambda: len(server.carried_out),
         )  # fmt: skip
+
+
+def unsigned(action: Any, nonce: int, void_ms: int | None) -> dict[str, Any]:
+    """A signature in form only: the stand-in does not know the mathematics."""
+    return {"r": "0x1", "s": "0x2", "v": 27}
+
+
+@asynccontextmanager
+async def hyperliquid_bench(**given: Any) -> AsyncIterator[Bench]:
+    """The adapter for Hyperliquid's orders at the stand-in with its REST shapes."""
+    clock = Hand()
+    exchange = Exchange(COINS, MIDS, clock.now_ms)
+    front = HyperliquidStandIn(exchange)
+    async with front.running() as url:
+        values = {"name": "hyperliquid", "rest_url": url, "ws_url": url.replace("http", "ws"), "poll_s": 0.001}
+        values |= {"backoff_first_s": 0.001, "backoff_last_s": 0.002, "limits": {"per_minute": 100_000}}
+        dialect = load_dialect({**values, **given}, "a test")
+        async with HyperliquidExchange(dialect, front.signer, unsigned, GRIDS, clock) as venue:
+
+            def ill(name: str) -> Callable[[], None]:
+                def next_order(what: str) -> str:
+                    if what != "order":
+                        return ""
+                    front.ill = lambda _: ""
+                    return name
+
+                def switch() -> None:
+                    front.ill = next_order
+
+                return switch
+
+            async def later(seconds: float) -> None:
+                clock.ns += round(seconds * S)
+
+            yield Bench(
+                venue, "BTCUSDT", GRIDS["BTCUSDT"], LOT_USD, 1_000, clock.now_ns, later=later,
+                lose_answer=ill("lost_answer"), lose_order=ill("lost"), crowd=ill("429"),
+                executions=lambda: exchange.executions,
+            )  # fmt: skip
