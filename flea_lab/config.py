@@ -19,6 +19,7 @@ import numpy as np
 from msgspec import Meta, field
 
 from flea_lab.errors import ConfigError
+from flea_lab.execution.slicing import Slicing
 from flea_lab.model.instrument import Instrument, known_instrument
 from flea_lab.model.market import INTERVAL_MS
 from flea_lab.money import check_headroom
@@ -119,6 +120,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
     sizing: Sizing = Sizing()
     risk: RiskLimits = RiskLimits()
     tolerance: Tolerance = Tolerance()
+    slicing: Slicing = Slicing()
     costs: Costs = Costs()
     fill_rule: Literal["next_open"] = "next_open"
     initial_cash_usd: Cash = 100_000.0
@@ -135,14 +137,16 @@ class RunConfig(Settings, frozen=True, kw_only=True):
     def decision_dict(self) -> dict[str, Any]:
         """The part that decides, as plain values.
 
-        Without `tolerance` and `risk.orders` where they are all default: a config that says nothing of them has the id
-        that it had before there were such things.
+        Without `tolerance`, `slicing` and `risk.orders` where they are all default: a config that says nothing of them
+        has the id that it had before there were such things.
         """
         values = self.to_dict()
         for name in ("name", "data", "deployment", "live"):
             del values[name]
         if self.tolerance == Tolerance():
             del values["tolerance"]
+        if self.slicing == Slicing():
+            del values["slicing"]
         if self.risk.orders == OrderChecks():
             del values["risk"]["orders"]
         return values

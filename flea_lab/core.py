@@ -23,6 +23,7 @@ from flea_lab.dealing import Dealer, contradiction, overfill
 from flea_lab.errors import DataError
 from flea_lab.execution.order import OPEN
 from flea_lab.execution.router import Router
+from flea_lab.execution.slicing import Slicing
 from flea_lab.ledger import LOTS, Ledger, position_uusd
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import BookSnapshot, Candle, Features, Funding, Heartbeat, Trade
@@ -75,12 +76,14 @@ class TradingCore:
         grace_ns: int = 0,
         limit_ttl_ns: int | None = None,
         features: Mapping[str, BarFeatures] | None = None,
+        slicing: Slicing | None = None,
     ) -> None:
         self.desk, self.gate, self.ledger, self.router, self.doubts = desk, gate, ledger, router, doubts
         self.symbols = tuple(symbols)
         self._instruments = dict(instruments)
         self._vpin, self._features = dict(vpin), dict(features or {})
-        self.dealer = Dealer(gate, ledger, router, instruments, slippage_e8, bar_ns)
+        self.dealer = Dealer(gate, ledger, router, instruments, slippage_e8, bar_ns, slicing)
+        self._working = self.dealer.working if slicing is not None else None
         self._trade_from_ns = trade_from_ns
         self._bar_length_ns = bar_ns
         self._grace_ns = grace_ns
@@ -147,6 +150,7 @@ class TradingCore:
     def dump(self) -> CoreState:
         """All that it remembers, orders aside (each is kept by its own id); `load` into a core of the same config."""
         given, marked = self.gate.watch.dump()
+        parents, hours = self.dealer.working.dump()
         return CoreState(
             cash_uusd=self.ledger.cash_uusd,
             arrays={name: array.tobytes() for name, array in self._arrays().items()},
@@ -163,6 +167,8 @@ class TradingCore:
             features={symbol: features.dump() for symbol, features in self._features.items()},
             given=given,
             marked=marked,
+            parents=parents,
+            hours=hours,
         )
 
     def load(self, state: CoreState) -> None:
@@ -192,6 +198,7 @@ class TradingCore:
             self.desk.convictions[s], self.toxicities[s] = state.convictions[symbol], state.toxicity[symbol]
         self.router.resume(state.minted)
         self.gate.watch.load(state.given, state.marked)
+        self.dealer.working.load(state.parents, state.hours)
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Every array that it remembers in, by name."""
@@ -273,7 +280,7 @@ class TradingCore:
             return self._decide()
         if self._settling and not self._waiting:
             self._settle(late - self._bar_length_ns)
-        return ()
+        return self._working.tick(beat.ts_event) if self._working is not None else NOTHING
 
     def _on_report(self, report: OrderReport) -> tuple[Command, ...]:
         before, after = self.router.blotter.on(report)
@@ -283,6 +290,8 @@ class TradingCore:
         command = after.command
         sign = 1 if command.side == "buy" else -1
         self.ledger.pend(command.symbol, sign * (after.exposed_lots - before.exposed_lots))
+        if self._working is not None:
+            self._working.on(before, after)
         if isinstance(report, Fill):
             if self._settling:
                 self._settle(report.ts_event)
@@ -295,8 +304,13 @@ class TradingCore:
         self.gate.on(control)
         if isinstance(control, Halt):
             alert = Alert(ts_event=control.ts_event, severity="critical", text=f"halted: {control.reason}")
-            return (*self.router.cancel_all(control.ts_event), alert)
+            return (*self._take_back(control.ts_event), alert)
         return ()
+
+    def _take_back(self, ts: int) -> tuple[Command, ...]:
+        """Ends what is worked in slices, and a cancel for every order that may still trade."""
+        self.dealer.working.stop(ts)
+        return self.router.cancel_all(ts)
 
     def _on_adopt(self, adopt: Adopt) -> tuple[Command, ...]:
         ts, text = adopt.ts_event, "the account is taken over from the venue"
@@ -305,7 +319,7 @@ class TradingCore:
         for symbol, lots in self.router.blotter.forgive().items():
             self.ledger.pend(symbol, -lots)
         alert = Alert(ts_event=ts, severity="critical", text=f"{text}: only orders that reduce a position pass")
-        return (*self.router.cancel_all(ts), alert)
+        return (*self._take_back(ts), alert)
 
     def _on_doubt(self, doubt: Doubt) -> tuple[Command, ...]:
         symbol, ts = doubt.symbol, doubt.ts_event
@@ -327,6 +341,10 @@ class TradingCore:
         commands = self._judge(ts, equity) if trading else NOTHING
         if trading and self._limit_ttl_ns is not None:
             commands += self.router.expire(ts - self._limit_ttl_ns, ts)
+        if self._working is not None:
+            for symbol, (candle, _) in bars.items():
+                self._working.heard(symbol, ts, candle.volume)
+            commands += self._working.tick(ts) if trading else NOTHING
         if self._step(bars) and trading:
             commands += self._orders(bars, ts, equity)
         if self.gate.watch.remembers_bars:
@@ -349,7 +367,7 @@ class TradingCore:
         if not fresh:
             return NOTHING
         alerts = [Alert(ts_event=ts, severity="critical", text=f"halted by {name}") for name in fresh]
-        return (*self.router.cancel_all(ts), *alerts)
+        return (*self._take_back(ts), *alerts)
 
     def _step(self, bars: Mapping[str, Waiting]) -> bool:
         """Steps the signals of every symbol that has a bar; whether any has something to say."""

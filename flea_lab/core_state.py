@@ -5,6 +5,7 @@ from msgspec import Struct
 
 from flea_lab.data.features import FeatureState
 from flea_lab.errors import DataError
+from flea_lab.execution.parents import Parent
 from flea_lab.model.market import Candle, Funding
 from flea_lab.risk.watch import Given
 
@@ -36,6 +37,8 @@ class CoreState(Struct, frozen=True, kw_only=True):
     features: dict[str, FeatureState] = {}
     given: list[Given] = []
     marked: dict[str, int] = {}
+    parents: list[Parent] = []
+    hours: dict[str, list[tuple[int, float, int]]] = {}
 
 
 class _Numbered(Struct):

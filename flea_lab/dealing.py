@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from flea_lab.execution.order import CONTRADICTIONS, Order
 from flea_lab.execution.router import Router
+from flea_lab.execution.slicing import Slicing
 from flea_lab.ledger import DEN, LOTS, MARK, NUM, Ledger, gross_uusd
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Alert, Approved, Command, Fill, OrderIntent, OrderReport, Reduce, Refused
@@ -15,6 +16,7 @@ from flea_lab.money import value_uusd
 from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, PASSED, THROTTLE, worst_uusd
 from flea_lab.risk.gate import Gate
 from flea_lab.risk.watch import Given
+from flea_lab.working import Working
 
 MINUTE_NS = 60_000_000_000
 
@@ -30,7 +32,9 @@ class Dealer:
         instruments: Mapping[str, Instrument],
         slippage_e8: int,
         bar_ns: int,
+        slicing: Slicing | None = None,
     ) -> None:
+        self.working = Working(gate, ledger, router, instruments, slicing, bar_ns)
         self._gate, self._ledger, self._router = gate, ledger, router
         self._slippage_e8, self._worst_e8 = slippage_e8, gate.watch.worst_e8(slippage_e8)
         self._minute_lots = {s: MINUTE_NS / bar_ns / float(grid.lot_size) for s, grid in instruments.items()}
@@ -38,9 +42,19 @@ class Dealer:
     def on(
         self, intent: OrderIntent, equity: int, toxicity: float, unsettled: bool, volume: float
     ) -> tuple[Command, ...]:
-        """The order for `intent`, or its refusal and what follows from that. `volume` is the bar's, in base units."""
-        gate, symbol, ticks = self._gate, intent.symbol, intent.price_ticks
+        """The order for `intent`, or its refusal and what follows from that. `volume` is the bar's, in base units.
+
+        A parent that works the other way ends first.
+        """
+        symbol = intent.symbol
         size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
+        turned = self.working.stop(intent.ts_event, symbol, "sell" if size > 0 else "buy")
+        return (*turned, *self._deal(intent, size, equity, toxicity, unsettled, volume))
+
+    def _deal(
+        self, intent: OrderIntent, size: int, equity: int, toxicity: float, unsettled: bool, volume: float
+    ) -> tuple[Command, ...]:
+        gate, symbol, ticks = self._gate, intent.symbol, intent.price_ticks
         before = self._worst_side(symbol, size > 0)
         worst = worst_uusd(size, ticks, self._worst_e8 if intent.order_type == "market" else self._slippage_e8)
         verdict = gate.review(intent, equity, before, gross_uusd(self._ledger.book), worst, toxicity, unsettled)
@@ -51,9 +65,13 @@ class Dealer:
             return (Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1]),)
         given = Given(symbol, intent.ts_event, lots, ticks)
         reduces = abs(before + size) <= abs(before) and (before + size) * before >= 0
-        code = gate.watch.code(given, ticks, volume * self._minute_lots[symbol], reduces=reduces)
+        sliced = self.working.too_large(symbol, lots)
+        minute_lots = float("inf") if sliced else volume * self._minute_lots[symbol]  # each slice has its own share
+        code = gate.watch.code(given, ticks, minute_lots, reduces=reduces)
         if code != PASSED:
             return self._turned_back(intent, code)
+        if sliced:
+            return self.working.begin(verdict, lots)
         gate.watch.note(given)
         order = self._router.on(verdict, lots)
         self._ledger.pend(symbol, order.lots if order.side == "buy" else -order.lots)
@@ -63,6 +81,9 @@ class Dealer:
         """Signed micro-dollars of the position in `symbol` if all that goes this way were filled, and nothing that goes
         the other."""
         buys, sells = self._router.blotter.exposed(symbol)
+        if self.working.slicing is not None:
+            more = self.working.left_in(symbol)
+            buys, sells = buys + more[0], sells + more[1]
         row = self._ledger.book[self._ledger.row[symbol]]
         lots = int(row[LOTS]) + (buys if buy else -sells)
         return value_uusd(lots, int(row[MARK]), int(row[NUM]), int(row[DEN]))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from flea_lab.model.trading import Command, NewOrder, OrderIntent, Refused
+from flea_lab.model.trading import Command, NewOrder, OrderIntent, ParentOrder, Refused
 from flea_lab.money import CENT
 from flea_lab.risk.checks import NAMES, PASSED
 
@@ -38,7 +38,7 @@ class Recorder:
     def on(self, commands: Iterable[Command]) -> None:
         """Notes what was decided; other commands are not decisions."""
         for command in commands:
-            if isinstance(command, NewOrder):
+            if isinstance(command, ParentOrder) or (isinstance(command, NewOrder) and not command.parent):
                 self._note(command.intent, command.lots, PASSED)
             elif isinstance(command, Refused):
                 self._note(command.intent, 0, command.code)

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from flea_lab.core import Event, TradingCore
 from flea_lab.model.market import BookSnapshot, Candle, Features, Funding, Heartbeat, Trade
-from flea_lab.model.trading import Alert, CancelOrder, Command, Control, NewOrder, Refused, Report
+from flea_lab.model.trading import Alert, CancelOrder, Command, Control, NewOrder, ParentOrder, Refused, Report
 
 Entry = Candle | Trade | BookSnapshot | Features | Funding | Heartbeat | Report | Control | Command
 """A row of a journal: what the core was given, or what it said."""
@@ -192,11 +192,17 @@ class MemoryJournal:
 
     def events(self) -> list[Event]:
         """What the core was given."""
-        return [entry for entry in self.entries if not isinstance(entry, NewOrder | CancelOrder | Refused | Alert)]
+        return [
+            entry
+            for entry in self.entries
+            if not isinstance(entry, NewOrder | ParentOrder | CancelOrder | Refused | Alert)
+        ]
 
     def commands(self) -> list[Command]:
         """What the core said to do."""
-        return [entry for entry in self.entries if isinstance(entry, NewOrder | CancelOrder | Refused | Alert)]
+        return [
+            entry for entry in self.entries if isinstance(entry, NewOrder | ParentOrder | CancelOrder | Refused | Alert)
+        ]
 
 
 def play_back(events: list[Event], core: TradingCore) -> list[Command]:

@@ -156,7 +156,8 @@ def build_core(
 ) -> TradingCore:
     """A core before its first event. Candles before `trade_from_ns` (their close) only warm the signals.
 
-    A limit order still working `limit_ttl_ns` after it was given is taken back at the next bar; None leaves it.
+    A limit order still working `limit_ttl_ns` after it was given is taken back at the next bar, and large orders are
+    worked in slices; None, for a market where all orders fill at the next open, does neither.
     `cash_uusd` is what the account begins with, by default the config's.
     """
     cash = round(config.initial_cash_usd * USD) if cash_uusd is None else cash_uusd
@@ -175,6 +176,7 @@ def build_core(
         trade_from_ns=trade_from_ns,
         bar_ns=config.interval_ms * MS_NS,
         limit_ttl_ns=limit_ttl_ns,
+        slicing=None if limit_ttl_ns is None else config.slicing,
         features={symbol: BarFeatures(config.interval_ms * MS_NS, how) for symbol, how in measured.items()},
     )
 

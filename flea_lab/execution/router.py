@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from flea_lab.compiled import compiled
 from flea_lab.execution.blotter import Blotter
 from flea_lab.execution.order import WORKING
+from flea_lab.execution.parents import Parents, Wanted
+from flea_lab.execution.slicing import SECOND_NS, Slicing, slice_of, slices_of
 from flea_lab.model.instrument import Instrument
-from flea_lab.model.trading import Approved, CancelOrder, NewOrder, OrderIntent
+from flea_lab.model.trading import Approved, CancelOrder, NewOrder, OrderIntent, ParentOrder
 from flea_lab.money import lots_for, value_uusd
 
 
@@ -27,6 +29,7 @@ class Router:
 
     def __init__(self, instruments: Mapping[str, Instrument], prefix: str) -> None:
         self.blotter = Blotter()
+        self.parents = Parents(self.blotter)
         self._instruments = instruments
         self._prefix = prefix
         self._minted = 0
@@ -61,6 +64,54 @@ class Router:
             intent=intent,
         )
         self.blotter.register(order)
+        return order
+
+    def least(self, symbol: str, ticks: int) -> int:
+        """The smallest order in lots at `ticks`."""
+        grid = self._instruments[symbol]
+        return max(1, -(-grid.min_notional_uusd * grid.unit_den // (max(ticks, 1) * grid.unit_num)))
+
+    def begin(
+        self, approved: Approved, lots: int, slicing: Slicing, day_lots: float = 0.0, traded_lots: float = 0.0
+    ) -> ParentOrder:
+        """The parent of `lots` (signed) for an approved intent, which is worked from now on. `day_lots` is what trades
+        in a day, 0 where that is not known; `traded_lots` what the first slice is a share of."""
+        intent = approved.intent
+        slices, every_ns = slices_of(abs(lots), day_lots, slicing), round(slicing.every_s * SECOND_NS)
+        self._minted += 1
+        parent = ParentOrder(
+            parent_id=f"{self._prefix}-{self._minted}",
+            symbol=intent.symbol,
+            side=intent.side,
+            lots=abs(lots),
+            price_ticks=intent.price_ticks,
+            style=slicing.style,
+            slice_lots=slice_of(abs(lots), slices),
+            every_ns=every_ns,
+            until_ns=intent.ts_event + round(slices * every_ns * slicing.patience),
+            ts_event=intent.ts_event,
+            intent=intent,
+        )
+        self.parents.begin(parent, traded_lots)
+        return parent
+
+    def slice(self, wanted: Wanted, ticks: int, ts_event: int) -> NewOrder:
+        """The child that a parent may give now, decided at `ticks`, registered as pending."""
+        parent = wanted.parent.command
+        self._minted += 1
+        order = NewOrder(
+            client_order_id=f"{self._prefix}-{self._minted}",
+            symbol=parent.symbol,
+            side=parent.side,
+            lots=wanted.lots,
+            price_ticks=ticks,
+            order_type="market" if parent.style == "twap" else "limit",
+            ts_event=ts_event,
+            intent=parent.intent,
+            parent=parent.parent_id,
+        )
+        self.blotter.register(order)
+        self.parents.gave(parent.parent_id, order.client_order_id, ts_event)
         return order
 
     def expire(self, given_before_ns: int, ts_event: int) -> tuple[CancelOrder, ...]:

@@ -54,7 +54,8 @@ class Refused(Struct, frozen=True, tag=True):
 
 
 class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
-    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at.
+    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at, and a limit order's limit
+    unless its intent names one. `parent` names the order that this is a slice of.
 
     With `reduce_only` the venue shall do nothing that would open or grow a position, where it knows such a thing.
     """
@@ -68,6 +69,27 @@ class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
     ts_event: int
     intent: OrderIntent
     reduce_only: bool = False
+    parent: str = ""
+
+
+class ParentOrder(Struct, frozen=True, kw_only=True, tag=True):
+    """Work this order by children: `lots` in all, `slice_lots` at most at a time, one slice every `every_ns`.
+
+    `style` "twap" sends each slice to the market, "iceberg" rests one at a time at `price_ticks`, and gives it again
+    where the market is by then, where it did not fill. After `until_ns` what is left is given up.
+    """
+
+    parent_id: str
+    symbol: str
+    side: Side
+    lots: int
+    price_ticks: int
+    style: Literal["twap", "iceberg"]
+    slice_lots: int
+    every_ns: int
+    until_ns: int
+    ts_event: int
+    intent: OrderIntent
 
 
 class CancelOrder(Struct, frozen=True, kw_only=True, tag=True):
@@ -228,4 +250,4 @@ Report = (
     Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Filled | Fill
 )
 Control = Halt | Reduce | Resume | WarmUp | Doubt | Adopt
-Command = NewOrder | CancelOrder | Refused | Alert
+Command = NewOrder | ParentOrder | CancelOrder | Refused | Alert
