@@ -96,14 +96,19 @@ class Brake:
         self.ending += f", without the venue's word that {what}"
 
     async def last_words(self, reason: str) -> None:
-        """The end of trading by `reason`: latched in the journal, or in a file; orders taken back once."""
+        """The end of trading by `reason`: latched in the journal, or in a file, while every order is taken back."""
         self.asked, self.verified = reason, False
+        await asyncio.gather(self._latch(reason), self._take_back_in_time())  # a disk that hangs keeps no order open
+
+    async def _latch(self, reason: str) -> None:
         try:
             async with asyncio.timeout(DISK_WAIT_S):
                 await durable(self._pump.on(Halt(ts_event=self._clock.now_ns(), reason=reason)).ticket)
         except Exception as second:  # the journal does not take it, whatever the reason: a file does
             self._alert("critical", f"the halt is not in the journal: {second}")
             self._leave_file(reason)
+
+    async def _take_back_in_time(self) -> None:
         try:
             async with asyncio.timeout(STOP_WAIT_S):
                 await self._take_back()
