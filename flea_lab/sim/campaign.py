@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
+from multiprocessing import get_context
 
 from msgspec import Struct
 from tqdm import tqdm
@@ -109,7 +110,7 @@ def _in_parallel(pieces: Sequence[Sequence[int]], workers: int) -> Iterator[Tall
         yield from map(run_seeds, pieces)
         return
     left = iter(pieces)
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running: set[Future[Tally]] = set()
         try:
             while True:

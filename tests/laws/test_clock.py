@@ -19,7 +19,8 @@ NETWORK = (
 NETWORK_IN = (
     "venue/rest.py", "venue/stream.py", "venue/websocket.py", "venue/info.py",
     "venue/hyperliquid_feed.py", "venue/hyperliquid_exchange.py",
-    "venue/hyperliquid_signing.py", "venue/published_exchange.py", "venue/ccxt_venue.py", "venue/ccxt_exchange.py", "testing/",
+    "venue/hyperliquid_signing.py", "venue/published_exchange.py", "venue/ccxt_venue.py", "venue/ccxt_exchange.py",
+    "testing/",
     "data/sources/", "sandbox/server.py", "live/", "sim/", "view/", "report/", "cli.py", "cli/",
 )  # fmt: skip
 
@@ -31,6 +32,7 @@ PROCESSES = ("subprocess", "multiprocessing", "os.system", "os.popen", "os.fork"
 # Who may start a process, and what for.
 PROCESSES_IN = {
     "live/": "the runner is a process of its own",
+    "sim/campaign.py": "a campaign of simulations runs on every core",
     "runs.py": "asks git which commit a result came from",
 }
 

@@ -88,7 +88,7 @@ class _Slow:
 
 
 def test_a_cancel_does_not_wait_twice_in_the_line() -> None:
-    """Each bar gave another for every order that was too old: no comparison ever found the sender at rest (seed 1314)."""
+    """Each bar gave another for every order that was too old: no comparison found the sender at rest."""
 
     async def run() -> list[str]:
         exchange, said = _Slow(), asyncio.Queue[Any]()
