@@ -29,7 +29,7 @@ VENUE = "venue.json"
 """Written by a runner before it connects: where its orders go."""
 
 AGAIN_S = 0.1
-LATE_HERE_S = 1.0
+LATE_HERE_S = 0.5
 LATE_S = 10.0
 MARGIN_S = 1.0
 

@@ -197,7 +197,7 @@ def test_it_asks_the_venue_that_the_runner_wrote_down_and_needs_no_journal(venue
 
 def test_late_orders_are_watched_for_as_long_as_they_may_arrive() -> None:
     far = {"rest_url": "https://exchange.example/api", "ws_url": "wss://exchange.example/ws"}
-    assert late_s(load_dialect({}, "")) == 1.0 and late_s(load_dialect(far, "")) == 10.0
+    assert late_s(load_dialect({}, "")) == 0.5 and late_s(load_dialect(far, "")) == 10.0
     assert late_s(load_dialect({**far, "order_validity_s": 5.0}, "")) == 6.0
 
 
