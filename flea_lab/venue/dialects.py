@@ -72,7 +72,8 @@ class Dialect(Settings, frozen=True, kw_only=True):
 
     Of a venue whose orders can only be inferred (`venue.one_in_flight`): an order that nothing shows after `settle_s`
     was never carried out; the account is asked for at most every `poll_s`. `data` are the settings of the dialect that
-    market data and the account are read from, where that is another.
+    market data and the account are read from, where that is another. `address` is the account's own at Hyperliquid,
+    whichever wallet signs for it.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Dialect(Settings, frozen=True, kw_only=True):
     settle_s: Seconds = 60.0
     poll_s: Seconds = 2.0
     data: dict[str, Any] = field(default_factory=dict)
+    address: Annotated[str, Meta(pattern=r"^(0x[0-9a-fA-F]{40})?$", description="0x and 40 hex digits")] = ""
 
     @property
     def speech(self) -> Speech:

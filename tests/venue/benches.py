@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 from flea_lab.errors import VenueError
 from flea_lab.live.paper import PaperVenue
 from flea_lab.model.market import Heartbeat
 from flea_lab.sandbox.faults import FaultPlan, FaultRule, FaultRules, FaultSettings
+from flea_lab.secret import Secret
 from flea_lab.testing.bench import Bench
-from flea_lab.testing.stand_in.exchange import Exchange
+from flea_lab.testing.stand_in.exchange import Declined, Exchange
 from flea_lab.testing.stand_in.hyperliquid import HyperliquidStandIn
+from flea_lab.venue.ccxt_exchange import CcxtExchange
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import load_dialect
 from flea_lab.venue.hyperliquid_exchange import HyperliquidExchange
@@ -157,3 +160,124 @@ async def hyperliquid_bench(**given: Any) -> AsyncIterator[Bench]:
                 lose_answer=ill("lost_answer"), lose_order=ill("lost"), crowd=ill("429"),
                 executions=lambda: exchange.executions,
             )  # fmt: skip
+
+
+class BaseError(Exception):
+    """As ccxt's, by name; so are those below."""
+
+
+class NetworkError(BaseError): ...
+
+
+class RateLimitExceeded(NetworkError): ...
+
+
+class InvalidOrder(BaseError): ...
+
+
+class OrderNotFound(InvalidOrder): ...
+
+
+class CcxtShaped:
+    """ccxt's unified order methods over the small exchange; `ill` is what goes wrong with the next order."""
+
+    precisionMode = 4
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange, self._book, self.ill = exchange, exchange.account("0xdesk"), ""
+        self.urls = {"api": {"public": "http://127.0.0.1:1"}}
+        self.has = {"cancelAllOrders": True}
+        self.apiKey = self.secret = self.password = ""
+
+    async def close(self) -> None:
+        return None
+
+    async def load_markets(self) -> dict[str, Any]:
+        told = {"quote": "USDT", "swap": True, "contract": True, "contractSize": 1.0, "active": True}
+        return {f"{coin}/USDT:USDT": {"symbol": f"{coin}/USDT:USDT", "base": coin, **told} for coin in COINS}
+
+    async def create_order(
+        self, symbol: str, kind: str, side: str, amount: float, price: float | None, params: dict[str, Any]
+    ) -> dict[str, Any]:
+        ill, self.ill = self.ill, ""
+        if ill == "429":
+            raise RateLimitExceeded("too many requests")
+        if ill == "order":
+            raise NetworkError("connection reset")
+        buy, coin = side == "buy", symbol.split("/")[0]
+        px = Decimal(str(price)) if price else self._exchange.price(coin, buy)
+        try:
+            placed = self._exchange.place(
+                "0xdesk", coin, buy, px, Decimal(str(amount)), reduce_only=bool(params.get("reduceOnly")),
+                tif="Gtc" if kind == "limit" else "Ioc", cloid=params["clientOrderId"],
+            )  # fmt: skip
+        except Declined as error:
+            raise InvalidOrder(str(error)) from None
+        if ill == "answer":
+            raise NetworkError("read timed out")
+        return self._row(placed)
+
+    def _row(self, order: Any) -> dict[str, Any]:
+        status = {"open": "open", "filled": "closed"}.get(order.status, "canceled")
+        told = {"id": str(order.oid), "clientOrderId": order.cloid, "status": status, "timestamp": order.ts_ms}
+        return told | {"amount": float(order.sz), "filled": float(order.sz - order.left)}
+
+    def _found(self, params: dict[str, Any]) -> Any:
+        found = [order for order in self._book.orders.values() if order.cloid == params["clientOrderId"]]
+        if not found:
+            raise OrderNotFound("Order does not exist.")
+        return found[-1]
+
+    async def fetch_order(self, _: str, __: str, params: dict[str, Any]) -> dict[str, Any]:
+        return self._row(self._found(params))
+
+    async def cancel_order(self, _: str, __: str, params: dict[str, Any]) -> dict[str, Any]:
+        order = self._found(params)
+        if order.status != "open":
+            raise OrderNotFound("Unknown order sent.")
+        order.status = "canceled"
+        return self._row(order)
+
+    async def cancel_all_orders(self, symbol: str) -> None:
+        for order in self._book.open_orders():
+            order.status = "canceled" if order.coin == symbol.split("/")[0] else order.status
+
+    async def fetch_open_orders(self, symbol: str) -> list[dict[str, Any]]:
+        return [self._row(order) for order in self._book.open_orders() if order.coin == symbol.split("/")[0]]
+
+    async def fetch_my_trades(self, symbol: str) -> list[dict[str, Any]]:
+        return [
+            {"id": str(row["tid"]), "order": str(row["oid"]), "timestamp": row["time"], "price": float(row["px"]),
+             "amount": float(row["sz"]), "side": "buy" if row["side"] == "B" else "sell",
+             "fee": {"cost": float(row["fee"]), "currency": "USDT"}}
+            for row in self._book.fills if row["coin"] == symbol.split("/")[0]
+        ]  # fmt: skip
+
+    async def fetch_balance(self) -> dict[str, Any]:
+        entry = sum((size * self._exchange.mids[coin] for coin, size in self._book.held.items()), Decimal(0))
+        return {"total": {"USDT": str(self._book.raw + entry)}}
+
+    async def fetch_positions(self, symbols: list[str]) -> list[dict[str, Any]]:
+        return [
+            {"symbol": f"{coin}/USDT:USDT", "contracts": float(abs(size)), "side": "long" if size > 0 else "short",
+             "entryPrice": float(self._exchange.mids[coin]), "unrealizedPnl": 0.0}
+            for coin, size in self._book.held.items() if size and f"{coin}/USDT:USDT" in symbols
+        ]  # fmt: skip
+
+
+@asynccontextmanager
+async def ccxt_bench(name: str = "ccxt:binanceusdm") -> AsyncIterator[Bench]:
+    """The adapter for ccxt's orders over an exchange that is shaped like ccxt's."""
+    clock = Hand()
+    exchange = Exchange(COINS, MIDS, clock.now_ms)
+    fake = CcxtShaped(exchange)
+    dialect = load_dialect({"name": name, "poll_s": 0.001}, "a test")
+    async with CcxtExchange(dialect, Secret("key:secret"), GRIDS, clock, exchange=fake) as venue:
+
+        def ill(what: str) -> Callable[[], None]:
+            return lambda: setattr(fake, "ill", what)
+
+        yield Bench(
+            venue, "BTCUSDT", GRIDS["BTCUSDT"], LOT_USD, 1_000, clock.now_ns, lose_answer=ill("answer"),
+            lose_order=ill("order"), crowd=ill("429"), executions=lambda: exchange.executions,
+        )  # fmt: skip

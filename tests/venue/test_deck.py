@@ -12,7 +12,7 @@ from flea_lab.model.trading import CancelOrder, NewOrder, Rejected
 from flea_lab.testing.bench import Bench
 from flea_lab.testing.cards import CARDS
 from flea_lab.testing.deck import check_venue
-from tests.venue.benches import hyperliquid_bench, paper_bench, published_bench, sandbox_bench
+from tests.venue.benches import ccxt_bench, hyperliquid_bench, paper_bench, published_bench, sandbox_bench
 
 RESTING = {"a resting order is taken back", "cancel-all leaves nothing open", "the dead man's switch fires"}
 NAMED = {"the same id trades once", "an order never sent is not found"}
@@ -23,6 +23,7 @@ VENUES: dict[str, tuple[Any, set[str], set[str]]] = {
     "purpleflea-seed": (sandbox_bench, set(), set()),
     "paper": (paper_bench, {"the dead man's switch fires"} | VOID | REDUCE, LINE),
     "purpleflea": (published_bench, RESTING | NAMED | VOID | REDUCE, set()),
+    "ccxt": (ccxt_bench, {"the same id trades once", "the dead man's switch fires"} | VOID, set()),
     "hyperliquid": (hyperliquid_bench, {"the same id trades once"}, set()),
 }
 """Each venue, what it declares that it cannot do, and what cannot happen to it: a paper account has no line."""
