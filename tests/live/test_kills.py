@@ -145,7 +145,7 @@ def campaign(place: Path, kills: int, seed: int, days: float, longest_s: float) 
                     if done < kills:
                         sleep(dice.uniform(0.0, longest_s))
                     else:
-                        runner.wait(150)
+                        runner.wait(600)
                 if runner.ended is not None:
                     assert runner.ended == 0, runner.said()
                     break
