@@ -159,7 +159,7 @@ def test_the_lock_pins_everything_that_pyproject_asks_for() -> None:
         name, _, version = line.split(" ;")[0].partition("==")
         pins.setdefault(name, []).append(version)
     extras = project["optional-dependencies"]
-    for text in project["dependencies"] + extras["dev"] + extras["venues"]:
+    for text in project["dependencies"] + extras["dev"] + extras["venues"] + extras["alerts"]:
         wanted = Requirement(text)
         found = pins.get(canonicalize_name(wanted.name), [])
         assert found, f"{wanted.name} is not in the lock"
