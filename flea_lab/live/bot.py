@@ -18,6 +18,7 @@ from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.control import ControlServer
 from flea_lab.live.desk import Desk
+from flea_lab.live.exchanges import open_exchange
 from flea_lab.live.feeds import OpenFeed, needs_key, open_feed
 from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.journal import LiveJournal
@@ -35,7 +36,6 @@ from flea_lab.money import USD, rate_e8
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Exchange, Feed
-from flea_lab.venue.published_exchange import PublishedExchange
 from flea_lab.venue.rest import KeyRefused
 from flea_lab.venue.speech import PRIVATE, PUBLIC, Kind
 
@@ -82,14 +82,14 @@ def run_bot(
                 rest = folder, clock, alerts, about, dialect.name, other_code
                 return await trade(Bot(config, build_core, warmup_bars, feed, exchange, *rest))
 
-            if about.venue == "paper" or dialect.speech == "published":
+            if about.venue == "paper" or dialect.speech != "purpleflea":
                 feed = open_feed(*given, PUBLIC, ack=True, on_fault=warn, max_skew_s=skew_s)
                 async with _opened(feed, dialect, about.account):
                     if about.venue == "paper":
                         paper = await _paper(config, feed)
                         return await on(paper, paper)
                     assert key is not None
-                    async with PublishedExchange(dialect, key, config.instruments, clock) as exchange:
+                    async with open_exchange(dialect, key, config.instruments, clock) as exchange:
                         return await on(feed, exchange)
             channels = TICKS if ticks else None
             client = PurpleFlea(*given, channels=channels, ack=True, on_fault=warn, max_skew_s=skew_s)
