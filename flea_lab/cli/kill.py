@@ -13,7 +13,7 @@ from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import account_folder
 from flea_lab.live.keys import load_kill_key
-from flea_lab.live.kill import Kill, Killed, dialect_for, late_s
+from flea_lab.live.kill import Kill, Killed, dialect_for, late_s, noted_venue
 from flea_lab.live.kill_venue import cancel_only
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -56,7 +56,8 @@ def _killed(
         kind, dialect = dialect_for(account_folder(account), venue, url)
         if kind == "paper":
             return work.paper()
-        there = cancel_only(dialect, load_kill_key(account))
+        noted = noted_venue(account_folder(account))
+        there = cancel_only(dialect, load_kill_key(account), noted.instruments if noted is not None else None)
     except (ConfigError, WorkspaceError) as error:
         return work.unknown(error)
     try:

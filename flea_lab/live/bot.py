@@ -68,7 +68,7 @@ def run_bot(
     mask = mask_of(key)
     guard(mask)
     with lock_account(folder, clock, key), Alerts(folder, clock, mask=mask) as alerts:
-        note_venue(folder, about.venue, dialect)
+        note_venue(folder, about.venue, dialect, config.instruments)
 
         async def connected() -> str:
             watch_loop(mask)

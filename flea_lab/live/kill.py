@@ -8,7 +8,7 @@ killed. Positions stay as they are.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -37,10 +37,11 @@ Told = Callable[[str], None]
 
 
 class Trades(Struct, frozen=True, kw_only=True):
-    """Where the orders of an account go: the kind of venue and how it is spoken to."""
+    """Where the orders of an account go: the kind of venue, how it is spoken to, and the grids that are traded."""
 
     venue: str
     dialect: dict[str, Any]
+    instruments: dict[str, dict[str, Any]] = {}
 
 
 class Killed(Struct, frozen=True, kw_only=True):
@@ -64,9 +65,10 @@ class Killed(Struct, frozen=True, kw_only=True):
     verified_s: float = -1.0
 
 
-def note_venue(folder: Path, venue: str, dialect: Dialect) -> None:
+def note_venue(folder: Path, venue: str, dialect: Dialect, instruments: Mapping[str, Any] | None = None) -> None:
     """Writes down where the orders of the account in `folder` go, for a kill that can ask nobody else."""
-    said = Trades(venue=venue, dialect=msgspec.to_builtins(dialect))
+    grids = {name: msgspec.to_builtins(grid) for name, grid in (instruments or {}).items()}
+    said = Trades(venue=venue, dialect=msgspec.to_builtins(dialect), instruments=grids)
     write_private(folder / VENUE, msgspec.json.encode(said).decode() + "\n")
 
 

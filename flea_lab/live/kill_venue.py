@@ -7,6 +7,7 @@ that cannot be read is an error, never "nothing is open". No redirect is followe
 import http.client
 import ssl
 import threading
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -155,8 +156,17 @@ class OverHttp:
             raise VenueError(f"{self.where}: {what} cannot be read: {error}") from None
 
 
-def cancel_only(dialect: Dialect, key: Secret) -> CancelOnly:
-    """The account of `key` for taking orders back, at the venue that `dialect` speaks to."""
-    if dialect.speech != "purpleflea":
-        raise ConfigError(f"dialect {dialect.name!r}: flea kill knows no way to take its orders back")
-    return OverHttp(dialect, key)
+def cancel_only(dialect: Dialect, key: Secret, instruments: Mapping[str, Any] | None = None) -> CancelOnly:
+    """The account of `key` for taking orders back, at the venue that `dialect` speaks to.
+
+    `instruments` are plain values of the grids that were traded, which other dialects than Purple Flea's need.
+    """
+    if dialect.speech == "purpleflea":
+        return OverHttp(dialect, key)
+    from flea_lab.live.kill_exchange import OverExchange
+    from flea_lab.model.instrument import Instrument
+    from flea_lab.settings import load_settings
+
+    place = f"the instruments of dialect {dialect.name!r}"
+    grids = {name: load_settings(grid, Instrument, place) for name, grid in (instruments or {}).items()}
+    return OverExchange(dialect, key, grids)

@@ -13,6 +13,7 @@ REVEALED_IN = {
     "secret.py": "it is the one that wraps it",
     "venue/rest.py": "puts it into the header of a request",
     "venue/hyperliquid_signing.py": "signs with it",
+    "venue/ccxt_exchange.py": "hands it to ccxt, which signs with it",
     "live/kill_venue.py": "puts it into the header of a cancel",
     "live/lock.py": "locks by its digest",
     "live/keys.py": "writes the file that holds it",

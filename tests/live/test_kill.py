@@ -18,7 +18,7 @@ from flea_lab.cli import kill as command
 from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, VenueError, WorkspaceError
 from flea_lab.live import kill as work
-from flea_lab.live import kill_venue
+from flea_lab.live import kill_exchange, kill_venue
 from flea_lab.live.account import account_folder, ready_folder
 from flea_lab.live.keys import store_key
 from flea_lab.live.kill import dialect_for, late_s, note_venue
@@ -26,6 +26,7 @@ from flea_lab.live.latch import is_latched, read_latch, remove_halt_file, write_
 from flea_lab.live.lock import lock_account
 from flea_lab.secret import Secret
 from flea_lab.venue.dialects import load_dialect
+from flea_lab.venue.protocol import OrderState, VenueAccount
 from tests.live.processes import config_file, sleep, start_runner, start_sandbox, status, until
 from tests.live.test_kills import ACCOUNT, busy, claimed, get, rows, store_market
 
@@ -212,9 +213,56 @@ def test_paper_is_killed_with_its_runner_only(home: Path) -> None:
 
 def test_a_venue_that_it_cannot_speak_to_is_said(home: Path) -> None:
     store_key("main", Secret(KEY))
-    assert "knows no way to take its orders back" in flea("main", "--venue", "ccxt:kraken").output
+    found = flea("main", "--venue", "hyperliquid")
+    assert found.exit_code == 1 and "NOT KILLED" in found.output and "orders need the account's address" in found.output
     with pytest.raises(ConfigError, match="has no path for its open orders"):
         kill_venue.cancel_only(load_dialect({"paths": {"orders": ""}}, ""), Secret(KEY))
+
+
+class Signed:
+    """An exchange that needs more than a header; all that a kill uses of one."""
+
+    def __init__(self) -> None:
+        self.open, self.log = ["a-1", "b-2"], list[str]()
+
+    async def __aenter__(self) -> "Signed":
+        self.log.append("opened")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.log.append("closed")
+
+    async def open_orders(self) -> list[OrderState]:
+        return [
+            OrderState(client_order_id=n, symbol="X", status="open", lots=3, filled_lots=0, ts_event=0)
+            for n in self.open
+        ]
+
+    async def cancel_all(self) -> None:
+        self.log.append("cancelled")
+        if self.log.count("cancelled") == 1:
+            raise VenueError("busy")
+        self.open.clear()
+
+    async def account(self) -> VenueAccount:
+        return VenueAccount(ts_event=0, cash_uusd=0, equity_uusd=0, fees_uusd=0, funding_uusd=0, lots={"X": -2, "Y": 0})
+
+
+def test_a_venue_that_needs_signatures_is_killed_over_its_exchange(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_key("main", Secret(KEY))
+    signed, given = Signed(), list[object]()
+
+    def open_exchange(*what: object) -> Signed:
+        given.extend(what)
+        return signed
+
+    monkeypatch.setattr(kill_exchange, "open_exchange", open_exchange)
+    note_venue(ready_folder("main"), "live", load_dialect({"name": "hyperliquid"}, ""), busy().instruments)
+    found = flea("main", "--watch-s", 0)
+    assert found.exit_code == 0 and "KILLED      account main" in found.output, found.output
+    assert signed.log == ["opened", "cancelled", "cancelled", "closed"] and "X -2 lots" in found.output
+    assert "b-2  X 3 lots" in found.output and "not yet     busy" in found.output
+    assert given[1] == Secret(KEY) and given[2] == busy().instruments
 
 
 def test_flea_kill_can_place_no_order_and_loads_nothing_heavy() -> None:
