@@ -46,8 +46,8 @@ class Dealer:
 
         A parent that works the other way ends first.
         """
-        symbol = intent.symbol
-        size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
+        symbol, amount = intent.symbol, max(intent.size_uusd, 0)  # what is not above 0 is refused, whatever its side
+        size = amount if intent.side == "buy" else -amount
         turned = self.working.stop(intent.ts_event, symbol, "sell" if size > 0 else "buy")
         return (*turned, *self._deal(intent, size, equity, toxicity, unsettled, volume))
 
@@ -57,9 +57,10 @@ class Dealer:
         gate, symbol, ticks = self._gate, intent.symbol, intent.price_ticks
         before = self._worst_side(symbol, size > 0)
         worst = worst_uusd(size, ticks, self._worst_e8 if intent.order_type == "market" else self._slippage_e8)
-        verdict = gate.review(intent, equity, before, gross_uusd(self._ledger.book), worst, toxicity, unsettled)
-        if not isinstance(verdict, Approved):
-            return (verdict,)
+        code = gate.code(size, equity, before, gross_uusd(self._ledger.book), worst, toxicity, unsettled)
+        if code != PASSED:
+            return (Refused(intent, code, CHECKS[code][1]),)
+        verdict = Approved(intent)
         lots = self._router.lots(intent)
         if lots == 0:
             return (Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1]),)
