@@ -1,8 +1,8 @@
 """One validated config with an id: the same frozen object drives sweep, report, replay and the runner.
 
 The decision part (signals, combination, sizing, risk, tolerance, costs, fill rule, account, symbols, interval,
-instruments) is what the id hashes. `name`, `data` and `deployment` say where and on what it runs; changing them does
-not change the id.
+instruments) is what the id hashes. `name`, `data`, `deployment`, `live` and `alerts` say where, on what and how it runs;
+changing them does not change the id.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from msgspec import Meta, field
 
 from flea_lab.errors import ConfigError
 from flea_lab.execution.slicing import Slicing
+from flea_lab.model.alert import AlertSettings
 from flea_lab.model.instrument import Instrument, known_instrument
 from flea_lab.model.market import INTERVAL_MS
 from flea_lab.money import check_headroom
@@ -107,6 +108,8 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     weaker_mode: Literal["none", "one_in_flight"] = "none"
     first_orders: Annotated[int, Meta(ge=0, le=1_000_000, description="orders")] = 20
     first_order_usd: Usd = 100.0
+    lag_alert_s: Seconds = 0.1
+    lag_block_s: Seconds = 1.0
 
 
 class RunConfig(Settings, frozen=True, kw_only=True):
@@ -128,6 +131,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
     data: DataSettings = DataSettings()
     deployment: Deployment = Deployment()
     live: LiveSettings = LiveSettings()
+    alerts: AlertSettings = AlertSettings()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out; `from_dict` of them is this config again."""
@@ -141,7 +145,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
         has the id that it had before there were such things.
         """
         values = self.to_dict()
-        for name in ("name", "data", "deployment", "live"):
+        for name in ("name", "data", "deployment", "live", "alerts"):
             del values[name]
         if self.tolerance == Tolerance():
             del values["tolerance"]

@@ -18,7 +18,7 @@ from tests.laws.source import ROOT
 
 PAGE = ROOT / "docs" / "configuration.md"
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-SYMBOL = "SYMBOL"
+SYMBOL, NAME = "SYMBOL", "NAME"
 
 
 def value_of(kind: inspect.Type) -> str:
@@ -67,7 +67,7 @@ def settings(kind: inspect.Type, path: str = "") -> dict[str, tuple[str, str]]:
         if isinstance(below, inspect.VarTupleType) and isinstance(below.item_type, inspect.StructType):
             found |= settings(below.item_type, f"{here}.")
         elif isinstance(below, inspect.DictType) and isinstance(below.value_type, inspect.StructType):
-            found |= settings(below.value_type, f"{here}.{SYMBOL}.")
+            found |= settings(below.value_type, f"{here}.{NAME if field.encode_name == 'channels' else SYMBOL}.")
         elif isinstance(below, inspect.StructType):
             found |= settings(below, f"{here}.")
         else:
