@@ -26,6 +26,9 @@ LARGEST = 16 * 2**20
 
 KEPT = 3
 
+SHORTEST = 8
+"""Characters of a part of a key from which on it is one: less would mask words."""
+
 Mask = Callable[[str], str]
 """Takes every known key out of a text."""
 
@@ -84,8 +87,9 @@ def make_room(file: Path) -> None:
 
 
 def mask_of(*keys: Secret | None) -> Mask:
-    """What masks `keys`."""
+    """What masks `keys`, and each part of one that is made of several (`apiKey:secret`)."""
     known = [key for key in keys if key is not None]
+    known += [Secret(part) for key in known for part in key.reveal().split(":") if len(part) >= SHORTEST]
 
     def mask(text: str) -> str:
         for key in known:

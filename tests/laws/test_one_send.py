@@ -15,8 +15,10 @@ REVEALED_IN = {
     "venue/hyperliquid_signing.py": "signs with it",
     "venue/ccxt_exchange.py": "hands it to ccxt, which signs with it",
     "live/kill_venue.py": "puts it into the header of a cancel",
+    "live/secrecy.py": "masks its parts",
     "live/lock.py": "locks by its digest",
     "live/keys.py": "writes the file that holds it",
+    "live/alerts_channel.py": "hands the address of a channel to apprise",
 }
 SIGNED_IN = ("venue/hyperliquid_signing.py",)
 SIGNS = ("sign_message", "sign_typed_data", "sign_transaction", "sign_hash", "unsafe_sign_hash", "signHash")

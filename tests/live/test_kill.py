@@ -331,7 +331,7 @@ def test_a_runner_that_hangs_is_killed_past_it_and_stays_halted(home: Path, tmp_
         assert {name for name, _ in said["found"]} == set(resting) and not get(url, "/orders?status=open")["orders"]
         posted = len(get(url, "/orders?status=all")["orders"])
         os.kill(runner.pid, signal.SIGCONT)
-        until(lambda: status(ACCOUNT).get("halt_verified"), 30.0, "the runner halts by the file")
+        until(lambda: status(ACCOUNT).get("halt_verified"), 60.0, "the runner halts by the file")
         assert status(ACCOUNT)["latches"] == ["kill_switch"]
         sleep(0.3)
         assert len(get(url, "/orders?status=all")["orders"]) == posted, "no order after the kill"

@@ -78,6 +78,12 @@ def test_a_key_is_in_nothing_that_a_process_says() -> None:
         assert part in said, part
 
 
+def test_each_part_of_a_key_of_several_is_masked() -> None:
+    mask = mask_of(Secret("apikey-0123456789:secret-9876543210:pw"))
+    assert mask("secret-9876543210 of apikey-0123456789, pw") == "*** of ***, pw"
+    assert mask("apikey-0123456789:secret-9876543210:pw") == "***"
+
+
 def test_an_output_that_grows_begins_anew_and_the_last_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "runner.log"
     with open_log(file) as log, open(log.fileno(), "w", closefd=False) as text:
