@@ -9,8 +9,8 @@ from flea_lab.execution.parents import Parent
 from flea_lab.model.market import Candle, Funding
 from flea_lab.risk.watch import Given
 
-STATE_VERSION = 1
-"""Of the fields of `CoreState` and what they mean: another number is of other code. At first none was written."""
+STATE_VERSION = 2
+"""Of the fields of `CoreState` and what they mean: another number is of other code. 1 was not written."""
 
 GO_BACK = (
     "go on with the code that saved it, or close every position and order at the venue and move the journal away: "
