@@ -36,7 +36,7 @@ from flea_lab.sim.whim import Whim
 
 STALE_S = 2.0
 PATIENCE_S = 0.5
-UNKNOWN_WAIT_S = 5.0
+UNKNOWN_WAIT_S = 7.5
 LIMIT_TTL_S = 4.0
 MAX_SKEW_S = 2.0
 CONCENTRATION = 0.25

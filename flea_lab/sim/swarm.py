@@ -10,7 +10,7 @@ from flea_lab.clock import Dice
 
 CHANCES: dict[str, float] = {
     "request.drop": 0.02,
-    "request.slow": 0.03,
+    "request.slow": 0.04,
     "request.unsent": 0.02,
     "request.refused_before": 0.02,
     "request.failed_after": 0.03,

@@ -39,7 +39,7 @@ from flea_lab.venue.reconnect import Reconnect
 REQUEST_S = 2.0
 """How long an answer is waited for."""
 
-VALID_S = 3.0
+VALID_S = 5.0
 """How long after its decision an order may still be taken."""
 
 DEAD_MAN_S = 4.0
