@@ -12,6 +12,7 @@ from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, data_dialect, load_dialect
 from flea_lab.venue.hyperliquid_feed import HyperliquidFeed
 from flea_lab.venue.protocol import Feed
+from flea_lab.venue.public_data import public_data
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.speech import PUBLIC, Kind
 from flea_lab.venue.stream import OnFault, OnRaw
@@ -88,24 +89,15 @@ def open_feed(
     require_allowed(dialect)
     match dialect.speech:
         case "hyperliquid":
-            return HyperliquidFeed(
-                dialect,
-                symbols,
-                interval,
-                clock,
-                channels=channels,
-                on_fault=on_fault,
-                on_raw=on_raw,
-                max_skew_s=max_skew_s,
-            )
+            asked = public_data(dialect, symbols, interval, clock, channels=channels, on_fault=on_fault)
+            return HyperliquidFeed(asked, on_raw=on_raw, max_skew_s=max_skew_s)
         case "ccxt":
             from flea_lab.venue.ccxt_venue import CcxtFeed
 
             if on_raw is not None:
                 raise ConfigError(f"dialect {dialect.name!r} shows no raw frames: keep what is read from them only")
-            return CcxtFeed(
-                dialect, symbols, interval, clock, channels=channels, on_fault=on_fault, instruments=instruments
-            )
+            asked = public_data(dialect, symbols, interval, clock, channels=channels, on_fault=on_fault)
+            return CcxtFeed(asked, instruments=instruments)
     return PurpleFlea(
         dialect,
         key,

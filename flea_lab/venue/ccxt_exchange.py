@@ -29,8 +29,8 @@ from flea_lab.model.trading import (
 )
 from flea_lab.secret import Secret
 from flea_lab.venue.budget import RateBudget
+from flea_lab.venue.ccxt_library import FINAL, kinds_of, make_exchange
 from flea_lab.venue.ccxt_reading import addresses, contract_of, market_of, milli_ns
-from flea_lab.venue.ccxt_venue import FINAL, make_exchange
 from flea_lab.venue.dialects import CCXT, Dialect
 from flea_lab.venue.order_wire import CLIENT_ORDER_ID, exact, steps, uusd
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
@@ -340,8 +340,8 @@ class CcxtExchange:
         try:
             return await getattr(self._exchange, method)(*given)
         except Exception as error:  # anything else is a defect, and is raised as it is
-            names = [kind.__name__ for kind in type(error).__mro__]
-            if "BaseError" not in names and not isinstance(error, OSError):
+            names = kinds_of(error)
+            if not names:
                 raise
             said = self._key.masked_in(f"{self.dialect.name} {method}: {names[0]}: {shown(str(error))}")
             if any(name in CROWDED for name in names):

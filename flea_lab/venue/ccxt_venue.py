@@ -8,19 +8,17 @@ the exchange, do; where neither comes, the bar is asked for over REST before it 
 """
 
 import asyncio
-import difflib
 import itertools
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any, Self
 
 from msgspec.structs import replace
 
-from flea_lab.clock import Clock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.model.instrument import Instrument
-from flea_lab.model.market import INTERVAL_MS, MS_NS, BookSnapshot, Candle, Funding, Trade
+from flea_lab.model.market import MS_NS, BookSnapshot, Candle, Funding, Trade
+from flea_lab.venue.ccxt_library import asking, make_exchange
 from flea_lab.venue.ccxt_reading import (
     addresses,
     book_of,
@@ -28,29 +26,23 @@ from flea_lab.venue.ccxt_reading import (
     grid_of,
     market_of,
     milli_ns,
-    moved,
     number,
     trade_of,
 )
-from flea_lab.venue.dialects import CCXT, Dialect
 from flea_lab.venue.forming import Forming
 from flea_lab.venue.heard import Heard
 from flea_lab.venue.protocol import Deliver, Link, VenueClock
+from flea_lab.venue.public_data import PublicData
 from flea_lab.venue.reach import require_reach
-from flea_lab.venue.reading import FrameError, shown
+from flea_lab.venue.reading import FrameError
 from flea_lab.venue.reconnect import Reconnect
-from flea_lab.venue.speech import PUBLIC, Kind
-from flea_lab.venue.stream import OnFault
+from flea_lab.venue.speech import Kind
 
 WATCHES: dict[Kind, str] = {"candle": "watchOHLCV", "book": "watchOrderBook", "trades": "watchTrades"}
 """What an exchange must be able to do for a channel, in ccxt's names. Funding is asked for."""
 
 KIND: dict[type, Kind] = {Candle: "candle", BookSnapshot: "book", Trade: "trades"}
 
-OPTIONS: dict[str, dict[str, Any]] = {"hyperliquid": {"builderFee": False}}
-"""What ccxt must not do by itself, by exchange."""
-
-FINAL = ("AuthenticationError", "PermissionDenied", "BadSymbol", "NotSupported", "ArgumentsRequired")
 PAGE = 500
 TRADES = 4_096
 BEAT_S = 0.2
@@ -61,32 +53,18 @@ AGAIN_S = 1.0
 class CcxtFeed:
     """Market data of one exchange of ccxt for `symbols`: a `Feed`, in one session (`async with`).
 
-    `channels` are among candle, book, trades and funding. `instruments` says what the exchange does not tell of its
+    `instruments` says what the exchange does not tell of its
     markets. `exchange` stands in for ccxt's own, for tests.
     """
 
     def __init__(
-        self,
-        dialect: Dialect,
-        symbols: Sequence[str],
-        interval: str,
-        clock: Clock,
-        *,
-        channels: Sequence[Kind] | None = None,
-        on_fault: OnFault | None = None,
-        instruments: Mapping[str, Instrument] | None = None,
-        exchange: Any = None,
+        self, asked: PublicData, *, instruments: Mapping[str, Instrument] | None = None, exchange: Any = None
     ) -> None:
-        wanted: tuple[Kind, ...] = tuple(channels) if channels is not None else ("candle", "funding")
-        if not wanted or not set(wanted) <= set(PUBLIC):
-            raise ConfigError(f"channels {list(wanted)} must be among {', '.join(PUBLIC)}: only public data is read")
-        if interval not in INTERVAL_MS or not symbols:
-            raise ConfigError(f"interval = {interval!r}: must be one of {', '.join(map(repr, INTERVAL_MS))}")
-        self.dialect, self.symbols, self.interval = dialect, tuple(symbols), interval
-        self._clock, self._wanted, self._told = clock, wanted, on_fault
+        self.dialect, self.symbols, self.interval = asked.dialect, asked.symbols, asked.interval
+        self._clock, self._wanted, self._told = asked.clock, asked.channels, asked.on_fault
         self._exchange, self._ours = exchange, dict(instruments or {})
-        self._step_ns = INTERVAL_MS[interval] * MS_NS
-        self._grace_ns = round(dialect.bar_grace_s * 1e9)
+        self._step_ns = asked.step_ns
+        self._grace_ns = round(self.dialect.bar_grace_s * 1e9)
         self._forming = Forming(self.symbols, self._step_ns, self._grace_ns)
         self._markets: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, dict[str, None]] = {symbol: {} for symbol in self.symbols}
@@ -103,7 +81,7 @@ class CcxtFeed:
             self._exchange = make_exchange(self.dialect)
         require_reach(addresses(self._exchange.urls), f"dialect {self.dialect.name!r}")
         try:
-            async with self._asking("load_markets"):
+            async with asking(self.dialect, "load_markets"):
                 markets = await self._exchange.load_markets()
             self._markets = {symbol: market_of(symbol, markets, self.dialect) for symbol in self.symbols}
             self._require_channels()
@@ -183,7 +161,7 @@ class CcxtFeed:
     async def _watch(self, kind: Kind, symbol: str) -> None:
         theirs, read = self._markets[symbol]["symbol"], {"candle": self._candles, "trades": self._trades}.get(kind)
         while True:
-            async with self._asking(f"{kind} {symbol}"):
+            async with asking(self.dialect, f"{kind} {symbol}"):
                 if kind == "candle":
                     told = await self._exchange.watch_ohlcv(theirs, self.interval)
                 elif kind == "trades":
@@ -300,7 +278,7 @@ class CcxtFeed:
             await asyncio.sleep(FUNDING_S)
 
     async def _current(self, symbol: str, last: float) -> float:
-        async with self._asking(f"funding {symbol}"):
+        async with asking(self.dialect, f"funding {symbol}"):
             told = await self._exchange.fetch_funding_rate(self._markets[symbol]["symbol"])
         rate, due = told.get("fundingRate"), told.get("fundingTimestamp") or told.get("nextFundingTimestamp")
         if rate is None or rate == last or not -1.0 < rate < 1.0:
@@ -332,7 +310,7 @@ class CcxtFeed:
         ours = self._ours[symbol].funding_interval_h if symbol in self._ours else 8
         if not self._exchange.has.get("fetchFundingRate") or not self._markets[symbol].get("swap"):
             return ours
-        async with self._asking(f"funding {symbol}"):
+        async with asking(self.dialect, f"funding {symbol}"):
             told = (await self._exchange.fetch_funding_rate(self._markets[symbol]["symbol"])).get("interval")
         text = str(told or "").removesuffix("h")
         return int(text) if text.isdigit() and 1 <= int(text) <= 24 else ours
@@ -341,7 +319,7 @@ class CcxtFeed:
         """As `Feed.clock`; ours where the exchange does not tell its own."""
         if self._exchange.has.get("fetchTime"):
             before_ns = self._clock.now_ns()
-            async with self._asking("time"):
+            async with asking(self.dialect, "time"):
                 told = await self._exchange.fetch_time()
             self._ahead_ns = milli_ns(told) - (before_ns + self._clock.now_ns()) // 2
         return VenueClock(now_ns=self.venue_now_ns(), kind="wall", matching=self.dialect.matching)
@@ -374,7 +352,7 @@ class CcxtFeed:
         return found
 
     async def _fetched(self, symbol: str, since_ns: int, limit: int) -> list[Candle]:
-        async with self._asking(f"candles {symbol}"):
+        async with asking(self.dialect, f"candles {symbol}"):
             theirs, since_ms = self._markets[symbol]["symbol"], since_ns // MS_NS
             rows = await self._exchange.fetch_ohlcv(theirs, self.interval, since_ms, limit)
         now_ns = self._clock.now_ns()
@@ -390,7 +368,7 @@ class CcxtFeed:
             return []
         found: list[Funding] = []
         while True:
-            async with self._asking(f"settlements {symbol}"):
+            async with asking(self.dialect, f"settlements {symbol}"):
                 theirs, since_ms = self._markets[symbol]["symbol"], start_ns // MS_NS + 1
                 rows = await self._exchange.fetch_funding_rate_history(theirs, since_ms, PAGE)
             told_ns = self._clock.now_ns()
@@ -408,36 +386,3 @@ class CcxtFeed:
         self.faults += 1
         if self._told is not None:
             self._told(text)
-
-    @asynccontextmanager
-    async def _asking(self, what: str) -> AsyncIterator[None]:
-        """What ccxt raises about the exchange becomes ours; anything else is a defect and is raised as it is."""
-        fault: VenueError
-        try:
-            yield
-            return
-        except Exception as error:  # told apart by name, so that no class of ccxt has to be imported
-            names = [kind.__name__ for kind in type(error).__mro__]
-            if "BaseError" not in names and not isinstance(error, OSError):
-                raise
-            said = f"{self.dialect.name} {what}: {names[0]}: {shown(str(error))}"
-            fault = VenueRefusal(said) if any(name in FINAL for name in names) else VenueError(said)
-        raise fault
-
-
-def make_exchange(dialect: Dialect) -> Any:
-    """ccxt's exchange of a dialect, without any key. `ConfigError` where ccxt is not there or has no such exchange."""
-    try:
-        import ccxt.pro as pro
-    except ImportError:
-        raise ConfigError(
-            f"dialect {dialect.name!r} needs the extra `venues`: pip install 'flea-lab[venues]' (it brings ccxt)"
-        ) from None
-    name = dialect.name.removeprefix(CCXT)
-    if name not in pro.exchanges:
-        near = difflib.get_close_matches(name, pro.exchanges, n=3)
-        hint = f", near are {', '.join(near)}" if near else f", it has {len(pro.exchanges)}"
-        raise ConfigError(f"ccxt has no exchange {name!r} with a websocket{hint}")
-    exchange = getattr(pro, name)({"enableRateLimit": True, "options": {**dialect.options, **OPTIONS.get(name, {})}})
-    exchange.urls["api"] = moved(exchange.urls["api"], dialect)
-    return exchange

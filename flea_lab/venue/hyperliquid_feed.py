@@ -7,23 +7,22 @@ for until the venue tells them. Bars that ended less than `bar_grace_s` ago are 
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Self
 
-from flea_lab.clock import Clock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.model.instrument import Instrument
-from flea_lab.model.market import INTERVAL_MS, MS_NS, BookSnapshot, Candle, Funding
+from flea_lab.model.market import MS_NS, BookSnapshot, Candle, Funding
 from flea_lab.model.trading import Fill
-from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.hyperliquid import CANDLE_ROWS, FUNDING_ROWS, HOUR_NS, HyperliquidSpeech
 from flea_lab.venue.info import HEAVY, LIGHT, ROWS_A_WEIGHT, Info
 from flea_lab.venue.protocol import Deliver, Link, Said, VenueClock
+from flea_lab.venue.public_data import PublicData
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError
 from flea_lab.venue.rest import Rest
-from flea_lab.venue.speech import PUBLIC, Kind
-from flea_lab.venue.stream import OnFault, OnRaw, Stream
+from flea_lab.venue.speech import Kind
+from flea_lab.venue.stream import OnRaw, Stream
 
 SETTLED_AFTER_S = 5.0
 SETTLED_AGAIN_S = 10.0
@@ -38,32 +37,15 @@ _open: Counter[str] = Counter()
 class HyperliquidFeed:
     """Public market data of Hyperliquid for `symbols`: a `Feed`, in one session (`async with`).
 
-    `channels` are among candle, book, trades and funding. `on_fault` hears of every frame that could not be used and
-    of settlements that the venue does not tell; `on_raw` hears every frame before it is read.
+    Faults are frames that could not be used, and settlements that the venue does not tell; `on_raw` hears every frame
+    before it is read.
     """
 
-    def __init__(
-        self,
-        dialect: Dialect,
-        symbols: Sequence[str],
-        interval: str,
-        clock: Clock,
-        *,
-        channels: Sequence[Kind] | None = None,
-        on_fault: OnFault | None = None,
-        on_raw: OnRaw | None = None,
-        max_skew_s: float = 2.0,
-    ) -> None:
-        wanted: tuple[Kind, ...] = tuple(channels) if channels is not None else ("candle", "funding")
-        if not wanted or not set(wanted) <= set(PUBLIC):
-            raise ConfigError(f"channels {list(wanted)} must be among {', '.join(PUBLIC)}: only public data is read")
-        streams = len(wanted) * len(symbols)
-        if streams > dialect.subscriptions:
-            what = f"{len(symbols)} symbols on {len(wanted)} channels are {streams} subscriptions"
-            raise ConfigError(f"{what}, at most subscriptions = {dialect.subscriptions} may be")
-        self.dialect, self._clock, self._wanted = dialect, clock, wanted
-        self._speech = HyperliquidSpeech(dialect, symbols, interval)
-        self._step_ns = INTERVAL_MS[interval] * MS_NS
+    def __init__(self, asked: PublicData, *, on_raw: OnRaw | None = None, max_skew_s: float = 2.0) -> None:
+        dialect, clock, on_fault = asked.dialect, asked.clock, asked.on_fault
+        self.dialect, self._clock, self._wanted = dialect, clock, asked.channels
+        self._speech = HyperliquidSpeech(dialect, asked.symbols, asked.interval)
+        self._step_ns = asked.step_ns
         self._rest = Rest(dialect, None, clock)
         self._info = Info(dialect, self._rest)
         self._told = on_fault
@@ -71,7 +53,7 @@ class HyperliquidFeed:
             self._speech,
             self._rest,
             clock,
-            wanted,
+            asked.channels,
             _no_fills,
             ack=False,
             on_fault=on_fault,

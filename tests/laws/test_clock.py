@@ -19,7 +19,8 @@ NETWORK = (
 NETWORK_IN = (
     "venue/rest.py", "venue/stream.py", "venue/websocket.py", "venue/info.py",
     "venue/hyperliquid_feed.py", "venue/hyperliquid_exchange.py",
-    "venue/hyperliquid_signing.py", "venue/published_exchange.py", "venue/ccxt_venue.py", "venue/ccxt_exchange.py",
+    "venue/hyperliquid_signing.py", "venue/published_exchange.py", "venue/ccxt_library.py", "venue/ccxt_venue.py",
+    "venue/ccxt_exchange.py",
     "testing/",
     "data/sources/", "sandbox/server.py", "live/", "sim/", "view/", "report/", "cli.py", "cli/",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from aiohttp import WSMsgType, web
 from flea_lab.clock import WallClock
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.hyperliquid_feed import HyperliquidFeed
+from flea_lab.venue.public_data import public_data
 from flea_lab.venue.speech import Kind
 
 MINUTE_MS = 60_000
@@ -160,9 +161,9 @@ def feed_of(
 ) -> HyperliquidFeed:
     values = given.pop("values", {})
     kinds: tuple[Kind, ...] | None = channels
-    return HyperliquidFeed(
-        spoken(address, **values), symbols, "1m", given.pop("clock", WallClock()), channels=kinds, **given
-    )
+    clock, told = given.pop("clock", WallClock()), given.pop("on_fault", None)
+    asked = public_data(spoken(address, **values), symbols, "1m", clock, channels=kinds, on_fault=told)
+    return HyperliquidFeed(asked, **given)
 
 
 def minute(ms: int) -> int:

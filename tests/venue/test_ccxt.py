@@ -14,13 +14,15 @@ from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import BookSnapshot, Candle, Funding, Heartbeat, Trade
-from flea_lab.venue import ccxt_reading, ccxt_venue
+from flea_lab.venue import ccxt_library, ccxt_reading, ccxt_venue
+from flea_lab.venue.ccxt_library import make_exchange
 from flea_lab.venue.ccxt_reading import addresses, candle_of, grid_of, market_of, moved, trade_of
-from flea_lab.venue.ccxt_venue import CcxtFeed, make_exchange
+from flea_lab.venue.ccxt_venue import CcxtFeed
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Link, Said
+from flea_lab.venue.public_data import public_data
 from flea_lab.venue.reading import FrameError
-from flea_lab.venue.speech import PUBLIC
+from flea_lab.venue.speech import PUBLIC, Kind
 from tests.venue.hyperliquid_stand_in import MINUTE_MS, HyperliquidStandIn, bar, book, minute, trade
 
 MS = 1_000_000
@@ -124,7 +126,8 @@ def spoken(name: str = "ccxt:binanceusdm", **values: Any) -> Dialect:
 
 
 def feed_of(exchange: Any, *symbols: str, channels: Any = None, **values: Any) -> CcxtFeed:
-    return CcxtFeed(spoken(**values), symbols or ("BTCUSDT",), "1m", WallClock(), channels=channels, exchange=exchange)
+    asked = public_data(spoken(**values), symbols or ("BTCUSDT",), "1m", WallClock(), channels=channels)
+    return CcxtFeed(asked, exchange=exchange)
 
 
 async def hear(
@@ -317,9 +320,8 @@ def test_hours_between_settlements_that_the_exchange_does_not_tell_are_ours() ->
         ours = {
             "BTCUSDT": Instrument(tick_size=Decimal("0.1"), lot_size=Decimal("0.001"), funding_interval_h=hours or 8)
         }
-        feed = CcxtFeed(
-            spoken(), ("BTCUSDT",), "1m", WallClock(), exchange=exchange, instruments=ours if hours else None
-        )
+        asked = public_data(spoken(), ("BTCUSDT",), "1m", WallClock())
+        feed = CcxtFeed(asked, exchange=exchange, instruments=ours if hours else None)
         async with feed:
             return (await feed.instruments())["BTCUSDT"].funding_interval_h
 
@@ -399,7 +401,7 @@ def test_no_method_that_orders_or_needs_a_key_is_named_anywhere() -> None:
         "watch_order_book", "fetch_ohlcv", "fetch_time", "fetch_funding_rate", "fetch_funding_rate_history",
     }  # fmt: skip
     used = set()
-    for module in (ccxt_venue, ccxt_reading):
+    for module in (ccxt_venue, ccxt_reading, ccxt_library):
         text = Path(str(module.__file__)).read_text(encoding="utf-8")
         for word in ("create_order", "apiKey", "secret", "privateKey", "walletAddress", "withdraw", "cancel_order"):
             assert word not in text
@@ -440,8 +442,8 @@ def test_ccxt_itself_reads_a_venue_on_loopback() -> None:
     async def session() -> tuple[list[Said], Any, Any]:
         async with venue.running() as address:
             dialect = spoken("ccxt:hyperliquid", rest_url=f"http://{address}", ws_url=f"ws://{address}", **values)
-            given = {"channels": ["candle", "book", "trades"]}
-            feed = CcxtFeed(dialect, ["BTCUSDT"], "1m", WallClock(), **given)  # type: ignore[arg-type]
+            channels: tuple[Kind, ...] = ("candle", "book", "trades")
+            feed = CcxtFeed(public_data(dialect, ["BTCUSDT"], "1m", WallClock(), channels=channels))
             found: list[Any] = []
 
             async def play() -> None:

@@ -1,13 +1,17 @@
 """Signatures for Hyperliquid are those that its own kit makes, for a key that everybody knows (extra `venues`)."""
 
+import asyncio
 import importlib.util
 
 import pytest
 
 from flea_lab.errors import ConfigError
+from flea_lab.model.trading import Accepted
 from flea_lab.secret import Secret
 from flea_lab.venue import hyperliquid_signing
+from flea_lab.venue.hyperliquid_exchange import HyperliquidExchange
 from flea_lab.venue.hyperliquid_signing import signer
+from tests.venue.benches import hyperliquid_bench
 
 HERE = importlib.util.find_spec("ccxt") is not None
 KEY = Secret("0x0123456789012345678901234567890123456789012345678901234567890123")
@@ -56,3 +60,15 @@ def test_without_the_extra_nothing_is_signed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(__import__("sys").modules, "ccxt", None)
     with pytest.raises(ConfigError, match="need the extra `venues`"):
         hyperliquid_signing.signer(KEY)
+
+
+@pytest.mark.skipif(not HERE, reason="ccxt is not installed: it comes with the extra `venues`")
+def test_an_order_that_is_really_signed_is_taken_by_the_stand_in() -> None:
+    async def run() -> tuple[object, ...] | None:
+        async with hyperliquid_bench() as bench:
+            assert isinstance(bench.exchange, HyperliquidExchange)
+            bench.exchange._sign = signer(KEY)
+            return await bench.send(bench.order())
+
+    said = asyncio.run(run())
+    assert said is not None and isinstance(said[0], Accepted)
