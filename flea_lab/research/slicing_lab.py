@@ -4,10 +4,10 @@ The slices are given by the code that gives them live (`execution.parents`), on 
 the bars is made up around the candles (`sandbox.depth`), or is what a tape has, and orders meet it as in the sandbox.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import msgspec
 import pandas as pd
@@ -43,13 +43,11 @@ class Worked:
     slippage_bps: float
 
 
-def candles_of(frame: pd.DataFrame, symbol: str, interval_ms: int) -> list[Candle]:
-    """The complete candles of a canonical frame."""
-    found = []
+def candles_of(frame: pd.DataFrame, symbol: str, interval_ms: int) -> Iterator[Candle]:
+    """The complete candles of a canonical frame, one after the other."""
     for row in frame.itertuples(index=False):
         ts = (int(row.ts) + interval_ms) * MS_NS
-        found.append(Candle(symbol=symbol, ts_event=ts, ts_recv=ts, **{name: getattr(row, name) for name in BAR}))
-    return found
+        yield Candle(symbol=symbol, ts_event=ts, ts_recv=ts, **{name: getattr(row, name) for name in BAR})
 
 
 def day_volume(frame: pd.DataFrame, interval_ms: int) -> float:
@@ -182,10 +180,11 @@ def work(
             f"{qty} from bar {start}: at least a lot of {grid.lot_size}, and a bar after it of {len(frame)}"
         )
     candles = candles_of(frame.iloc[start:], SYMBOL, interval_ms)
+    decided = next(candles)
     desk = _Desk(grid, slicing, round(fee_bps * 10_000))
-    planned = desk.begin(candles[0], lots if side == "buy" else -lots, day_volume(frame, interval_ms))
+    planned = desk.begin(decided, lots if side == "buy" else -lots, day_volume(frame, interval_ms))
     rows, done = [], 0
-    for n, (last, candle) in enumerate(pairwise(candles), start + 1):
+    for n, (last, candle) in enumerate(pairwise(chain([decided], candles)), start + 1):
         for event in synthesise(candle, last.close, grid, depth or DepthSettings(), n, interval_ms):
             if not isinstance(event, Candle):
                 desk.hear(event)
@@ -199,7 +198,7 @@ def work(
         if not desk.busy:
             break
     bars = pd.DataFrame(rows, columns=["ts", "volume", "planned", "given", "filled", "participation"])
-    return _worked(bars, desk.fills, lots, grid, grid.ticks(candles[0].close))
+    return _worked(bars, desk.fills, lots, grid, grid.ticks(decided.close))
 
 
 def _worked(bars: pd.DataFrame, fills: Sequence[Fill], lots: int, grid: Instrument, ticks: int) -> Worked:
@@ -211,3 +210,20 @@ def _worked(bars: pd.DataFrame, fills: Sequence[Fill], lots: int, grid: Instrume
     slippage = sign * (paid - fair) / fair * 10_000 if fair else float("nan")
     frame = pd.DataFrame(rows, columns=["ts", "lots", "price"])
     return Worked(bars, frame, lots, filled, grid.price(ticks), slippage)
+
+
+def compare(
+    frame: pd.DataFrame, grid: Instrument, qty: float, ways: Mapping[str, Slicing | None], starts: Sequence[int]
+) -> dict[str, list[float]]:
+    """What each way of working `qty` costs beyond the price on arrival, bps, by its name: one number a start.
+
+    Each is the mean of a buy and a sell from the same bar, so that where the market went while they worked cancels
+    out and what is left is what the order itself paid. What was not filled is not in it.
+    """
+    costs: dict[str, list[float]] = {name: [] for name in ways}
+    for start in starts:
+        for name, slicing in ways.items():
+            sides: tuple[Side, Side] = ("buy", "sell")
+            both = [work(frame, grid, side, qty, slicing, start=start).slippage_bps for side in sides]
+            costs[name].append(sum(both) / 2)
+    return costs

@@ -17,6 +17,7 @@ NOTEBOOKS = [
     "explore/03_sweep",
     "explore/04_new_signal",
     "explore/05_order_flow",
+    "explore/06_large_orders",
     "live/runner",
     "reports/backtest",
     "reports/session",
