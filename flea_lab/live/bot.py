@@ -129,7 +129,7 @@ def _dialect(config: RunConfig, url: str | None) -> Dialect:
 def _require_this_machine(dialect: Dialect) -> None:
     """Refuses to send orders to anything but a sandbox on this machine, however it is spoken to."""
     if dialect.speech != "purpleflea":
-        raise ConfigError(f"dialect {dialect.name!r} is market data only: venue 'paper' trades on it")
+        raise ConfigError(f"dialect {dialect.name!r} is no sandbox's: venue 'paper' trades on its market, 'live' there")
     for name, url in (("rest_url", dialect.rest_url), ("ws_url", dialect.ws_url)):
         if urlsplit(url).hostname not in LOOPBACK:
             raise ConfigError(

@@ -2,7 +2,8 @@
 
 What Purple Flea's article prints is the start; paths and channels beyond it are extensions, and one that a venue lacks
 is set to an empty text. `purpleflea` is the published server, which takes orders and tells no market: that is read from
-the exchange behind it. `hyperliquid` and `ccxt:EXCHANGE` are venues whose public data is read.
+the exchange behind it. `hyperliquid` and `ccxt:EXCHANGE` are venues whose public data is read without a key; what signs
+orders there is no part of a dialect.
 """
 
 import re
@@ -66,7 +67,7 @@ class Dialect(Settings, frozen=True, kw_only=True):
     `order_validity_s` after the decision's time the venue shall refuse an order; 0 does not say so. `limits` are the
     venue's on requests of all kinds, of which a share is used.
 
-    Of venues that are data only: `subscriptions`, `connections` (open at once in this process) and `weight_per_minute`
+    Of venues whose public data is read: `subscriptions`, `connections` (open at once in this process) and `weight_per_minute`
     are the venue's limits. A bar is over `bar_grace_s` after its end by the venue's own stamps, where the venue does
     not say it. `matching` says how paper orders fill on it. `market`, `depth` and `options` are ccxt's.
 

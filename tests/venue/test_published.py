@@ -28,11 +28,11 @@ def runs(seeds: range, hazards: Any = every) -> list[Any]:
 
 
 def test_no_order_is_doubled_or_lost_whatever_the_server_answers() -> None:
-    found = runs(range(20))
+    found = runs(range(15))
     assert [(run.seed, run.violations) for run in found if run.violations] == []
     outcomes = sum((run.outcomes for run in found), Counter[str]())
-    assert outcomes["carried out"] > 50 and outcomes["indefinite"] > 25 and outcomes["definite"] > 4
-    assert outcomes["never carried out"] > 0 and sum(run.restarts for run in found) > 8
+    assert outcomes["carried out"] > 40 and outcomes["indefinite"] > 20 and outcomes["definite"] > 2
+    assert outcomes["never carried out"] > 0 and sum(run.restarts for run in found) > 5
 
 
 @pytest.mark.slow
