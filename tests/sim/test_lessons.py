@@ -106,3 +106,23 @@ def test_a_cancel_does_not_wait_twice_in_the_line() -> None:
         return exchange.asked
 
     assert asyncio.run(run()) == ["a", "b", "a"]
+
+
+def _slow_disk(world: World) -> None:
+    world.disk.memory.sync_s = lambda: 0.8
+
+
+def _step(world: World) -> None:
+    world.clock.off_s = 3_600.0
+
+
+def _heal(world: World) -> None:
+    world.disk.memory.sync_s = lambda: 0.002
+    world.clock.off_s = 0.0
+
+
+def test_a_clock_that_is_set_by_an_hour_makes_no_disk_slow() -> None:
+    for seed in range(4):
+        outcome = run_directed(seed, [(9.9, _slow_disk), (10.4, _step), (13.0, _heal)])
+        assert outcome.violations == ()
+        assert outcome.counts["lives"] == 1
