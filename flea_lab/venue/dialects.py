@@ -67,9 +67,10 @@ class Dialect(Settings, frozen=True, kw_only=True):
     `order_validity_s` after the decision's time the venue shall refuse an order; 0 does not say so. `limits` are the
     venue's on requests of all kinds, of which a share is used.
 
-    Of venues whose public data is read: `subscriptions`, `connections` (open at once in this process) and `weight_per_minute`
-    are the venue's limits. A bar is over `bar_grace_s` after its end by the venue's own stamps, where the venue does
-    not say it. `matching` says how paper orders fill on it. `market`, `depth` and `options` are ccxt's.
+    Of venues whose public data is read: `subscriptions`, `connections` (open at once in this process) and
+    `weight_per_minute` are the venue's limits. A bar is over `bar_grace_s` after its end by the venue's own stamps,
+    where the venue does not say it. `matching` says how paper orders fill on it. `market`, `depth` and `options` are
+    ccxt's.
 
     Of a venue whose orders can only be inferred (`venue.one_in_flight`): an order that nothing shows after `settle_s`
     was never carried out; the account is asked for at most every `poll_s`. `data` are the settings of the dialect that

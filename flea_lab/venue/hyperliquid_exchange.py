@@ -33,7 +33,7 @@ from flea_lab.venue import hyperliquid_orders as wire
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.hyperliquid_rows import MetaRow, read_answer
 from flea_lab.venue.hyperliquid_signing import Sign
-from flea_lab.venue.info import HEAVY, LIGHT, Account, Info
+from flea_lab.venue.info import ACCOUNT_SHARE, HEAVY, LIGHT, Account, Info
 from flea_lab.venue.one_in_flight import Execution
 from flea_lab.venue.order_wire import steps
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
@@ -57,7 +57,7 @@ class HyperliquidExchange:
         self.dialect, self._clock, self._grids, self._sign = dialect, clock, dict(instruments), sign
         self._coins = {symbol: dialect.theirs(symbol) for symbol in instruments}
         self._rest = Rest(dialect, None, clock)
-        self._info = Info(dialect, self._rest)
+        self._info = Info(dialect, self._rest, ACCOUNT_SHARE)
         self._account = Account(self._info, address, self._coins, self._grids)
         self._assets: dict[str, tuple[int, int]] = {}
         self._names: dict[str, str] = {}

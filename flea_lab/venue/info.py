@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flea_lab.clock import Clock
 from flea_lab.errors import VenueError, VenueRefusal
 from flea_lab.model.instrument import Instrument
 from flea_lab.venue.budget import Budget
@@ -17,6 +16,9 @@ from flea_lab.venue.rest import OK, Rest
 
 LIGHT, HEAVY = 2, 20
 ROWS_A_WEIGHT = 20
+ACCOUNT_SHARE = 0.5
+"""Share of the budget that questions about an account may spend beside a feed of the same address."""
+
 KEPT = 10_000
 """Executions that are remembered."""
 OVERLAP_MS = 600_000
@@ -24,11 +26,11 @@ OVERLAP_MS = 600_000
 
 
 class Info:
-    """`/info` of one address, within its budget."""
+    """`/info` of one address, within `share` of its budget: what else this process asks there has the rest."""
 
-    def __init__(self, dialect: Dialect, rest: Rest) -> None:
+    def __init__(self, dialect: Dialect, rest: Rest, share: float = 1.0) -> None:
         self._dialect, self._rest = dialect, rest
-        self._budget = Budget(dialect.weight_per_minute)
+        self._budget = Budget(int(dialect.weight_per_minute * share))
 
     async def ask(self, where: str, weight: int, kind: str, **given: Any) -> bytes:
         """The answer to a question of `kind`, at the dialect's path for `where`."""
@@ -43,6 +45,10 @@ class Info:
         if answer.status not in OK:
             raise VenueError(f"{kind}: {answer.said}")
         return answer.body
+
+    def listed(self, rows: int) -> None:
+        """Takes note of the rows of an answer, which weigh as well."""
+        self._budget.spend(asyncio.get_running_loop().time(), rows // ROWS_A_WEIGHT)
 
 
 class Seen(NamedTuple):
@@ -99,6 +105,7 @@ class Account:
         while True:
             given = {"user": self.address, "startTime": max(0, self._fill_ms - OVERLAP_MS)}
             page = self.reading.fills(await self._info.ask("fills", HEAVY, "userFillsByTime", **given))
+            self._info.listed(page.rows)
             for name, fee in page.fees.items():
                 self._fees_uusd += fee if name not in self._charged else 0
                 self._charged[name] = fee
@@ -128,9 +135,3 @@ class Account:
             self._funding_ms = max(self._funding_ms, last_ms)
             if rows < FUNDING_ROWS:
                 return
-
-
-def info_of(dialect: Dialect, clock: Clock) -> tuple[Info, Rest]:
-    """The questions to the address of `dialect`, and the session that they need (`open`, `close`)."""
-    rest = Rest(dialect, None, clock)
-    return Info(dialect, rest), rest

@@ -22,7 +22,7 @@ from flea_lab.secret import Secret
 from flea_lab.venue import published
 from flea_lab.venue.budget import RateBudget, RateLimits
 from flea_lab.venue.dialects import Dialect, data_dialect
-from flea_lab.venue.info import Account, Info, Seen
+from flea_lab.venue.info import ACCOUNT_SHARE, Account, Info, Seen
 from flea_lab.venue.one_in_flight import OneInFlight
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
@@ -89,7 +89,7 @@ class PublishedExchange:
                 raise VenueRefusal(
                     "the account has no address at the exchange behind the server: nothing can be checked"
                 )
-            self._account = Account(Info(self._data, self._info_rest), address, self._coins, self._grids)
+            self._account = Account(Info(self._data, self._info_rest, ACCOUNT_SHARE), address, self._coins, self._grids)
             seen = await self._account.look(self._clock.now_ns())
             self._known.begin(seen.holdings.lots, self._account.seq)
             self._told = self._account.seq
