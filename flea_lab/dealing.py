@@ -73,6 +73,8 @@ class Dealer:
             return self._turned_back(intent, code)
         if sliced:
             return self.working.begin(verdict, lots)
+        if self.working.resting(intent):
+            return self.working.rest(verdict, lots)
         gate.watch.note(given)
         order = self._router.on(verdict, lots)
         self._ledger.pend(symbol, order.lots if order.side == "buy" else -order.lots)

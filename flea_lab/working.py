@@ -14,7 +14,7 @@ from flea_lab.execution.slicing import Slicing
 from flea_lab.ledger import LOTS, MARK, Ledger
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import DAY_NS
-from flea_lab.model.trading import Alert, Approved, CancelOrder, Command
+from flea_lab.model.trading import Alert, Approved, CancelOrder, Command, OrderIntent
 from flea_lab.money import value_uusd
 from flea_lab.risk.checks import CHECKS, PASSED
 from flea_lab.risk.gate import Gate, TradingState
@@ -67,6 +67,17 @@ class Working:
         """Whether an order is to be worked in slices."""
         slicing = self.slicing
         return slicing is not None and slicing.above is not None and abs(lots) > slicing.above * self.day_lots(symbol)
+
+    def resting(self, intent: OrderIntent) -> bool:
+        """Whether a limit order is worked until it is filled, instead of given once."""
+        return self.slicing is not None and self.slicing.limits == "work" and intent.order_type == "limit"
+
+    def rest(self, approved: Approved, lots: int) -> tuple[Command, ...]:
+        """The parent of a limit order that is worked, and its first price."""
+        assert self.slicing is not None, "nothing is worked without slicing"
+        parent = self._router.work(approved, lots, self.slicing)
+        self._ledger.pend(approved.intent.symbol, lots)
+        return parent, *self.tick(parent.ts_event)
 
     def begin(self, approved: Approved, lots: int) -> tuple[Command, ...]:
         """The parent of an order that is too large to go at once, and what of it goes now."""
@@ -128,7 +139,7 @@ class Working:
         grid = self._instruments[ask.symbol]
         if not value_uusd(wanted.lots, ticks, grid.unit_num, grid.unit_den) <= self._gate.limits.max_order_usd * 1e6:
             return ()  # the price has run away since it was decided: it waits, and is given up in the end
-        given = Given(ask.symbol, ts_event, lots, ticks)
+        given = Given(ask.symbol, ts_event, lots, self._router.price(wanted.parent, ticks)[1])
         reduces = self._reduces(wanted.parent)
         code = self._gate.watch.code(given, ticks, float("inf"), reduces=reduces, numbered=True)
         if code != PASSED:

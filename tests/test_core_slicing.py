@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from flea_lab.config import alphas
 from flea_lab.core import TradingCore
 from flea_lab.decision import Recorder, line
@@ -166,3 +168,46 @@ def test_an_iceberg_rests_one_slice_at_a_time_and_gives_it_again_where_the_marke
     core.on(a_fill(child, lots=1_500))
     (again,) = orders(core.on(beat(2, 2)))
     assert again.lots == 4_000 and sum(o.status in OPEN for o in core.router.blotter._orders.values()) == 1
+
+
+WORK = {"limits": "work", "offset_ticks": 3, "cross_normal": 2, "above": 1.0}
+
+
+def test_a_limit_order_is_priced_anew_and_crosses_in_the_end_with_what_is_left() -> None:
+    core = a_core(slicing=WORK)
+    parent, first = bar(core, 1, say=0.5)
+    assert isinstance(parent, ParentOrder) and isinstance(first, NewOrder)
+    assert (parent.style, first.order_type, first.price_ticks, first.lots) == ("passive", "limit", 9_997, 10_000)
+    core.on(Accepted(client_order_id=first.client_order_id, ts_event=3))
+    (cancel,) = bar(core, 2)
+    assert isinstance(cancel, CancelOrder)
+    core.on(a_fill(first, lots=4_000))
+    core.on(Cancelled(client_order_id=first.client_order_id, ts_event=3, filled_lots=4_000))
+    (second,) = orders(core.on(candle("X", 3, say=0.0, close=101.0)))
+    assert (second.order_type, second.price_ticks, second.lots) == ("limit", 10_097, 6_000)
+    core.on(Accepted(client_order_id=second.client_order_id, ts_event=3))
+    bar(core, 4)
+    core.on(Cancelled(client_order_id=second.client_order_id, ts_event=3, filled_lots=0))
+    (third,) = orders(bar(core, 5))
+    assert (third.order_type, third.lots) == ("market", 6_000)
+    core.on(a_fill(third))
+    assert core.account().lots == {"X": 10_000} and core.router.parents.active() == () and core.ledger.book[0, 1] == 0
+
+
+@pytest.mark.parametrize(("say", "urgency", "kinds"), [(0.5, "normal", 3), (0.2, "normal", 3)])
+def test_how_long_it_waits_is_by_its_urgency(say: float, urgency: str, kinds: int) -> None:
+    core = a_core(slicing={**WORK, "cross_normal": 0})
+    parent, first = bar(core, 1, say=say)
+    assert isinstance(parent, ParentOrder) and isinstance(first, NewOrder)
+    assert parent.intent.urgency == urgency and first.order_type == "market"
+    patient = a_core(slicing={**WORK, "cross_normal": kinds})
+    parent, first = bar(patient, 1, say=say)
+    assert isinstance(parent, ParentOrder) and isinstance(first, NewOrder)
+    assert (parent.cross_after, first.order_type) == (kinds, "limit")
+
+
+def test_a_sell_rests_above_the_market_and_a_market_intent_is_not_worked() -> None:
+    parent, child = bar(a_core(slicing=WORK), 1, say=-0.5)
+    assert isinstance(parent, ParentOrder) and isinstance(child, NewOrder) and child.price_ticks == 10_003
+    (order,) = bar(a_core(slicing=WORK), 1, say=0.9)
+    assert isinstance(order, NewOrder) and order.order_type == "market" and not order.parent

@@ -97,7 +97,8 @@ class Parents:
             ask = one.command
             if one.child or ts_event - one.last_ns < ask.every_ns:
                 continue
-            lots = release(self.left(one), ask.slice_lots, one.traded_lots, participation, least[ask.symbol])
+            traded = float("inf") if ask.style == "passive" else one.traded_lots
+            lots = release(self.left(one), ask.slice_lots, traded, participation, least[ask.symbol])
             if lots:
                 found.append(Wanted(one, lots))
         return found

@@ -1,12 +1,13 @@
 """Approved intents into orders: whole lots, whole ticks, one client order id each."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from flea_lab.compiled import compiled
 from flea_lab.execution.blotter import Blotter
 from flea_lab.execution.order import WORKING
-from flea_lab.execution.parents import Parents, Wanted
-from flea_lab.execution.slicing import SECOND_NS, Slicing, slice_of, slices_of
+from flea_lab.execution.parents import Parent, Parents, Wanted
+from flea_lab.execution.slicing import LONGEST_WORK, NEVER, SECOND_NS, Slicing, cross_after, slice_of, slices_of
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.trading import Approved, CancelOrder, NewOrder, OrderIntent, ParentOrder
 from flea_lab.money import lots_for, value_uusd
@@ -95,9 +96,41 @@ class Router:
         self.parents.begin(parent, traded_lots)
         return parent
 
+    def work(self, approved: Approved, lots: int, slicing: Slicing) -> ParentOrder:
+        """The parent of a limit order of `lots` (signed) that is worked until it is filled."""
+        intent = approved.intent
+        every_ns, crosses = round(slicing.every_s * SECOND_NS), cross_after(slicing, intent.urgency)
+        prices = LONGEST_WORK + (crosses if crosses < NEVER else 0)
+        self._minted += 1
+        parent = ParentOrder(
+            parent_id=f"{self._prefix}-{self._minted}",
+            symbol=intent.symbol,
+            side=intent.side,
+            lots=abs(lots),
+            price_ticks=intent.price_ticks,
+            style="passive",
+            slice_lots=abs(lots),
+            every_ns=every_ns,
+            until_ns=intent.ts_event + every_ns * prices,
+            ts_event=intent.ts_event,
+            intent=intent,
+            offset_ticks=slicing.offset_ticks,
+            cross_after=crosses,
+        )
+        self.parents.begin(parent)
+        return parent
+
+    def price(self, parent: Parent, ticks: int) -> tuple[Literal["market", "limit"], int]:
+        """How the next child of a parent goes where the market is at `ticks`, and at which price."""
+        ask = parent.command
+        if ask.style == "twap" or (ask.style == "passive" and parent.slices >= ask.cross_after):
+            return "market", ticks
+        return "limit", max(1, ticks - ask.offset_ticks if ask.side == "buy" else ticks + ask.offset_ticks)
+
     def slice(self, wanted: Wanted, ticks: int, ts_event: int) -> NewOrder:
-        """The child that a parent may give now, decided at `ticks`, registered as pending."""
+        """The child that a parent may give now where the market is at `ticks`, registered as pending."""
         parent = wanted.parent.command
+        order_type, ticks = self.price(wanted.parent, ticks)
         self._minted += 1
         order = NewOrder(
             client_order_id=f"{self._prefix}-{self._minted}",
@@ -105,7 +138,7 @@ class Router:
             side=parent.side,
             lots=wanted.lots,
             price_ticks=ticks,
-            order_type="market" if parent.style == "twap" else "limit",
+            order_type=order_type,
             ts_event=ts_event,
             intent=parent.intent,
             parent=parent.parent_id,

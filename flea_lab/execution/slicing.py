@@ -18,6 +18,13 @@ DAYS = 30.0
 """The longest that an order may be planned to take."""
 
 Style = Literal["twap", "iceberg"]
+Prices = Annotated[int, Meta(ge=0, le=1_000, description="prices")]
+
+NEVER = 2**31
+"""Prices after which an order that never crosses would."""
+
+LONGEST_WORK = 20
+"""Prices that an order is worked for, beyond those after which it crosses."""
 
 
 class Slicing(Settings, frozen=True, kw_only=True):
@@ -26,6 +33,10 @@ class Slicing(Settings, frozen=True, kw_only=True):
     An order of more than `above` of a day's volume is (None: none is). It is cut to take `minutes`, or longer where
     `participation` of what trades in a day asks for that, in slices `every_s` apart, each at most `participation` of
     what has traded since the one before. What is left after `patience` times its time is given up.
+
+    With `limits` "work" a limit order rests `offset_ticks` behind the last close, is priced anew every `every_s`, and
+    after `cross_low`, `cross_normal` or `cross_high` prices, by its urgency, what is left goes to the market (None:
+    never).
     """
 
     above: Annotated[float, Meta(gt=0.0, le=1.0, description="a share of a day's volume")] | None = 0.005
@@ -34,10 +45,25 @@ class Slicing(Settings, frozen=True, kw_only=True):
     every_s: Annotated[float, Meta(ge=1.0, le=3_600.0, description="seconds")] = 60.0
     participation: Annotated[float, Meta(gt=0.0, le=1.0, description="a share of what trades")] = 0.1
     patience: Annotated[float, Meta(ge=1.0, le=100.0, description="times its planned time")] = 4.0
+    limits: Literal["rest", "work"] = "rest"
+    offset_ticks: Annotated[int, Meta(ge=0, le=100_000, description="ticks")] = 0
+    cross_low: Prices | None = None
+    cross_normal: Prices | None = 3
+    cross_high: Prices | None = 1
 
     def __post_init__(self) -> None:
         if not self.every_s <= self.minutes * 60.0:
             raise ValueError(f"every_s ({self.every_s:g}) must be at most minutes ({self.minutes:g}) in seconds")
+
+
+def cross_after(slicing: Slicing, urgency: str) -> int:
+    """After how many prices an order of that urgency goes to the market.
+
+    >>> cross_after(Slicing(), "high"), cross_after(Slicing(), "low") == NEVER
+    (1, True)
+    """
+    found: int | None = getattr(slicing, f"cross_{urgency}")
+    return NEVER if found is None else found
 
 
 class Planned(NamedTuple):

@@ -76,7 +76,8 @@ class ParentOrder(Struct, frozen=True, kw_only=True, tag=True):
     """Work this order by children: `lots` in all, `slice_lots` at most at a time, one slice every `every_ns`.
 
     `style` "twap" sends each slice to the market, "iceberg" rests one at a time at `price_ticks`, and gives it again
-    where the market is by then, where it did not fill. After `until_ns` what is left is given up.
+    where the market is by then, where it did not fill; "passive" rests all of it, `offset_ticks` behind the market, and
+    sends what is left there after `cross_after` prices. After `until_ns` what is left is given up.
     """
 
     parent_id: str
@@ -84,12 +85,14 @@ class ParentOrder(Struct, frozen=True, kw_only=True, tag=True):
     side: Side
     lots: int
     price_ticks: int
-    style: Literal["twap", "iceberg"]
+    style: Literal["twap", "iceberg", "passive"]
     slice_lots: int
     every_ns: int
     until_ns: int
     ts_event: int
     intent: OrderIntent
+    offset_ticks: int = 0
+    cross_after: int = 2**31
 
 
 class CancelOrder(Struct, frozen=True, kw_only=True, tag=True):
