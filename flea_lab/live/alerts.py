@@ -1,8 +1,9 @@
 """What a person should hear of: a line on the console and in `alerts.jsonl`, at most one a key and minute.
 
-`put` is for the trading loop: it compares, counts and queues, nothing else. Only a critical alert is on disk before
-it returns, because the process may not live to write it later. What is held back within a minute is counted and said
-afterwards.
+Rules. `put` is for the trading loop: it compares, counts and queues, and waits for no disk and no network. A critical
+alert is in the file before it returns, because the process may not live to write it later, and on the disk before any
+sink hears of it. What is held back within a minute is counted and said afterwards. Of keys beyond the first `KEYS` one
+line is said for all of them; every critical one is in the file.
 """
 
 import os
@@ -11,10 +12,11 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import TextIO
 
 import msgspec
 from msgspec import Struct
@@ -23,26 +25,30 @@ from flea_lab.clock import Clock
 from flea_lab.errors import WorkspaceError
 from flea_lab.live.account import ALERTS
 from flea_lab.live.secrecy import LARGEST, Mask, make_room
+from flea_lab.model.alert import SEVERITIES, Kind, Severity
 
-Severity = Literal["info", "warning", "critical"]
+__all__ = ["Alerts", "Kind", "Notice", "Severity", "Sink", "kind_of"]
 
-MINUTE_NS = 60_000_000_000
 KEYS = 256
 OTHER = "other"  # the key of every key beyond the first KEYS
 QUEUED = 1_000
+AT_ONCE = 100
 LONGEST = 2_000
 
 _NUMBER = re.compile(r"[0-9]+")
 
 
-class Notice(Struct, frozen=True, kw_only=True):
-    """One line. `held` is how many of this key were not said since its last line. `ts` ns UTC."""
+class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line. `held` is how many of this key were not said since its last line. `ts` ns UTC. A critical one has an
+    `id`, by which it is known again after a restart."""
 
     ts: int
     severity: Severity
     key: str
     text: str
     held: int = 0
+    kind: Kind = "system"
+    id: str = ""
 
     def line(self) -> str:
         """The notice for a console."""
@@ -56,15 +62,23 @@ Sink = Callable[[Notice], None]
 
 
 class _Key:
-    """What was said of one key: when last, and what was held back since."""
+    """What was said of one key: when last, how grave (`told`), and what was held back since, the gravest of it."""
 
-    __slots__ = ("held", "last_ns", "severity", "text")
+    __slots__ = ("held", "kind", "last_ns", "severity", "text", "told")
 
-    def __init__(self, now_ns: int) -> None:
+    def __init__(self, now_ns: int, severity: Severity = "info", kind: Kind = "system") -> None:
         self.last_ns = now_ns
         self.held = 0
         self.text = ""
+        self.told: Severity = severity
         self.severity: Severity = "info"
+        self.kind: Kind = kind
+
+    def hold(self, severity: Severity, kind: Kind, text: str) -> None:
+        """Counts one that is held back; what is told of them later is the last of the gravest."""
+        self.held += 1
+        if SEVERITIES.index(severity) >= SEVERITIES.index(self.severity):
+            self.severity, self.kind, self.text = severity, kind, text
 
 
 class Alerts:
@@ -82,13 +96,16 @@ class Alerts:
         console: TextIO | None = None,
         sinks: Sequence[Sink] = (),
         mask: Mask | None = None,
+        every_s: float = 60.0,
     ) -> None:
-        """`mask` takes keys out of every text before anything is made of it."""
+        """`mask` takes keys out of every text before anything is made of it. Of one key a line is said `every_s`."""
         self.file = folder / ALERTS
         self.said = self.held = self.lost = 0
         self._clock = clock
         self._console = console or sys.stderr
         self._sinks = tuple(sinks)
+        self._every_ns = round(every_s * 1e9)
+        self._start, self._numbered, self._told_lost = clock.new_id(), 0, 0
         self._keys: dict[str, _Key] = {}
         self._lock, self._rotating = threading.Lock(), threading.Lock()
         self._mask: Mask = mask or (lambda text: text)
@@ -102,32 +119,50 @@ class Alerts:
         self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
         self._thread.start()
 
-    def put(self, severity: Severity, text: str, key: str = "") -> None:
+    def put(self, severity: Severity, text: str, key: str = "", kind: Kind | None = None) -> None:
         """Takes an alert in constant time: said at once, or counted where its key had a line within the minute.
 
-        Without a key it is the text with its numbers taken out, so that one message about many values is one key.
+        Without a key it is the text with its numbers taken out, so that one message about many values is one key;
+        without a kind it is what the text is about.
         """
         now_ns = self._clock.now_ns()
         text = " ".join(self._mask(text)[:LONGEST].split())
-        key = key[:80] or _NUMBER.sub("#", text[:80])
+        key, kind = key[:80] or _NUMBER.sub("#", text[:80]), kind or kind_of(text)
         with self._lock:
             if self._closing.is_set():
                 return
+            own = key
             if key not in self._keys and len(self._keys) >= KEYS:
                 key = OTHER
             known = self._keys.get(key)
-            if known is not None and 0 <= now_ns - known.last_ns < MINUTE_NS and not _graver(severity, known):
-                known.held += 1
-                known.text, known.severity = text, severity
+            if known is not None and 0 <= now_ns - known.last_ns < self._every_ns and not _graver(severity, known):
+                known.hold(severity, kind, text)
                 self.held += 1
-                return
-            notice = Notice(ts=now_ns, severity=severity, key=key, text=text, held=known.held if known else 0)
-            self._keys[key] = entry = _Key(now_ns)
-            entry.severity = severity
-            self.said += 1
+                said = None
+                if severity != "critical" or own == key:
+                    return
+            else:
+                said = self._keys[key] = _Key(now_ns, severity, kind)
+                self.said += 1
+            notice = Notice(
+                ts=now_ns,
+                severity=severity,
+                key=own if said is None else key,
+                text=text,
+                held=known.held if known and said else 0,
+                kind=kind,
+                id=self._next_id(severity),
+            )
         if severity == "critical":
-            self._write(notice, durable=True)
-        self._enqueue(notice)
+            self._write(notice)
+        if said is not None:
+            self._enqueue(notice)
+
+    def _next_id(self, severity: Severity) -> str:
+        if severity != "critical":
+            return ""
+        self._numbered += 1
+        return f"{self._start}-{self._numbered}"
 
     def close(self) -> None:
         """Says what is still held back and lets go of the file; waits 2 s at most for a slow reader."""
@@ -155,48 +190,78 @@ class Alerts:
     def _work(self) -> None:
         while True:
             closing = self._closing.is_set()
-            try:
-                notice = self._queue.get(timeout=0.0 if closing else 0.5)
-            except queue.Empty:
-                self._digest(everything=closing)
-                if closing and self._queue.empty():
-                    return
-                continue
-            if notice.severity != "critical":
-                self._write(notice)
-            self._say(notice)
+            taken = self._take(0.0 if closing else 0.5)
+            for notice in taken:
+                if notice.severity != "critical":
+                    self._write(notice)
+            if any(notice.severity == "critical" for notice in taken):
+                self._sync()
+            for notice in taken:
+                self._say(notice)
+            self._digest(everything=closing and not taken)
+            if closing and not taken and self._queue.empty():
+                return
+
+    def _take(self, wait_s: float) -> list[Notice]:
+        """What waits, at most a hundred at a time; nothing where nothing came for `wait_s`."""
+        taken: list[Notice] = []
+        with suppress(queue.Empty):
+            taken.append(self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait())
+            while len(taken) < AT_ONCE:
+                taken.append(self._queue.get_nowait())
+        return taken
 
     def _digest(self, *, everything: bool) -> None:
         """Queues a line for each key whose minute is over and that held something back; forgets quiet keys."""
         now_ns = self._clock.now_ns()
-        due = []
+        due: list[Notice] = []
         with self._lock:
             for key, known in list(self._keys.items()):
-                if not everything and 0 <= now_ns - known.last_ns < MINUTE_NS:
+                if not everything and 0 <= now_ns - known.last_ns < self._every_ns:
                     continue
                 del self._keys[key]
                 if known.held:
-                    due.append((key, known))
+                    due.append(self._more(now_ns, key, known))
                     if not everything:
-                        self._keys[key] = _Key(now_ns)
+                        self._keys[key] = _Key(now_ns, known.severity)
+            if self.lost > self._told_lost:
+                text = f"{self.lost - self._told_lost} alerts did not fit in line; the critical ones are in {ALERTS}"
+                due.append(Notice(ts=now_ns, severity="warning", key="lost", text=text))
+                self._told_lost = self.lost
             self.said += len(due)
-        for key, known in due:
-            notice = Notice(
-                ts=now_ns, severity=known.severity, key=key, text=f"{known.held} more, the last: {known.text}"
-            )
-            if known.severity == "critical":
-                self._write(notice, durable=True)
+        for notice in due:
+            if notice.severity == "critical":
+                self._write(notice)
             self._enqueue(notice)
 
-    def _write(self, notice: Notice, *, durable: bool = False) -> None:
+    def _more(self, now_ns: int, key: str, known: _Key) -> Notice:
+        return Notice(
+            ts=now_ns,
+            severity=known.severity,
+            key=key,
+            text=f"{known.held} more, the last: {known.text}",
+            kind=known.kind,
+            id=self._next_id(known.severity),
+        )
+
+    def _write(self, notice: Notice) -> None:
         try:
             with self._rotating:
                 self._make_room()
                 os.write(self._handle, msgspec.json.encode(notice) + b"\n")  # one write, whole lines
-            if durable:
-                os.fsync(self._handle)
         except OSError as error:  # a full disk must not stop the desk: the console still hears the alert, and this
             self._print(f"alerts {self.file}: cannot be written ({error.strerror})")
+
+    def _sync(self) -> None:
+        try:
+            with self._rotating:
+                handle = os.dup(self._handle)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            self._print(f"alerts {self.file}: not on the disk ({error.strerror})")
 
     def _make_room(self) -> None:
         """Begins the file anew where it is too large; the last ones are kept."""
@@ -224,6 +289,17 @@ class Alerts:
                 self.lost += 1
 
 
+def kind_of(text: str) -> Kind:
+    """What an alert is about, by its words: those that name no kind are the desk's own.
+
+    >>> kind_of("halted by drawdown"), kind_of("BTCUSDT refused: size"), kind_of("the connection is down")
+    ('halt', 'risk', 'system')
+    """
+    if text.startswith("halted") or "the kill switch" in text or "only orders that reduce" in text:
+        return "halt"
+    return "risk" if " refused: " in text else "system"
+
+
 def _graver(severity: Severity, known: _Key) -> bool:
     """Whether a line of the same key and minute would hide something worse: critical after less is never held back."""
-    return severity == "critical" and known.severity != "critical"
+    return severity == "critical" and known.told != "critical"

@@ -25,7 +25,7 @@ def key_file(account: str) -> Path:
 def load_kill_key(account: str) -> Secret:
     """The key that may only cancel, `keys/ACCOUNT.kill.key`, where there is one, else the key of `account`."""
     file = key_file(account).with_suffix(".kill.key")
-    return _from_file(file, account) if file.exists() else load_key(account)
+    return secret_in_file(file, _missing(account)) if file.exists() else load_key(account)
 
 
 def load_key(account: str) -> Secret:
@@ -36,31 +36,40 @@ def load_key(account: str) -> Secret:
     """
     named = os.environ.get(VARIABLE, "").strip()
     if named:
-        return Secret(_sound(named, VARIABLE))
+        return Secret(sound_secret(named, VARIABLE))
     file = key_file(account)
     if not file.exists():
-        kept = _from_keyring(account)
+        kept = secret_in_keyring(account)
         if kept is not None:
             return kept
-    return _from_file(file, account)
+    return secret_in_file(file, _missing(account))
 
 
-def _from_keyring(account: str) -> Secret | None:
-    """The key of `account` under the service `flea_lab`; None where there is none, or no keyring to ask."""
+def _missing(account: str) -> str:
+    return (
+        f"no key for account {account!r}: flea faucet --account {account} gets one from a sandbox, "
+        f"or put yours in {key_file(account)} (chmod 600)"
+    )
+
+
+def secret_in_keyring(name: str) -> Secret | None:
+    """What the keyring has for `name` under the service `flea_lab`; None where it has none, or there is no keyring."""
     try:
         keyring = importlib.import_module("keyring")
     except ImportError:
         return None  # the extra `keys` is not installed
     try:
-        found = keyring.get_password(SERVICE, account)
+        found = keyring.get_password(SERVICE, name)
     except Exception as error:  # whatever a backend raises: said without its words, which may hold anything
         if type(error).__name__ == "NoKeyringError":
             return None
         raise ConfigError(f"the keyring does not answer ({type(error).__name__}): unlock it, or use a file") from None
-    return None if found is None else Secret(_sound(found.strip(), f"the keyring's {SERVICE} {account}"))
+    return None if found is None else Secret(sound_secret(found.strip(), f"the keyring's {SERVICE} {name}"))
 
 
-def _from_file(file: Path, account: str) -> Secret:
+def secret_in_file(file: Path, missing: str) -> Secret:
+    """What `file` holds, one line that its owner alone may read; `ConfigError`, which says `missing` where it is not
+    there."""
     try:
         with open(file, encoding="ascii") as opened:
             mode = os.fstat(opened.fileno()).st_mode
@@ -68,21 +77,18 @@ def _from_file(file: Path, account: str) -> Secret:
                 raise ConfigError(f"key {file} can be read by others (mode {mode & 0o777:04o}): chmod 600 {file}")
             text = opened.read(4096)
     except FileNotFoundError:
-        raise ConfigError(
-            f"no key for account {account!r}: flea faucet --account {account} gets one from a sandbox, "
-            f"or put yours in {file} (chmod 600)"
-        ) from None
+        raise ConfigError(missing) from None
     except UnicodeDecodeError:
         raise ConfigError(f"key {file}: must be one line of ASCII") from None
     except OSError as error:
         raise ConfigError(f"key {file}: cannot be read ({error.strerror})") from None
-    return Secret(_sound(text.strip(), f"key {file}"))
+    return Secret(sound_secret(text.strip(), f"key {file}"))
 
 
 def store_key(account: str, key: Secret, *, replace: bool = False) -> Path:
     """The file that now holds `key`, 0600 in a 0700 folder, whole or not at all; one that is there needs `replace`."""
     file = key_file(account)
-    text = _sound(key.reveal(), f"the key of account {account!r}")
+    text = sound_secret(key.reveal(), f"the key of account {account!r}")
     workspace().ready()
     private_folder(file.parent)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
@@ -105,7 +111,7 @@ def store_key(account: str, key: Secret, *, replace: bool = False) -> Path:
     return file
 
 
-def _sound(text: str, place: str) -> str:
+def sound_secret(text: str, place: str) -> str:
     """`text` where it can stand in a header; it is not repeated where it cannot."""
     if not text or not text.isascii() or not text.isprintable() or " " in text or len(text) > 1000:
         raise ConfigError(f"{place}: {len(text)} characters that are no API key; expected one word of 1 to 1000, ASCII")
