@@ -1,5 +1,6 @@
 """What signs an action for Hyperliquid: the hash is made here, the curve and the structured data are ccxt's."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ Sign = Callable[[Mapping[str, Any], int, int | None], Mapping[str, Any]]
 """The signature of an action, its nonce (ms) and the time after which it is void (ms)."""
 
 AGENT = [{"name": "source", "type": "string"}, {"name": "connectionId", "type": "bytes32"}]
+PRIVATE = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 DOMAIN = {
     "chainId": 1337,
     "name": "Exchange",
@@ -29,6 +31,8 @@ def signer(key: Secret, *, testnet: bool = False) -> Sign:
         import ccxt
     except ImportError:
         raise ConfigError("orders at Hyperliquid need the extra `venues`: pip install 'flea-lab[venues]'") from None
+    if not PRIVATE.fullmatch(key.reveal()):
+        raise ConfigError("the key cannot sign: an API wallet's private key is 0x and 64 hex digits")
     tool = ccxt.hyperliquid()
 
     def sign(action: Mapping[str, Any], nonce: int, void_ms: int | None) -> Mapping[str, Any]:

@@ -19,7 +19,8 @@ ADDRESS = "0x" + "ab" * 20
 
 
 def opened(name: str, **values: Any) -> Any:
-    return open_exchange(load_dialect({"name": name, **values}, "a test"), Secret("0x1:b"), GRIDS, WallClock())
+    key = Secret(values.pop("key", "0x" + "12" * 32))
+    return open_exchange(load_dialect({"name": name, **values}, "a test"), key, GRIDS, WallClock())
 
 
 def test_each_dialect_has_the_exchange_that_speaks_it() -> None:
@@ -27,6 +28,9 @@ def test_each_dialect_has_the_exchange_that_speaks_it() -> None:
     assert isinstance(opened("ccxt:okx"), CcxtExchange)
     if importlib.util.find_spec("ccxt") is not None:
         assert isinstance(opened("hyperliquid", address=ADDRESS), HyperliquidExchange)
+        with pytest.raises(ConfigError, match="the key cannot sign: an API wallet's") as raised:
+            opened("hyperliquid", address=ADDRESS, key="0xsecret")
+        assert "0xsecret" not in str(raised.value)
 
 
 def test_what_a_dialect_does_not_say_is_asked_for() -> None:

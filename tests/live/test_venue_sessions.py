@@ -1,13 +1,13 @@
-"""Whole sessions of the runner at the published server, in the weaker mode: its market from a sandbox in lockstep.
+"""Whole sessions of the runner at the stand-ins for the published server, in the weaker mode, and for Hyperliquid.
 
-The server's clock is moved by hand, and what it carries out late it does before the clock goes on: nothing here depends
-on how fast the machine is.
+Their market comes from a sandbox in lockstep. The venue's clock is moved by hand, and what it carries out late it does
+before the clock goes on: nothing here depends on how fast the machine is.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,11 @@ from flea_lab.venue import info, published_exchange
 from flea_lab.venue.budget import Budget, RateLimits
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import load_dialect
+from flea_lab.venue.hyperliquid_exchange import HyperliquidExchange
 from flea_lab.venue.published_exchange import PublishedExchange
 from flea_lab.wiring import market_from_frames
 from tests.live.session import CLOCK, QUICK, World, with_live, world
+from tests.venue.benches import unsigned
 from tests.venue.published_runs import GRIDS, Here, S, here
 
 BARS, START = 140, 90
@@ -87,7 +89,16 @@ class Desk:
     at: Here
     sandbox: World
     folder: Path
-    violations: list[str] = field(default_factory=list)
+    kind: str = "purpleflea"
+
+    def exchange(self) -> Any:
+        """What the session orders at."""
+        at, grids = self.at, self.sandbox.config.instruments
+        if self.kind == "purpleflea":
+            return PublishedExchange(load_dialect(at.dialect, "a test"), Secret(at.server.key), grids, at.clock)
+        fast = {"back_off_first_s": 0.0001, "back_off_last_s": 0.0001}
+        spoken = load_dialect({"name": "hyperliquid", **at.dialect["data"], "limits": fast, "poll_s": 0.002}, "a test")
+        return HyperliquidExchange(spoken, at.server.address, unsigned, grids, at.clock)
 
     async def session(self) -> str:
         run, at = self.sandbox.config, self.at
@@ -98,16 +109,15 @@ class Desk:
             spoken, Secret(self.sandbox.key), run.symbols, "1m", run.instruments, CLOCK,
             channels=("candle",), ack=True,
         )  # fmt: skip
-        dialect = load_dialect(at.dialect, "a test")
         about = About(
             account="test", venue="live", config=run.name, config_id=run.id, promoted=False, code="", key="0" * 8
         )
         with Alerts(self.folder, CLOCK, console=self.sandbox.console) as alerts:
-            async with feed, PublishedExchange(dialect, Secret(at.server.key), run.instruments, at.clock) as exchange:
+            async with feed, self.exchange() as exchange:
                 moving: Any = Moving(feed, at)
                 bot = Bot(
                     run, self.sandbox.core, self.sandbox.warmup, moving, exchange, self.folder, CLOCK, alerts, about,
-                    "purpleflea",
+                    self.kind,
                 )  # fmt: skip
                 return await trade(bot, signals=False)
 
@@ -200,3 +210,47 @@ def test_the_runner_refuses_the_server_unless_the_weaker_mode_is_named(tmp_path:
 
     with pytest.raises(VenueRefusal, match="venue 'purpleflea' cannot hold what orders need: its orders bear no id"):
         asyncio.run(run())
+
+
+def ill_line(seed: int) -> Any:
+    """What goes wrong with an action and with a question at Hyperliquid, by seed."""
+    draws, told = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
+
+    def ill(what: str) -> str:
+        if what in ("order", "cancel", "cancelByCloid"):
+            return str(draws.choice(["", "", "lost", "lost_answer", "502"]))
+        return str(told.choice(["", "502", "stale"], p=[0.9, 0.05, 0.05]))
+
+    return ill
+
+
+async def at_hyperliquid(folder: Path, seed: int) -> tuple[Desk, str]:
+    async with desk(folder, Hazards(), config(weaker_mode="none")) as at:
+        at.kind, at.at.info.ill = "hyperliquid", ill_line(seed)
+        async with asyncio.timeout(60):
+            return at, await begun(at)
+
+
+def sound(at: Desk, how: str) -> int:
+    """What the exchange carried out is what the journal says, and no id was sent twice."""
+    session = read_session(at.folder / FILE)
+    book = at.at.exchange.account(at.at.server.address)
+    assert how == "the recorded market is over"
+    assert at.at.exchange.executions == session.fills["client_order_id"].nunique()
+    ids = [order.cloid for order in book.orders.values()]
+    assert len(set(ids)) == len(ids)
+    for symbol in GRIDS:
+        mine = session.fills[session.fills["symbol"] == symbol]
+        signed = (mine["qty"] * mine["side"].map({"buy": 1, "sell": -1})).sum() if len(mine) else 0.0
+        assert signed == pytest.approx(float(book.held.get(symbol.removesuffix("USDT"), 0)), abs=1e-9), symbol
+    return at.at.exchange.executions
+
+
+def test_a_session_at_hyperliquids_stand_in_doubles_and_loses_nothing(tmp_path: Path) -> None:
+    assert sound(*asyncio.run(at_hyperliquid(tmp_path / "hyperliquid", seed=1))) >= 3
+
+
+@pytest.mark.slow
+def test_six_sessions_at_hyperliquids_stand_in(tmp_path: Path) -> None:
+    told = [sound(*asyncio.run(at_hyperliquid(tmp_path / str(seed), seed))) for seed in range(6)]
+    print(f"6 sessions at Hyperliquid's stand-in: {sum(told)} orders carried out")
