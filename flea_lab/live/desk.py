@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from flea_lab.errors import ConfigError, WorkspaceError
-from flea_lab.live.latch import remove_halt_file, write_halt_file
+from flea_lab.live.account import HALT
+from flea_lab.live.latch import is_latched, remove_before, write_halt_file
 from flea_lab.live.opening import Bot
 from flea_lab.live.phrase import clearing_phrase
 from flea_lab.live.runner import Runner
@@ -56,7 +57,9 @@ class Desk:
     def status(self) -> dict[str, Any]:
         """The last published status, with who and what trades."""
         about = {**msgspec.to_builtins(self._bot.about), "pid": os.getpid(), "since_ns": self._since_ns}
-        return {**about, **self._runner.status, "alerts": self._bot.alerts.said + self._bot.alerts.held}
+        durable = self._runner.pump.halted or is_latched(self._bot.folder / HALT)
+        alerts = self._bot.alerts.said + self._bot.alerts.held
+        return {**about, **self._runner.status, "halt_durable": durable, "alerts": alerts}
 
     async def _resume(self, request: dict[str, Any]) -> None:
         runner = self._runner
@@ -71,10 +74,10 @@ class Desk:
         if status["unknown_orders"]:
             raise ConfigError(f"cannot resume: {status['unknown_orders']} orders are of unknown fate")
         if "kill_switch" in clears:
-            if self._halted_ns > int(request["received_ns"]):
+            received_ns = int(request["received_ns"])
+            if self._halted_ns > received_ns or not remove_before(self._bot.folder, received_ns):
                 raise ConfigError("cannot resume: halted again since")
             runner.brake.asked, runner.brake.filed = "", False
-            remove_halt_file(self._bot.folder)
         by, why = request["by"], request["why"]
         runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=by, why=why))
         self._bot.alerts.put("warning", f"{', '.join(clears)} cleared by {by}{f': {why}' if why else ''}")

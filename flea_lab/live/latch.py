@@ -18,6 +18,9 @@ from flea_lab.live.socket_path import write_private
 
 LONGEST = 64 * 1024
 
+COARSE_NS = 20_000_000
+"""How far a file's own time may be behind the clock."""
+
 
 CLEARED = "CLEARED"
 
@@ -93,6 +96,35 @@ def remove_halt_file(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
+        raise WorkspaceError(f"{file}: cannot be removed ({error.strerror})") from None
+    return True
+
+
+def remove_before(folder: Path, ns: int) -> bool:
+    """Whether no HALT file of after `ns` stands; one of before is gone, for good.
+
+    It is moved aside before it is looked at, so that one which comes meanwhile is not taken for it; what cannot be
+    read is as old as its file.
+    """
+    file, aside = folder / HALT, folder / f"{HALT}.lifted"
+    try:
+        file.rename(aside)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise WorkspaceError(f"{file}: cannot be removed ({error.strerror})") from None
+    try:
+        said = msgspec.json.decode(aside.read_bytes(), type=Written).ts_ns
+    except (OSError, ValueError, RecursionError):
+        said = 0
+    try:
+        if (said or aside.lstat().st_mtime_ns + COARSE_NS) > ns:
+            aside.rename(file)
+            return False
+        aside.unlink()
+        _sync(folder)
+    except OSError as error:
+        aside.rename(file)
         raise WorkspaceError(f"{file}: cannot be removed ({error.strerror})") from None
     return True
 

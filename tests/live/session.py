@@ -107,6 +107,12 @@ class World:
         """When bar `bar` of the market closes, ms UTC."""
         return int(self.market.open_ms[bar]) + self.market.interval_ms
 
+    async def rests(self) -> None:
+        """Returns once an order of the account rests; the last bar's may still be on its way."""
+        async with asyncio.timeout(20):
+            while not self.customer.open:
+                await asyncio.sleep(0.002)
+
     async def at(self, bar: int) -> None:
         """Returns once the market has closed bar `bar`."""
         while self.stage.now_ms < self.closes(bar):

@@ -158,13 +158,13 @@ def test_the_orders_of_a_session_that_is_gone_are_taken_back_by_the_venue(folder
                 await until(
                     folder, lambda said: said["dead_man"] == "armed" and said["last_bar_ns"] >= here.closes(8) * MS_NS
                 )
-                assert here.customer.open
+                await here.rests()
                 first = between.sent.index(("POST", "/orders/dead-man"))
                 assert first < between.sent.index(("POST", "/orders")), "armed before the first order"
             # cancelled in mid-air, as good as killed: nothing was disarmed
             men = here.server._dead_men
             [account] = men._timers
-            assert here.customer.open
+            await here.rests()
             men.wish(account, Wish(1.0))  # as if all of the time but a second were over
             async with asyncio.timeout(20):
                 while here.customer.open:

@@ -133,7 +133,7 @@ def test_the_drawdown_latch_outlives_a_restart_and_a_day_and_opens_for_a_person_
 def resting(**live: Any) -> RunConfig:
     """Limit orders only, which rest."""
     return with_live(
-        config(sizing={"market_above": 1.0, "base_fraction": 0.2}),
+        config(sizing={"market_above": 1.0, "base_fraction": 0.2}, slicing={"above": None}),  # whole, not in slices
         **{"history_bars": 1, "reconcile_pause_s": 0.0, "limit_ttl_s": 3_600.0, **live},
     )
 
@@ -226,7 +226,7 @@ def test_a_halt_is_taken_while_history_is_asked_for(folder: Path) -> None:
             gate = Gate(here.server, here.closes(8))
             async with running(here, folder, url=between.url) as task:
                 await here.at(8)
-                assert here.customer.open
+                await here.rests()
                 asked, answered = asyncio.Event(), asyncio.Event()
 
                 async def silent(method: str, path: str, body: bytes) -> None:

@@ -22,7 +22,7 @@ from flea_lab.live import kill_exchange, kill_venue
 from flea_lab.live.account import account_folder, ready_folder
 from flea_lab.live.keys import store_key
 from flea_lab.live.kill import dialect_for, late_s, note_venue
-from flea_lab.live.latch import is_latched, read_latch, remove_halt_file, write_halt_file
+from flea_lab.live.latch import is_latched, read_latch, remove_before, remove_halt_file, write_halt_file
 from flea_lab.live.lock import lock_account
 from flea_lab.secret import Secret
 from flea_lab.venue.dialects import load_dialect
@@ -302,6 +302,22 @@ def test_a_latch_that_is_written_twice_at_once_stands(tmp_path: Path) -> None:
         thread.join()
     assert [entry.name for entry in tmp_path.iterdir()] == ["HALT"] and read_latch(tmp_path)
     assert remove_halt_file(tmp_path) and not remove_halt_file(tmp_path)
+
+
+def test_a_halt_file_that_is_newer_than_the_clearing_of_an_older_one_stands(tmp_path: Path) -> None:
+    clock = WallClock()
+    assert remove_before(tmp_path, clock.now_ns()), "there was none"
+    write_halt_file(tmp_path, "old", clock)
+    asked_ns = clock.now_ns()
+    assert remove_before(tmp_path, asked_ns) and not is_latched(tmp_path / "HALT")
+    write_halt_file(tmp_path, "flea kill", clock)
+    assert not remove_before(tmp_path, asked_ns)
+    said = read_latch(tmp_path)
+    assert said is not None and said.reason == "flea kill"
+    (tmp_path / "HALT").write_text("touched by hand")
+    assert not remove_before(tmp_path, asked_ns) and is_latched(tmp_path / "HALT")
+    assert remove_before(tmp_path, clock.now_ns() + 10**9)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fault_of_the_line_is_a_venue_error_without_the_key(venue: Venue) -> None:
