@@ -1,0 +1,357 @@
+"""Hundreds of real SIGKILLs of the real bot, over real sockets, at a venue that has faults of its own.
+
+    python -m tests.live.kill_campaign --forked 480 --cold 20 --seed 1
+
+A parent imports and compiles everything once and forks every runner from itself: the bot as `flea run` runs it, its
+journal on a real disk, an exchange behind real HTTP and websockets. It is killed after a seeded 15 to 400 ms from its
+start, from ready or from its next order, or by the venue at the instant an order arrives, and started again in the same
+folder. Some are halted before: by the socket, or by a HALT file with and without a runner there. The cold ones are
+`python -m flea_lab run` from nothing. After every kill the market stands still, and the exchange's own books are held
+against the journal that is left.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from flea_lab.backtest.market import Market
+from flea_lab.clock import Stopwatch, WallClock
+from flea_lab.config import RunConfig
+from flea_lab.live.account import HALT, ready_folder
+from flea_lab.live.control_client import ControlClient, Declined, NoRunner, Unanswered
+from flea_lab.live.keys import store_key
+from flea_lab.live.latch import lift_halt_file, write_halt_file
+from flea_lab.live.phrase import clearing_phrase
+from flea_lab.sandbox.faults import FaultSettings
+from flea_lab.sandbox.settings import SandboxSettings
+from flea_lab.secret import Secret
+from flea_lab.settings import load_settings
+from flea_lab.wiring import load_market, run_replay
+from tests.live.kill_mutants import PLANTED
+from tests.live.killed import Forked, audit, broken, equals, forked_runner, forked_sandbox, sleep
+from tests.live.processes import Process, config_file, start_runner
+from tests.live.test_kills import busy, claimed, store_market
+
+DAYS, HISTORY = 6.0, 400
+KILLS_A_SESSION = 40
+READY_WITHIN_S, ENDS_WITHIN_S = 120.0, 240.0
+LATCH = ["kill_switch"]
+
+CHANCES: dict[str, float] = {
+    "rest_429": 0.0005, "rest_429_bare": 0.0005, "rest_500": 0.002, "rest_502": 0.002, "rest_503": 0.002,
+    "rest_outage": 0.001, "upgrade_503": 0.03, "unacknowledged": 0.01, "close_1000": 0.0002, "close_1001": 0.0002,
+    "reset": 0.0002, "gap": 0.0005, "duplicate": 0.0005, "out_of_order": 0.0005, "partial_resent": 0.001,
+    "complete_omitted": 0.001, "late_correction": 0.001, "missing_minute": 0.0005, "price_spike": 0.0002,
+}  # fmt: skip
+"""By chance, of every occasion. Left out are those that end a session (401, 403), those that only time heals (silence,
+deaf), and spoiled books and prints, which this config does not read."""
+
+QUICK = {"backoff_first_s": 0.02, "backoff_last_s": 0.1, "connects_per_minute": 600, "steady_s": 0.0}
+
+
+@dataclass
+class Tally:
+    """What a campaign came to."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    moments: Counter[str] = field(default_factory=Counter)
+    halts: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    gave_up: Counter[str] = field(default_factory=Counter)
+    ready_s: dict[str, list[float]] = field(default_factory=lambda: {"forked": [], "cold": []})
+    broken: list[str] = field(default_factory=list)
+    orders = fills = sessions = compared = restarts = 0
+
+
+class Campaign:
+    """One campaign of kills over as many sessions as it takes."""
+
+    def __init__(self, seed: int, mutant: str = "", halting: float = 0.2, faults: bool = True) -> None:
+        self.seed, self.halting, self.faults = seed, halting, faults
+        self.planted: Callable[[], None] | None = PLANTED[mutant] if mutant else None
+        self.tally = Tally()
+        self.config: RunConfig = busy(dialect=QUICK)
+        store_market(round(DAYS * 1440) + HISTORY)
+        self.market: Market = load_market(self.config).market
+        run_replay(self.config, self.market)  # compiles what a runner calls
+
+    def run(self, kills: dict[str, int], bar: Any) -> Tally:
+        """The tally after `kills` ("forked", "cold") or at the first thing that is broken."""
+        for how, count in kills.items():
+            while self.tally.kills[how] < count and not self.tally.broken:
+                self.tally.sessions += 1
+                Session(self, how, min(KILLS_A_SESSION, count - self.tally.kills[how]), bar).play()
+        return self.tally
+
+
+class Session:
+    """One account at one exchange, killed until there were enough, or until its market is over."""
+
+    def __init__(self, campaign: Campaign, how: str, kills: int, bar: Any) -> None:
+        self.campaign, self.tally, self.how, self.kills, self.bar = campaign, campaign.tally, how, kills, bar
+        number = self.tally.sessions
+        self.dice = random.Random(campaign.seed * 1_000 + number)
+        self.account = f"{how}-{number}"
+        self.folder = ready_folder(self.account)
+        self.mark = self.folder / "posts"
+        self.halted = False
+        self.posted_at_halt = -1
+        self.equals = 0
+        self.url = ""
+
+    def play(self) -> None:
+        """The whole session."""
+        config, market = self.campaign.config, self.campaign.market
+        given = {kind: {"probability": share} for kind, share in CHANCES.items()} if self.campaign.faults else {}
+        seed = self.campaign.seed * 1_000 + self.tally.sessions
+        faults = load_settings({"seed": seed, "faults": given}, FaultSettings, "kills")
+        settings = SandboxSettings(
+            port=0, matching="book", latency_ms=1_500, days=DAYS, leverage=100.0, steps=4, seed=seed, faults=faults
+        )
+        with forked_sandbox(config, market, settings, self.folder / "sandbox.log", self.mark) as self.url:
+            store_key(self.account, Secret(claimed(self.url)))
+            file = config_file(config, self.folder)
+            alive = True
+            while alive and self.kills > 0 and not self.tally.broken:
+                alive = self._life(self._start(file))
+            if alive and not self.tally.broken:
+                self._last(self._start(file))
+            there = audit(self.url)
+            self._hold(there, at_rest=not self.tally.broken)
+            self.tally.orders += len(there["orders"])
+            self.tally.fills += len(there["fills"])
+            self.tally.compared += equals(self.folder)
+            self.tally.faults.update(there["faults"])
+
+    def _start(self, file: Path) -> "Forked | Process":
+        if self.how == "cold":
+            if (self.folder / HALT).exists():  # `flea run` refuses it: remembered, and lifted by a person
+                lift_halt_file(self.folder, "kills", "on with it", WallClock())
+            return start_runner(file, self.url, self.account)
+        return forked_runner(self.campaign.config, self.url, self.account, self.folder, self.campaign.planted)
+
+    def _life(self, runner: "Forked | Process") -> bool:
+        """Whether there is a next life: False where the market is over."""
+        dice, moment = self.dice, self.dice.choices(["start", "ready", "order", "send"], [0.15, 0.3, 0.3, 0.25])[0]
+        pause_s = dice.uniform(0.015, 0.4)
+        if moment == "start":
+            sleep(pause_s * (6 if self.how == "cold" else 1))
+        elif self._ready(runner):
+            if self.halted:
+                self._stays_halted(runner)
+            elif dice.random() < self.campaign.halting:
+                moment = f"halted by {self._halt(runner)}"
+            if moment in ("order", "send") and not self.halted:
+                self._next_order(runner, moment == "send")
+            sleep(pause_s if moment != "send" else 0.0)
+        ended = runner.ended
+        if ended in (None, -signal.SIGKILL):
+            runner.kill()
+            ended = None
+            self._count(moment)
+        elif ended != 0:
+            self._gave_up(runner)
+        self._hold(audit(self.url), at_rest=False)
+        now = equals(self.folder)
+        self.tally.restarts += now > self.equals
+        self.equals = now
+        if not self.halted and ended is None and dice.random() < self.campaign.halting / 3:
+            self._latch("a file while nobody ran")
+        return ended != 0
+
+    def _count(self, moment: str) -> None:
+        self.tally.kills[self.how] += 1
+        self.tally.moments[moment] += 1
+        self.kills -= 1
+        self.bar.update(1)
+
+    def _ready(self, runner: "Forked | Process") -> bool:
+        """Whether it became ready, its account compared and equal; False where it ended first."""
+        while runner.watch.elapsed_s() < READY_WITHIN_S:
+            if runner.ended is not None:
+                return False
+            said = self._status()
+            if said.get("state") in ("trading", "halted") and said["reconciled"]:
+                self.tally.ready_s[self.how].append(runner.watch.elapsed_s())
+                if self.halted and "kill_switch" not in said["latches"]:
+                    self.tally.broken.append(f"forgotten halt: {self.account} is {said['state']}, {said['latches']}")
+                return True
+            sleep(0.003)
+        self.tally.broken.append(f"{self.account}: not ready in {READY_WITHIN_S:g} s: {self._status()}")
+        return False
+
+    def _status(self) -> dict[str, Any]:
+        try:
+            return ControlClient(self.folder).status()
+        except (NoRunner, Unanswered, Declined):
+            return {}
+
+    def _posted(self) -> int:
+        return self.mark.stat().st_size if self.mark.exists() else 0
+
+    def _next_order(self, runner: "Forked | Process", kills: bool) -> None:
+        """Returns after the next order has arrived at the venue, which kills the runner at that instant if asked to."""
+        before, target, watch = self._posted(), self.mark.with_suffix(".kill"), Stopwatch()
+        if kills:
+            target.with_suffix(".part").write_text(str(runner.pid))
+            target.with_suffix(".part").rename(target)
+        while self._posted() == before and runner.ended is None and watch.elapsed_s() < 3.0:
+            sleep(0.002)
+        if kills and self._posted() != before:
+            while runner.ended is None and watch.elapsed_s() < 30.0:
+                sleep(0.002)
+        target.unlink(missing_ok=True)
+
+    # ---- halts
+
+    def _halt(self, runner: "Forked | Process") -> str:
+        """How it was halted; from here on it is promised."""
+        ways = ["the socket"] if self.how == "cold" else ["the socket", "the socket", "a file"]
+        way = self.dice.choice(ways)
+        if way == "a file":
+            self._latch(way)
+            return way
+        try:
+            ControlClient(self.folder).halt("kills")
+        except (NoRunner, Unanswered, Declined):
+            return "the socket, unanswered"
+        self._promised(way)
+        if self.how == "cold":  # `flea run` would refuse the file: wait until the journal has it
+            while (self.folder / HALT).exists() and runner.ended is None:
+                sleep(0.005)
+        return way
+
+    def _latch(self, way: str) -> None:
+        write_halt_file(self.folder, "kills", WallClock())
+        self._promised(way)
+
+    def _promised(self, way: str) -> None:
+        self.tally.halts[way] += 1
+        self.halted = True
+        self.posted_at_halt = -1
+
+    def _stays_halted(self, runner: "Forked | Process") -> None:
+        """Holds a halted life to its word; most are then resumed by a person."""
+        if self.dice.random() < 0.4:
+            self.tally.halts["outlived another kill"] += 1
+            return
+        for _ in range(200):
+            try:
+                self._no_order_since()
+                phrase = clearing_phrase(self.account, LATCH)
+                ControlClient(self.folder).resume(LATCH, "kills", phrase, "on with it")  # type: ignore[arg-type]
+                self.halted = False
+                return
+            except (Declined, Unanswered):
+                sleep(0.05)
+            except NoRunner:
+                return
+        self.tally.broken.append(f"{self.account}: cannot be resumed: {self._status()}")
+
+    def _no_order_since(self) -> None:
+        if self.posted_at_halt >= 0 and self._posted() != self.posted_at_halt:
+            more = self._posted() - self.posted_at_halt
+            self.tally.broken.append(f"forgotten halt: {more} orders of {self.account} were sent")
+
+    # ---- the venue's books beside the journal
+
+    def _hold(self, there: dict[str, Any], *, at_rest: bool) -> None:
+        self.tally.broken += [f"{self.account}: {one}" for one in broken(there, self.folder, at_rest=at_rest)]
+        if self.halted:
+            self._no_order_since()
+            self.posted_at_halt = self._posted()  # whoever could have sent before the halt is dead
+
+    def _gave_up(self, runner: "Forked | Process") -> None:
+        lines = [line for line in runner.said().splitlines() if line.strip()]
+        why = lines[-1] if lines else "nothing said"
+        self.tally.gave_up[why.split(":")[1].strip() if why.startswith("flea:") else why] += 1
+        if "Traceback" in runner.said():
+            self.tally.broken.append(f"{self.account}: ended ({runner.ended}): {why} ({runner.log})")
+        if self.tally.gave_up.total() > 10 + self.tally.kills.total() // 4:
+            self.tally.broken.append(f"too many starts gave up: {dict(self.tally.gave_up)}")
+
+    def _last(self, runner: "Forked | Process") -> None:
+        """The last life is stopped in order, and journal and venue are then the same."""
+        if self._ready(runner):
+            if self.halted:
+                self._stays_halted(runner)
+            sleep(0.2)
+            with suppress(NoRunner, Unanswered):  # it ended by itself: the market may be over
+                ControlClient(self.folder).stop()
+        try:
+            ended = runner.wait(ENDS_WITHIN_S)
+        except AssertionError:
+            self.tally.broken.append(f"{self.account}: hangs at its end: {self._status()}")
+            runner.kill()
+            return
+        if ended != 0:
+            self._gave_up(runner)
+            self._last(self._start(self.folder / f"{self.campaign.config.name}.toml"))
+
+
+def table(tally: Tally) -> str:
+    """What a person reads at the end."""
+
+    def count(word: str) -> int:
+        return sum(word in line for line in tally.broken)
+
+    lines = [
+        ("kills", f"{tally.kills.total()} ({', '.join(f'{n} {how}' for how, n in tally.kills.items())})"),
+        ("killed", ", ".join(f"{n} at {moment}" for moment, n in sorted(tally.moments.items()))),
+        ("halts", ", ".join(f"{n} by {way}" for way, n in sorted(tally.halts.items())) or "none"),
+        ("faults", f"{tally.faults.total()}: {', '.join(f'{kind} {n}' for kind, n in sorted(tally.faults.items()))}"),
+        ("starts given up", f"{tally.gave_up.total()}: {dict(tally.gave_up)}"),
+        ("sessions", str(tally.sessions)),
+        ("equal to the micro-dollar", f"{tally.compared} comparisons, in {tally.restarts} lives that were killed"),
+        ("orders, fills", f"{tally.orders}, {tally.fills}"),
+        ("duplicates", str(count("duplicate"))),
+        ("orphans", str(count("orphan"))),
+        ("forgotten halts", str(count("forgotten"))),
+        ("unequal accounts", str(count("unequal"))),
+        ("anything else", str(len(tally.broken) - sum(map(count, ("duplicate", "orphan", "forgotten", "unequal"))))),
+    ]
+    for how, times in tally.ready_s.items():
+        if times:
+            p50, p99, most = np.percentile(times, 50), np.percentile(times, 99), max(times)
+            said = f"p50 {p50:.2f} s, p99 {p99:.2f} s, most {most:.2f} s, of {len(times)}"
+            lines.append((f"{how}: start to reconciled", said))
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    lines.append(("machine", f"{os.cpu_count()} cores, load {load}"))
+    return "\n".join([*(f"{name:<28}{said}" for name, said in lines), *tally.broken])
+
+
+def main() -> int:
+    """Exit status 1 where anything is broken."""
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--forked", type=int, default=480, help="kills of runners that are forked")
+    ask.add_argument("--cold", type=int, default=20, help="kills of whole processes")
+    ask.add_argument("--seed", type=int, default=1)
+    ask.add_argument("--no-faults", action="store_true", help="a venue that does what it should")
+    ask.add_argument("--mutant", choices=sorted(PLANTED), default="", help="a bug, planted in every forked runner")
+    given = ask.parse_args()
+    tqdm.monitor_interval = 0  # a thread of its own, and this process forks
+    with tempfile.TemporaryDirectory(prefix="kills-") as place:
+        os.environ |= {"FLEA_HOME": f"{place}/home", "XDG_RUNTIME_DIR": place}
+        os.environ.pop("FLEA_API_KEY", None)
+        Path(place, "home").mkdir(mode=0o700)
+        campaign = Campaign(given.seed, given.mutant, faults=not given.no_faults)
+        with tqdm(total=given.forked + given.cold, desc="kills", unit="kill", disable=None) as bar:
+            tally = campaign.run({"forked": given.forked, "cold": given.cold}, bar)
+        print(table(tally))
+    return 1 if tally.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
