@@ -104,6 +104,29 @@ def test_a_refused_key_is_a_refusal(status: int) -> None:
         raise found
 
 
+def test_a_venue_that_shuts_this_address_out_is_a_refusal() -> None:
+    found, _ = send((418, "banned"))
+    assert isinstance(found, VenueRefusal)
+    with pytest.raises(VenueRefusal, match=r"POST /orders answered 418 banned: this address is shut out"):
+        raise found
+
+
+def test_after_a_429_orders_wait_as_long_as_the_venue_says_and_cancels_do_not() -> None:
+    venue = StandIn(**{"POST /orders": (429, {"error": "slow"}, {"Retry-After": "14"})})
+
+    async def run() -> tuple[float, Any, Any]:
+        async with venue.running() as address, client_of(address) as client:
+            with pytest.raises(VenueError, match="answered 429"):
+                await client.send(order())
+            return client.order_wait_s(), (await client.send(order()))[0], (await client.send(CANCEL))[0]
+
+    wait_s, unsent, cancelled = asyncio.run(run())
+    assert 13.0 < wait_s <= 14.0 * 1.1 and venue.count("POST /orders") == 1
+    assert isinstance(unsent, Rejected) and not unsent.sent and "the venue's limits leave no order for" in unsent.reason
+    assert not isinstance(cancelled, CancelRejected) or cancelled.sent, "the cancel left"
+    assert venue.count("DELETE /orders/run-1") == 1
+
+
 def test_an_order_that_provably_never_left_is_rejected() -> None:
     async def refused() -> Any:
         async with StandIn().running() as address:
