@@ -37,7 +37,9 @@ from flea_lab.sim.whim import Whim
 STALE_S = 2.0
 PATIENCE_S = 0.5
 UNKNOWN_WAIT_S = 7.5
-LIMIT_TTL_S = 4.0
+LIMIT_TTL_S = (4.0, 4.0, 60.0)
+"""How long a limit order rests: in every third scenario for ever, so that only whoever halts takes it back."""
+
 MAX_SKEW_S = 2.0
 CONCENTRATION = 0.25
 CASH_USD = 100_000.0
@@ -67,15 +69,15 @@ class SimAlerts:
         self.put = hear
 
 
-def config_of() -> RunConfig:
-    """The config of every scenario. Its interval is that of its labels only: a bar takes `BAR_NS`."""
+def config_of(seed: int) -> RunConfig:
+    """The config of the scenario of `seed`. Its interval is that of its labels only: a bar takes `BAR_NS`."""
     live = LiveSettings(
         history_bars=5,
         reconcile_s=5.0,
         stale_s=STALE_S,
         max_skew_s=MAX_SKEW_S,
         unknown_wait_s=UNKNOWN_WAIT_S,
-        limit_ttl_s=LIMIT_TTL_S,
+        limit_ttl_s=LIMIT_TTL_S[seed % len(LIMIT_TTL_S)],
         order_patience_s=PATIENCE_S,
         dead_man_s=DEAD_MAN_S,
     )
@@ -123,7 +125,7 @@ class Life:
 
     async def run(self) -> str:
         """How the session ended, as `flea_lab.live.bot.trade`."""
-        config = config_of()
+        config = config_of(self._seed)
         bot = Bot(
             config, self._core, 1, self.venue, self.venue, self._folder, self.clock,
             self.alerts, ABOUT, "purpleflea-seed",  # type: ignore[arg-type]
@@ -182,7 +184,7 @@ class Life:
             self.pump.rebase()
 
     def _core(self, prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
-        config = config_of()
+        config = config_of(self._seed)
         desk = Whim(self._seed, cash_uusd)
         return TradingCore(
             symbols=SYMBOLS,
