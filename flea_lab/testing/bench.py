@@ -59,6 +59,11 @@ class Bench:
     heard: list[Said] = field(default_factory=list)
     _named: int = 0
 
+    @property
+    def moves_time(self) -> bool:
+        """Whether `later` moves the venue's clock, and nobody has to wait for it."""
+        return self.later is not _wait
+
     def order(self, *, side: Side = "buy", kind: OrderType = "market", away: float = 0.0, **given: Any) -> NewOrder:
         """A new order; a limit order stands `away` (a share) from the price, on its passive side."""
         self._named += 1
