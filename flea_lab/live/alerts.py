@@ -108,7 +108,7 @@ class Alerts:
         self._start, self._numbered, self._told_lost = clock.new_id(), 0, 0
         self._keys: dict[str, _Key] = {}
         self._lock, self._rotating = threading.Lock(), threading.Lock()
-        self._mask: Mask = mask or (lambda text: text)
+        self.mask: Mask = mask or (lambda text: text)
         self._queue: queue.Queue[Notice] = queue.Queue(QUEUED)
         self._closing = threading.Event()
         try:
@@ -126,7 +126,7 @@ class Alerts:
         without a kind it is what the text is about.
         """
         now_ns = self._clock.now_ns()
-        text = " ".join(self._mask(text)[:LONGEST].split())
+        text = " ".join(self.mask(text)[:LONGEST].split())
         key, kind = key[:80] or _NUMBER.sub("#", text[:80]), kind or kind_of(text)
         with self._lock:
             if self._closing.is_set():

@@ -15,7 +15,9 @@ from flea_lab.clock import WallClock
 from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.live.account import ready_folder
-from flea_lab.live.alerts import Alerts
+from flea_lab.live.alerts_channel import load_address, parts_of
+from flea_lab.live.alerts_post import open_alerts
+from flea_lab.live.alerts_telling import told
 from flea_lab.live.control import ControlServer
 from flea_lab.live.desk import Desk
 from flea_lab.live.exchanges import open_exchange
@@ -65,9 +67,10 @@ def run_bot(
     key = load_key(about.account) if about.venue != "paper" or needs_key(dialect) else None
     folder, clock = ready_folder(about.account), WallClock()
     about = replace(about, key="paper" if about.venue == "paper" or key is None else key.fingerprint())
-    mask = mask_of(key)
+    addresses = {name: load_address(name) for name in config.alerts.channels}
+    mask = mask_of(key, *(part for address in addresses.values() for part in parts_of(address)))
     guard(mask)
-    with lock_account(folder, clock, key), Alerts(folder, clock, mask=mask) as alerts:
+    with lock_account(folder, clock, key), open_alerts(folder, clock, mask, config.alerts, addresses) as alerts:
         note_venue(folder, about.venue, dialect, config.instruments)
 
         async def connected() -> str:
@@ -189,7 +192,10 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
         )
         how = "died"
         try:
-            with ControlServer(bot.folder, Desk(bot, runner), bot.clock) as control:
+            with (
+                told(bot, runner, wall_clock=time.kind == "wall"),
+                ControlServer(bot.folder, Desk(bot, runner), bot.clock) as control,
+            ):
                 runner.vitals.append(control.fault)
                 how = await (_until_the_end(runner) if signals else runner.run())
         except Exception as error:

@@ -20,6 +20,7 @@ from flea_lab.core import Event
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
 from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.journal import Ticket
+from flea_lab.ledger import LOTS
 from flea_lab.live.brake import AlertPut, Brake
 from flea_lab.live.catch_up import ask, unheard
 from flea_lab.live.dead_man import DeadMan
@@ -35,6 +36,7 @@ from flea_lab.model.trading import (
     Accepted,
     Alert,
     CancelOrder,
+    Command,
     Halt,
     NewOrder,
     Refused,
@@ -94,6 +96,8 @@ class Runner:
         self._ack_ns: int | None = None
         self._published_s = 0.0
         self.vitals: list[Callable[[], str]] = []  # each says what is dead, "" while all is well
+        self.listeners: list[Callable[[Event, tuple[Command, ...]], None]] = []  # told of what the core has taken
+        self.lag: Callable[[], tuple[float, str]] = lambda: (0.0, "")  # of this loop: p99 in s, why nothing may grow
         self.brake = Brake(pump, exchange, clock, folder, alert)
         self.dead_man = DeadMan(exchange, settings.dead_man_s, alert)
         self.intake = Intake(
@@ -226,6 +230,8 @@ class Runner:
             self.brake.verified = False  # it may be about an order that came after the venue had none
         if isinstance(event, Accepted | Rejected | SendUnclear):
             self.pump.answered(event.client_order_id)
+        for listener in self.listeners:
+            listener(event, step.commands)
         for command in step.commands:
             match command:
                 case NewOrder() | CancelOrder():
@@ -346,8 +352,13 @@ class Runner:
         """Why this order may not be sent any more: the prices that it was decided on are too old by now, or ""."""
         age_s = self.intake.age_s(order.ts_event)
         if age_s <= self.settings.stale_s + self.settings.order_patience_s:
-            return ""
+            return self.lag()[1] if self._grows(order) else ""
         return f"it was decided on prices that are {age_s:.1f} s old"
+
+    def _grows(self, order: NewOrder) -> bool:
+        """Whether an order opens or grows a position, or may leave one on the other side."""
+        held = int(self.core.ledger.book[self.core.ledger.row[order.symbol], LOTS])
+        return order.lots > (-held if order.side == "buy" else held)
 
     def _look_at_halts(self) -> None:
         halt = self.brake.look()

@@ -39,5 +39,6 @@ def status_of(runner: "Runner") -> dict[str, Any]:
         "refused": pump.refused,
         "late_candles": runner.intake.late,
         "findings": runner.intake.found,
+        "lag_p99_ms": runner.lag()[0] * 1e3,
         "error": runner.error,
     }
