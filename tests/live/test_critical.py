@@ -60,8 +60,14 @@ PARTS: dict[str, tuple[object, str, Callable[..., Any]]] = {
 }
 
 
+QUICK = ("the reconciler", "the journal", "the lane of orders", "the risk gate", "the halts")
+"""Tried always; all of them in the campaign."""
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the thread dies on purpose
-@pytest.mark.parametrize("part", sorted(PARTS))
+@pytest.mark.parametrize(
+    "part", [part if part in QUICK else pytest.param(part, marks=pytest.mark.slow) for part in sorted(PARTS)]
+)
 def test_a_fault_in_a_critical_part_halts_and_takes_every_order_back(part: str, folder: Path) -> None:
     run = resting()
     market = tiny(run, {"X": [(i, 100.0 + i, 101.0 + i, 0.6) for i in range(30)]})
