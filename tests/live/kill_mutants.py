@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from flea_lab.core import TradingCore
-from flea_lab.journal import done_ticket
+from msgspec import structs
+
+from flea_lab.execution.order import Status
 from flea_lab.live import sender as sender_module
 from flea_lab.live.brake import Brake
 from flea_lab.live.desk import Desk
 from flea_lab.live.runner import Runner
+from flea_lab.model.trading import NewOrder
 
 
 def sends_before_it_writes() -> None:
@@ -21,15 +23,32 @@ def sends_before_it_writes() -> None:
 
 
 def sends_again_after_a_restart() -> None:
-    """What was sent and not answered when it was killed is posted once more, under its own id."""
-    run = Runner.run
+    """What was on its way when it was killed is posted once more, under its own id: the venue is said to know it."""
+    _sends_again("")
 
-    async def again(self: Runner) -> str:
-        for order in self.core.router.blotter.unknown_orders():
-            self._sender.give(order.command, done_ticket())
+
+def sends_again_under_a_new_id() -> None:
+    """What was on its way when it was killed is taken for lost, and ordered anew."""
+    _sends_again("-again")
+
+
+def _sends_again(suffix: str) -> None:
+    run, catch_up = Runner.run, Runner._catch_up
+    lost: list[NewOrder] = []
+
+    async def noted(self: Runner) -> str:
+        orders = self.core.router.blotter.open_orders()
+        lost.extend(order.command for order in orders if order.status is Status.PENDING)
         return await run(self)
 
-    Runner.run = again  # type: ignore[method-assign]
+    async def again(self: Runner) -> None:
+        await catch_up(self)
+        while lost:
+            order = lost.pop()
+            self.exchange.blocked = lambda: ""
+            await self.exchange.send(structs.replace(order, client_order_id=f"{order.client_order_id}{suffix}"))
+
+    Runner.run, Runner._catch_up = noted, again  # type: ignore[method-assign]
 
 
 def halts_in_memory_only() -> None:
@@ -45,21 +64,10 @@ def halts_in_memory_only() -> None:
     Brake.look = seen  # type: ignore[method-assign]
 
 
-def counts_ids_from_one() -> None:
-    """A restart numbers its orders from the beginning again."""
-    load = TradingCore.load
-
-    def loaded(self: TradingCore, *given: Any, **named: Any) -> None:
-        load(self, *given, **named)
-        self.router._minted = 0
-
-    TradingCore.load = loaded  # type: ignore[method-assign]
-
-
 PLANTED: dict[str, Callable[[], None]] = {
     "unwritten": sends_before_it_writes,
     "again": sends_again_after_a_restart,
     "forgets": halts_in_memory_only,
-    "recounts": counts_ids_from_one,
+    "anew": sends_again_under_a_new_id,
 }
 """Each with the name that it is asked for by."""
