@@ -69,7 +69,7 @@ class Reconciler:
         """Whether it is time: always until the first was equal, then by the venue's clock and after fills, and never
         too often."""
         now = asyncio.get_running_loop().time()
-        if now - self._at_s < (self._settings.reconcile_pause_s if ready else self._again_s):
+        if now - self._at_s < max(self._settings.reconcile_pause_s if ready else 0.0, self._again_s):
             return False
         if self._hurried or not ready or venue_ns - self.venue_ns >= self._settings.reconcile_s * 1e9:
             return True
@@ -159,6 +159,7 @@ class Reconciler:
         if now - self._behind_s > self._settings.unknown_wait_s:
             self._behind_s, self._again_s = -1e9, AGAIN_S
             raise Missed(f"the private stream is at {heard}, the account at {seq}: frames are missing")
+        self._again_s = min(AGAIN_S, self._settings.unknown_wait_s / 8)  # asking on and on spends what cancels need
 
     def _require_same_orders(self, there: set[str]) -> None:
         blotter, now = self._pump.core.router.blotter, asyncio.get_running_loop().time()
