@@ -79,7 +79,7 @@ class ModelExchange:
         self.accepted: Callable[[Standing], None] = lambda _: None
         self.most_uusd = 0
         """What one symbol may be worth at most, 0 for no limit."""
-        self.armed_until_s = -1.0
+        self.down_until_s = self.armed_until_s = -1.0
         self._armings = self.lapses = 0
         self._asked_s: deque[float] = deque()
         self._scolded_s: deque[float] = deque(maxlen=PATIENCE)
@@ -104,6 +104,11 @@ class ModelExchange:
         if len(self._scolded_s) == PATIENCE and now - self._scolded_s[0] < FORGIVEN_S:
             self._violate("C7", f"{last} requests within a second, {len(asked)} within a minute: shut out")
         return True
+
+    @property
+    def down(self) -> bool:
+        """Whether it carries nothing out at the moment: it is being worked on."""
+        return self._loop.time() < self.down_until_s and not self._swarm.quiet
 
     def place(self, order: NewOrder, valid_until_ns: int) -> OrderState | Refusal:
         """Takes a new order."""

@@ -15,6 +15,7 @@ from flea_lab.config import LiveSettings, RunConfig
 from flea_lab.core import TradingCore
 from flea_lab.errors import WorkspaceError
 from flea_lab.execution.router import Router
+from flea_lab.execution.slicing import Slicing
 from flea_lab.ledger import Ledger
 from flea_lab.live.alerts import Severity
 from flea_lab.live.bot import _begin
@@ -43,6 +44,15 @@ LIMIT_TTL_S = (4.0, 4.0, 60.0)
 MAX_SKEW_S = 2.0
 CONCENTRATION = 0.25
 CASH_USD = 100_000.0
+PARTICIPATION = 0.2
+SLICINGS = (
+    None,
+    None,
+    Slicing(above=2e-5, minutes=0.2, every_s=2.0, participation=PARTICIPATION, patience=2.0),
+    Slicing(above=2e-5, style="iceberg", minutes=0.1, every_s=2.0, participation=PARTICIPATION, patience=3.0),
+)
+"""How larger orders are worked, by scenario: the first two give each at once."""
+
 
 ABOUT = About(account="sim", venue="sandbox", config="whim", config_id="0" * 32, promoted=False, code="sim", key="sim")
 
@@ -181,6 +191,7 @@ class Life:
         self.quiet = True
         if self.pump is not None and not self.pump.core.desk.quiet:  # type: ignore[attr-defined]
             self.pump.core.desk.hush()  # type: ignore[attr-defined]
+            self.pump.core.dealer.working.stop(self.pump.core.decided_ns)  # its child ends as other orders do
             self.pump.rebase()
 
     def _core(self, prefix: str, cash_uusd: int, limit_ttl_ns: int | None) -> TradingCore:
@@ -199,4 +210,5 @@ class Life:
             trade_from_ns=0,
             bar_ns=BAR_NS,
             limit_ttl_ns=limit_ttl_ns,
+            slicing=SLICINGS[self._seed % len(SLICINGS)],
         )

@@ -7,16 +7,24 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from flea_lab.execution.order import OPEN, UNKNOWN, Status
-from flea_lab.ledger import LOTS
+from flea_lab.execution.order import OPEN, UNKNOWN
+from flea_lab.execution.parents import Parent
+from flea_lab.ledger import LOTS, MARK
 from flea_lab.live.account import HALT
-from flea_lab.model.trading import Fill, NewOrder
+from flea_lab.model.trading import Fill, NewOrder, ParentOrder
 from flea_lab.sim.exchange import Standing
-from flea_lab.sim.life import MAX_SKEW_S, PATIENCE_S, STALE_S, Life
-from flea_lab.sim.market import SYMBOLS
+from flea_lab.sim.life import MAX_SKEW_S, PARTICIPATION, PATIENCE_S, STALE_S, Life
+from flea_lab.sim.market import GRID, MIDDLE, SYMBOLS, WANDER
 
 if TYPE_CHECKING:
     from flea_lab.sim.world import World
+
+
+LATE_NS = 3_000_000_000
+"""By how much the bar may come late that a slice was not yet a share of: it counts for the next."""
+
+LEAST = 6
+"""Lots that may go with the last slice, so that less than the smallest order is never left."""
 
 
 def _excused(off_s: float) -> float:
@@ -31,6 +39,9 @@ class Oracle:
         self._world = world
         self.sent: Counter[str] = Counter()
         self._intents: dict[tuple[str, int], str] = {}
+        self._marked: set[str] = set()
+        self._parents: dict[str, ParentOrder] = {}
+        self._sliced: dict[str, dict[str, int]] = {}
         self._booked: set[str] = set()
         self.halted = ""
         self.verified = False
@@ -47,9 +58,11 @@ class Oracle:
         self.sent[name] += 1
         if self.sent[name] > 1:
             violate("A3", f"order {name} is sent a second time")
-        intent = order.intent.symbol, order.intent.ts_event
+        intent = order.parent or order.symbol, order.ts_event
         if self._intents.setdefault(intent, name) != name:
             violate("A1", f"the intent of {intent[0]} at {intent[1]} is sent as {self._intents[intent]} and as {name}")
+        if order.parent and life is not None and life.core is not None:
+            self._slice(order, life.core.router.parents.active(order.symbol))
         kept = world.disk.synced(name)
         if kept is None or kept.command != order:
             violate("A2", f"order {name} leaves before it is durable")
@@ -70,6 +83,35 @@ class Oracle:
             violate("B1", f"order {name} leaves before the account is reconciled")
         self._books(life)
 
+    def _slice(self, order: NewOrder, working: tuple[Parent, ...]) -> None:
+        """A slice of a larger order is about to leave."""
+        name = order.parent
+        for one in working:
+            self._parents.setdefault(one.command.parent_id, one.command)
+        parent = self._parents.get(name)
+        before = self._sliced.setdefault(name, {})
+        if parent is None or order.client_order_id in before:
+            return  # it has ended since, or the slice never left when it was tried before
+        since_ns = max(before.values(), default=parent.ts_event - parent.every_ns)
+        before[order.client_order_id] = order.ts_event
+        bars = self._world.market.bars[order.symbol]
+        traded = sum(bar.volume for bar in bars if since_ns - LATE_NS < bar.ts_event <= order.ts_event) / float(
+            GRID.lot_size
+        )
+        most = min(PARTICIPATION * traded, parent.slice_lots + LEAST)
+        if order.lots > most:
+            self._world.violate("H5", f"slice {order.client_order_id} has {order.lots} lots, {most:.0f} may go at once")
+
+    def _whole(self, one: Standing) -> None:
+        """What is at the exchange of a larger order is never more than it."""
+        world = self._world
+        for name, children in self._sliced.items():
+            if one.name in children:
+                taken = [known for child in children for known in world.exchange.by_name.get(child, ())]
+                lots = sum(min(known.filled, known.lots) + known.left for known in taken)
+                if lots > self._parents[name].lots:
+                    world.violate("H2", f"slices of {lots} lots of {name}, which has {self._parents[name].lots}")
+
     def _books(self, life: Life) -> None:
         """A book that is vouched for is one that the venue had, whole."""
         assert life.hearing is not None
@@ -89,13 +131,14 @@ class Oracle:
     def accepted(self, one: Standing) -> None:
         """The exchange took an order."""
         world, life = self._world, self._world.life
+        self._whole(one)
         if self.verified and one.name not in world.exchange.foreign:
             world.violate("D3", f"order {one.name} arrives after no order was said to be open")
         if life is None or life.core is None or one.name not in life.core.router.blotter:
             return
-        order = life.core.router.blotter.get(one.name)
-        if order.status is Status.REJECTED:
-            world.violate("A5", f"order {one.name} is taken after it was believed to be rejected")
+        status = life.core.router.blotter.get(one.name).status
+        if status not in OPEN:
+            world.violate("A5", f"order {one.name} is taken after it was believed to be {status.value}")
 
     def booked(self, fill: Fill) -> None:
         """The bot counts a fill."""
@@ -106,19 +149,60 @@ class Oracle:
     def begins(self, life: Life) -> None:
         """A process has read its journal: what it counts is what is durable."""
         self._booked = life.disk.fills()
+        self._marked.clear()
+        self.folds(life)
 
     def halts(self, kind: str) -> None:
         """A halt was asked for, and has been answered."""
         self._done_halting()
         self.halted, self._halted_s, self._empty_s = kind, self._world.loop.time(), -1.0
 
+    def ended(self, why: str) -> None:
+        """A process that traded ends by an error: that is a halt, and the next one must know of it."""
+        self.halted = self.halted or f"the runner ended: {why}"
+
+    def cancel_held(self) -> None:
+        """A cancel waits for its turn, though few were asked for and none was refused."""
+        self._world.violate("D4", "a cancel is held up by what else was asked of the venue")
+
+    def _beliefs(self) -> None:
+        """What is over here is over there; an account that was taken over lets through only what reduces."""
+        world, life = self._world, self._world.life
+        if life is None or life.core is None:
+            return
+        blotter = life.core.router.blotter
+        for one in world.exchange.orders:
+            if one.status == "open" and one.name in blotter and blotter.get(one.name).status not in OPEN:
+                world.violate("A6", f"order {one.name} is {blotter.get(one.name).status.value} here, open there")
+        for symbol, row in life.core.ledger.row.items():
+            ticks = int(life.core.ledger.book[row, MARK])
+            if not abs(ticks - MIDDLE) <= WANDER and (ticks or symbol in self._marked):
+                world.violate("G1", f"{symbol} is valued at {ticks} ticks, which it never was")
+            if ticks:
+                self._marked.add(symbol)
+        if life.hearing is not None:
+            self._books(life)
+        if life.runner is not None and life.runner.reconciler.adopted and "reducing" not in life.core.gate.closed():
+            world.violate("B4", "the venue's account was taken over, and more than what reduces may pass")
+
     def look(self) -> None:
-        """Looks at how many orders are open while a halt stands."""
+        """Looks at what is believed, and at how many orders are open while a halt stands."""
+        self._beliefs()
         if self._halted_s >= 0.0:
             if any(one.status == "open" for one in self._world.exchange.orders):
                 self._empty_s = -1.0
             elif self._empty_s < 0.0:
                 self._empty_s = self._world.loop.time()
+
+    def must_be_gone(self) -> None:
+        """A healthy bot was halted a while ago: nothing of it is open, but what arrived after that."""
+        world = self._world
+        late = [
+            one.name for one in world.exchange.orders if one.status == "open" and one.name not in world.exchange.foreign
+        ]
+        late = [name for name in late if self._since(name) < self._halted_s]
+        if late and self.halted:
+            world.violate("D3", f"halted {world.loop.time() - self._halted_s:.1f} s ago, and {', '.join(late)} is open")
 
     def _done_halting(self) -> None:
         if self._halted_s >= 0.0 and self._empty_s >= 0.0:
@@ -162,7 +246,7 @@ class Oracle:
             world.violate("L1", "the bot does not run, long after all is healed")
             return
         self._account(life)
-        self._fold(life)
+        self.folds(life)
         self._orders(life)
         self._alive(life)
 
@@ -185,7 +269,7 @@ class Oracle:
             if order.filled_lots != lots:
                 world.violate("B5", f"order {name}: {order.filled_lots} lots filled here, {lots} there")
 
-    def _fold(self, life: Life) -> None:
+    def folds(self, life: Life) -> None:
         """The state is what the journal's rows lead to."""
         live, folded = life.folded()
         if live != folded:

@@ -11,6 +11,12 @@ from flea_lab.sim.world import World
 FAULTS_S = 40.0
 """How long things go wrong."""
 
+LATE_S = 43.0
+"""When the bot is halted though nothing goes wrong: requests that hung have been given up by then."""
+
+AT_ONCE_S = 1.5
+"""How long the orders of a bot that is halted may stay open where nothing goes wrong."""
+
 
 class Plan:
     """Draws and carries out what goes wrong by time in one scenario."""
@@ -36,8 +42,12 @@ class Plan:
                 self._at(dice.uniform(3.0, self._until_s - 3.0), partial(self._spoil_disk, kind))
         if on("private.foreign") and dice.random() < 0.12:
             self._at(dice.uniform(3.0, self._until_s - 3.0), self._foreign)
+        if on("request.outage") and dice.random() < 0.2:
+            self._at(dice.uniform(3.0, self._until_s - 3.0), self._outage)
         if on("operator.halt") and dice.random() < 0.7:
             self._at(dice.uniform(4.0, self._until_s - 2.0), lambda: self._halt("operator.halt"))
+        if on("operator.halt_late") and dice.random() < 0.3:
+            self._at(dice.uniform(LATE_S, LATE_S + 0.9), self._halt_late)
         if on("operator.halt_in_fsync") and dice.random() < 0.25:
             self._at(dice.uniform(4.0, self._until_s - 8.0), self._arm)
 
@@ -86,6 +96,12 @@ class Plan:
         world.note("machine", f"the disk is {name}")
         self._at(world.loop.time() + self._dice.uniform(0.5, 3.0), lambda: setattr(world.disk.memory, name, False))
 
+    def _outage(self) -> None:
+        world, seconds = self._world, self._dice.uniform(1.0, 14.0)
+        world.note("venue", f"answers nothing but 503 for {seconds:.1f} s")
+        world.swarm.note("request.outage")
+        world.exchange.down_until_s = world.loop.time() + seconds
+
     def _foreign(self) -> None:
         self._world.swarm.note("private.foreign")
         self._world.give_foreign()
@@ -102,6 +118,16 @@ class Plan:
             return
         world.swarm.note(kind)
         self.halt_now(life, kind)
+
+    def _halt_late(self) -> None:
+        """Halts a bot that trades, when all is healed: what is open must be gone at once."""
+        world, life = self._world, self._world.life
+        runner = None if life is None else life.runner
+        if life is None or runner is None or not (runner.link and runner.ready) or runner.core.halted:
+            return
+        world.swarm.note("operator.halt_late")
+        world.halt(life, "operator.halt_late")
+        self._at(world.loop.time() + AT_ONCE_S, world.oracle.must_be_gone)
 
     def halt_now(self, life: Life, kind: str) -> None:
         """The control socket takes a halt, in its own thread: at any instant, whatever the loop does."""

@@ -104,6 +104,8 @@ async def _play(world: World, acts: Sequence[Act] | None) -> None:
         if not world.hushed and loop.time() >= FAULTS_S + HUSH_S:
             world.hushed = True
             if world.life is not None:
+                if world.life.runner is not None:
+                    world.oracle.folds(world.life)  # of what follows the fold begins anew
                 world.life.hush()
     if not world.violations:
         world.oracle.at_the_end()

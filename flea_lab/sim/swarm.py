@@ -42,6 +42,7 @@ CHANCES: dict[str, float] = {
 """Likelihood of every fault at each of its occasions, where it is on."""
 
 PLANNED = (
+    "request.outage",
     "private.foreign",
     "clock.skew",
     "clock.step",
@@ -57,6 +58,7 @@ PLANNED = (
     "process.block",
     "operator.halt",
     "operator.halt_in_fsync",
+    "operator.halt_late",
     "operator.clear_early",
     "operator.clear",
 )

@@ -6,6 +6,7 @@ comes back at the pace of the real one.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ from flea_lab.sim.line import Board, Frame, Line
 from flea_lab.sim.loop import SimLoop
 from flea_lab.sim.market import GRID, SYMBOLS, Market
 from flea_lab.sim.swarm import Swarm
-from flea_lab.venue.budget import RateBudget, RateLimits, Use
+from flea_lab.venue.budget import RateBudget, RateLimits, Use, reserved
 from flea_lab.venue.numbering import Numbers
 from flea_lab.venue.protocol import Capabilities, Deliver, Link, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reconnect import Reconnect
@@ -49,6 +50,11 @@ SILENCE_S = 2.5
 READS = 2
 LIMITS = RateLimits(per_second=PER_SECOND, per_minute=PER_MINUTE)
 CONNECTS_PER_MINUTE = 60
+FEW = reserved(PER_SECOND, LIMITS.share, LIMITS.cancel_reserve)
+"""Cancels that may be asked for within a second whatever else was."""
+
+SCOLDED_S = 1.2
+"""For how long a cancel that was answered with 429 may stop those after it."""
 
 
 class _Failed(VenueError):
@@ -72,6 +78,9 @@ class Watch(Protocol):
     def unsent(self, order: NewOrder) -> None:
         """It did not leave after all."""
 
+    def cancel_held(self) -> None:
+        """A cancel has to wait for no reason of its own."""
+
 
 class SimVenue:
     """The connection of one process. `requests` counts what it asked."""
@@ -92,6 +101,8 @@ class SimVenue:
         self._clock, self._watch = clock, watch
         self._private_seq: int | None = None
         self._budget = RateBudget(LIMITS)
+        self._cancels_s: deque[float] = deque()
+        self._scolded_s = -SCOLDED_S
         self.requests = self.connects = 0
 
     @property
@@ -182,11 +193,13 @@ class SimVenue:
     async def _once(self, serve: Callable[[], Any], use: Use) -> Any:
         """The answer to one request; `VenueError` where there is none, `_Unsent` where it never left."""
         loop, dice, hits = self._loop, self._dice, self._swarm.hits
-        if self._budget.wait_s(loop.time(), use) > 0.0:
+        if self._turn_s(use) > 0.0:
             raise _Unsent("the venue's limits")
         if hits("request.unsent"):
             raise _Unsent("cannot connect")
         self._budget.spend(loop.time())
+        if use == "cancel":
+            self._cancels_s.append(loop.time())
         future: asyncio.Future[Any] = loop.create_future()
         self.requests += 1
 
@@ -195,7 +208,7 @@ class SimVenue:
                 future.set_result(said)
 
         def arrive() -> None:
-            if hits("request.refused_before"):
+            if self._exchange.down or hits("request.refused_before"):
                 said: Any = _Failed("answered 503")
             elif self._exchange.too_many() or hits("request.too_many"):
                 said = _TooMany("answered 429, Retry-After 1")
@@ -218,16 +231,29 @@ class SimVenue:
             raise VenueError("no answer") from None
         if isinstance(said, _TooMany):
             self._budget.stopped(loop.time(), use, 1.0, self._clock.jitter())
+            if use == "cancel":
+                self._scolded_s = loop.time()
         else:
             self._budget.answered()
         if isinstance(said, _Failed):
             raise said
         return said
 
+    def _turn_s(self, use: Use) -> float:
+        """Seconds until a request may go. A cancel may at once, as long as few are asked for and none was refused."""
+        now_s = self._loop.time()
+        wait_s = self._budget.wait_s(now_s, use)
+        if wait_s > 0.0 and use == "cancel" and now_s - self._scolded_s > SCOLDED_S:
+            while self._cancels_s and self._cancels_s[0] < now_s - 1.1:
+                self._cancels_s.popleft()
+            if len(self._cancels_s) < FEW:
+                self._watch.cancel_held()
+        return wait_s
+
     async def _ask(self, serve: Callable[[], Any], use: Use = "read") -> Any:
         """The answer to a question, asked again."""
         for left in range(READS - 1, -1, -1):
-            while (turn_s := self._budget.wait_s(self._loop.time(), use)) > 0.0:
+            while (turn_s := self._turn_s(use)) > 0.0:
                 await asyncio.sleep(turn_s)
             try:
                 return await self._once(serve, use)

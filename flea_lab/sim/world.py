@@ -206,6 +206,8 @@ class World:
         self.counts["ends"] += 1
         if error is not None and not isinstance(error, FleaError):
             self.violate("X1", f"the bot ends with {text}")
+        if error is not None and life.runner is not None and life.runner.state != "starting":
+            self.oracle.ended(text)
         self._gone(self.dice.uniform(0.5, 2.0))
 
     # ---- people
