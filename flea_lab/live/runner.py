@@ -293,7 +293,9 @@ class Runner:
             return
         if self.reconciler.due(self.intake.venue_ns, self.ready):
             await self._reconcile()
-        if self._ack_ns is not None and (self.ready or self.core.halted) and self._inbox.empty():
+        # a market that went on would never be quiet at the end
+        over = self.brake.ending and self.brake.verified and not self.core.settling
+        if self._ack_ns is not None and (self.ready or self.core.halted) and not over and self._inbox.empty():
             ack, self._ack_ns = self._ack_ns, None
             self.intake.flush()
             await self.feed.acknowledge(ack)
