@@ -40,12 +40,13 @@ from flea_lab.secret import Secret
 from flea_lab.settings import load_settings
 from flea_lab.wiring import load_market, run_replay
 from tests.live.kill_mutants import PLANTED
-from tests.live.killed import Forked, audit, broken, equals, forked_runner, forked_sandbox, sleep
+from tests.live.killed import Forked, audit, broken, equals, forked_runner, forked_sandbox, rows, sleep
 from tests.live.processes import Process, config_file, start_runner
 from tests.live.test_kills import busy, claimed, store_market
 
 DAYS, HISTORY = 6.0, 400
 KILLS_A_SESSION = 40
+SLOW_S = {"forked": 3.0, "cold": 12.0}
 READY_WITHIN_S, ENDS_WITHIN_S = 120.0, 240.0
 LATCH = ["kill_switch"]
 
@@ -72,6 +73,7 @@ class Tally:
     gave_up: Counter[str] = field(default_factory=Counter)
     ready_s: dict[str, list[float]] = field(default_factory=lambda: {"forked": [], "cold": []})
     broken: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)
     orders = fills = sessions = compared = restarts = 0
 
 
@@ -137,10 +139,18 @@ class Session:
 
     def _start(self, file: Path) -> "Forked | Process":
         if self.how == "cold":
-            if (self.folder / HALT).exists():  # `flea run` refuses it: remembered, and lifted by a person
-                lift_halt_file(self.folder, "kills", "on with it", WallClock())
+            if (self.folder / HALT).exists():
+                self._refuses(file)
             return start_runner(file, self.url, self.account)
         return forked_runner(self.campaign.config, self.url, self.account, self.folder, self.campaign.planted)
+
+    def _refuses(self, file: Path) -> None:
+        """Holds `flea run` to refusing a HALT file; then a person lifts it, and what the journal has stands."""
+        refused = start_runner(file, self.url, self.account)
+        if refused.wait(READY_WITHIN_S) != 1 or "is halted by" not in refused.said():
+            self.tally.broken.append(f"forgotten halt: {self.account} started beside its HALT file")
+        lift_halt_file(self.folder, "kills", "on with it", WallClock())
+        self.halted = "kill_switch" in dict(rows(self.folder, "SELECT key, value FROM meta")).get("latches", "")
 
     def _life(self, runner: "Forked | Process") -> bool:
         """Whether there is a next life: False where the market is over."""
@@ -185,12 +195,19 @@ class Session:
             said = self._status()
             if said.get("state") in ("trading", "halted") and said["reconciled"]:
                 self.tally.ready_s[self.how].append(runner.watch.elapsed_s())
+                if runner.watch.elapsed_s() > SLOW_S[self.how]:
+                    self._why_slow(runner)
                 if self.halted and "kill_switch" not in said["latches"]:
                     self.tally.broken.append(f"forgotten halt: {self.account} is {said['state']}, {said['latches']}")
                 return True
             sleep(0.003)
         self.tally.broken.append(f"{self.account}: not ready in {READY_WITHIN_S:g} s: {self._status()}")
         return False
+
+    def _why_slow(self, runner: "Forked | Process") -> None:
+        """Notes what a slow start had to wait for, as its log has it."""
+        last = [line for line in runner.said().splitlines() if "warning:" in line or "critical:" in line][-1:]
+        self.tally.slow.append(f"{runner.watch.elapsed_s():.1f} s: {last[0][21:200] if last else 'nothing said'}")
 
     def _status(self) -> dict[str, Any]:
         try:
@@ -329,7 +346,9 @@ def table(tally: Tally) -> str:
             lines.append((f"{how}: start to reconciled", said))
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     lines.append(("machine", f"{os.cpu_count()} cores, load {load}"))
-    return "\n".join([*(f"{name:<28}{said}" for name, said in lines), *tally.broken])
+    return "\n".join(
+        [*(f"{name:<28}{said}" for name, said in lines), *(f"slow start: {one}" for one in tally.slow), *tally.broken]
+    )
 
 
 def main() -> int:
