@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types parity campaign sim bench lab clean
+.PHONY: help demo test lint types parity campaign sim mutants bench lab clean
 
 # An environment that forbids bytecode would make every process compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -67,6 +67,9 @@ campaign: .venv/.ok  ## the other long campaigns: kills, whole days in a book, p
 
 sim: .venv/.ok  ## thousands of seeded scenarios of faults, kills and halts over the real runner
 	$(BIN)/flea sim --seeds 0..$(SCENARIOS) --workers $(WORKERS)
+
+mutants: .venv/.ok  ## planted bugs, each of which the simulation must catch
+	$(BIN)/python -m tests.sim.hunting
 
 bench: .venv/.ok  ## benchmarks, each printing a ratio measured in one run
 	@set -e; for b in bench/*.py; do [ -e "$$b" ] || continue; echo "== $$b"; $(BIN)/python "$$b" --quick; done

@@ -18,7 +18,7 @@ from flea_lab.risk.checks import KILL_LATCH
 from tests.sim.mutants import Swap, just, mutant
 
 
-@mutant("D1")
+@mutant("D1", "B1", "D7", "E3")
 def check_then_await(swap: Swap) -> None:
     """Whether an order may go is asked when its turn comes; then it is made durable and sent."""
 

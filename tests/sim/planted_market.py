@@ -17,9 +17,20 @@ from tests.sim.mutants import Swap, just, mutant
 def any_channel_is_fresh(swap: Swap) -> None:
     """A feed that says anything is alive, and its prices are of now."""
 
-    def age_s(self: Any, ts_event: int) -> float:
-        return asyncio.get_running_loop().time() - self._saw_s
+    def noted(name: str) -> Any:
+        def take(self: Any, *given: Any) -> Any:
+            self.__dict__["_heard_s"] = asyncio.get_running_loop().time()
+            return before(self, *given)
 
+        before = swap(Intake, name, take)
+        return before
+
+    def age_s(self: Any, ts_event: int) -> float:
+        now = asyncio.get_running_loop().time()
+        return float(now - self.__dict__.get("_heard_s", now))
+
+    noted("take")
+    noted("take_candle")
     swap(Intake, "age_s", age_s)
 
 

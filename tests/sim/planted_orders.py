@@ -157,7 +157,7 @@ def timeout_is_rejected(swap: Swap) -> None:
     swap(Sender, "_send", sent)
 
 
-def _asking(swap: Swap, *, patient: bool, failed_is_missing: bool) -> None:
+def _asking(swap: Swap, *, patient: bool, failed_is_missing: bool, tries: int = 1) -> None:
     async def ask_unknown(self: Any, blotter: Any) -> None:
         now = asyncio.get_running_loop().time()
         for order in blotter.unknown_orders():
@@ -178,7 +178,9 @@ def _asking(swap: Swap, *, patient: bool, failed_is_missing: bool) -> None:
                 self._put(sender.told(state))
                 continue
             self._asked[name] = first, missing + 1
-            if not patient or (missing >= 1 and now - first >= self._unknown_wait_s):
+            if (not patient and missing + 1 >= tries) or (
+                patient and missing >= 1 and now - first >= self._unknown_wait_s
+            ):
                 del self._asked[name]
                 self._put(NotFound(client_order_id=name, ts_event=self._now_ns()))
 
@@ -195,6 +197,12 @@ def early_not_found_is_final(swap: Swap) -> None:
 def failed_query_is_not_found(swap: Swap) -> None:
     """A question that fails brings no order, and after enough of those there is none."""
     _asking(swap, patient=True, failed_is_missing=True)
+
+
+@mutant("A5", "A6", "C4")
+def three_failures_are_not_found(swap: Swap) -> None:
+    """An order that could not be found three times, for whatever reason, is lost."""
+    _asking(swap, patient=False, failed_is_missing=True, tries=3)
 
 
 @mutant("A5", "L1")
