@@ -316,10 +316,11 @@ class TradingCore:
         ts, text = adopt.ts_event, "the account is taken over from the venue"
         self.ledger.adopt(adopt.lots, adopt.cash_uusd, adopt.fees_uusd, adopt.funding_uusd)
         self.gate.on(Reduce(ts_event=ts, reason=text))
+        cancels = self._take_back(ts)  # before missing fills are forgiven: a parent counts them as out
         for symbol, lots in self.router.blotter.forgive().items():
             self.ledger.pend(symbol, -lots)
         alert = Alert(ts_event=ts, severity="critical", text=f"{text}: only orders that reduce a position pass")
-        return (*self._take_back(ts), alert)
+        return (*cancels, alert)
 
     def _on_doubt(self, doubt: Doubt) -> tuple[Command, ...]:
         symbol, ts = doubt.symbol, doubt.ts_event

@@ -1,8 +1,9 @@
 """Large orders of a core, worked slice by slice at its own pace: bars and heartbeats are its time.
 
 Rules. An order of more than a share of what trades in a day becomes a parent. Each slice is looked at like an order,
-and none goes while the gate halts; where only what reduces may pass, parents end. What a parent has not given counts as
-exposure from the moment it is decided. Stopping ends it at once: nothing more is given, its child is taken back.
+and none goes while the gate halts. Where only what reduces may pass, parents that do not are ended, and told. What a
+parent has not given counts as exposure from the moment it is decided. Stopping ends it at once: nothing more is given,
+its child is taken back.
 """
 
 from collections.abc import Iterable, Mapping
@@ -102,25 +103,21 @@ class Working:
         parents = self._router.parents
         if self.slicing is None or not parents.active():
             return ()
-        state = self._gate.trading_state
-        if state is not TradingState.ACTIVE:
-            return self.stop(ts_event, unless_reducing=state is TradingState.REDUCING)
+        commands: list[Command] = self._barred(ts_event)
         marks = {symbol: int(self._ledger.book[s, MARK]) for symbol, s in self._ledger.row.items()}
         least = {symbol: self._router.least(symbol, ticks) for symbol, ticks in marks.items()}
-        commands: list[Command] = list(parents.stale(ts_event))
+        commands += parents.stale(ts_event)
         for one in parents.over(ts_event, least):
             commands += self._give_up(one, ts_event)
         for wanted in parents.due(ts_event, self.slicing.participation, least):
             commands += self._give(wanted, marks[wanted.parent.command.symbol], ts_event)
         return tuple(commands)
 
-    def stop(
-        self, ts_event: int, symbol: str | None = None, side: str | None = None, *, unless_reducing: bool = False
-    ) -> tuple[CancelOrder, ...]:
+    def stop(self, ts_event: int, symbol: str | None = None, side: str | None = None) -> tuple[CancelOrder, ...]:
         """Ends parents, all or those of a symbol and a side: nothing more is given; cancels for their children."""
         cancels: list[CancelOrder] = []
         for one in self._router.parents.active(symbol):
-            if (side is None or one.command.side == side) and not (unless_reducing and self._reduces(one)):
+            if side is None or one.command.side == side:
                 cancels += self._end(one, ts_event)
         return tuple(cancels)
 
@@ -132,6 +129,14 @@ class Working:
         """Goes on from a `dump`."""
         self._router.parents.load(parents)
         self._hours = {symbol: list(hours.get(symbol, [])) for symbol in self._hours}
+
+    def _barred(self, ts_event: int) -> list[Command]:
+        """Ends parents of which the gate lets nothing pass; each is told, since nothing may end unheard."""
+        state, said = self._gate.trading_state, list[Command]()
+        for one in self._router.parents.active() if state is not TradingState.ACTIVE else ():
+            if state is TradingState.HALTED or not self._reduces(one):
+                said += self._give_up(one, ts_event)
+        return said
 
     def _give(self, wanted: Wanted, ticks: int, ts_event: int) -> tuple[Command, ...]:
         ask = wanted.parent.command

@@ -8,12 +8,15 @@ from flea_lab.config import alphas
 from flea_lab.core import TradingCore
 from flea_lab.decision import Recorder, line
 from flea_lab.execution.order import OPEN
+from flea_lab.model.market import Heartbeat
 from flea_lab.model.trading import (
     Accepted,
+    Adopt,
     Alert,
     Cancelled,
     CancelOrder,
     Command,
+    Filled,
     Halt,
     NewOrder,
     ParentOrder,
@@ -122,7 +125,40 @@ def test_a_latch_that_lets_only_reduce_ends_what_grows_a_position() -> None:
     core, _, child = begun()
     core.on(a_fill(child))
     core.on(Reduce(ts_event=9, reason="careful"))
-    assert bar(core, 2) == () and core.ledger.book[0, 1] == 0 and core.router.parents.active() == ()
+    (alert,) = bar(core, 2)
+    assert isinstance(alert, Alert) and alert.text == "twap replay-1: 16000 of 20000 lots of X are given up"
+    assert core.ledger.book[0, 1] == 0 and core.router.parents.active() == ()
+
+
+def test_a_heartbeat_that_ends_one_says_so_or_a_journal_would_fold_to_another_state() -> None:
+    core, _, child = begun()
+    core.on(a_fill(child))
+    core.on(Reduce(ts_event=9, reason="careful"))
+    assert any(isinstance(said, Alert) for said in core.on(Heartbeat(ts_event=child.ts_event + 1)))
+    assert core.router.parents.active() == () and core.ledger.book[0, 1] == 0
+
+
+def test_a_large_exit_is_worked_where_only_what_reduces_may_pass() -> None:
+    core, _, child = begun()
+    core.on(a_fill(child))
+    for n in range(2, 8):
+        for order in orders(bar(core, n)):
+            core.on(a_fill(order))
+    assert core.account().lots == {"X": 20_000}
+    core.on(Reduce(ts_event=9, reason="careful"))
+    for n in range(8, 16):
+        for order in orders(bar(core, n, say=-0.1 if n == 8 else 0.0)):
+            assert order.side == "sell"
+            core.on(a_fill(order))
+    held = core.account().lots["X"]
+    assert 0 <= held < 20_000 and core.router.parents.active() == () and core.ledger.book[0, 1] == 0
+
+
+def test_fills_that_are_forgiven_with_a_parent_leave_nothing_pending() -> None:
+    core, _, child = begun()
+    core.on(Filled(client_order_id=child.client_order_id, ts_event=3))  # and its fills never come
+    core.on(Adopt(ts_event=9, cash_uusd=9_600_000_000, fees_uusd=0, funding_uusd=0, lots={"X": 4_000}))
+    assert core.ledger.book[0, 1] == 0 and core.router.blotter.exposed("X") == (0, 0)
 
 
 def test_an_intent_the_other_way_ends_it_first() -> None:
