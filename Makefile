@@ -64,6 +64,10 @@ parity: .venv/.ok  ## the long campaign: sweep against replay, decision by decis
 
 campaign: .venv/.ok  ## the other long campaigns: kills, whole days in a book, planted faults, memory
 	FLEA_OFFLINE=1 $(PYTEST) tests --ignore=tests/parity -m slow --timeout 3600
+	FLEA_OFFLINE=1 $(BIN)/python -m tests.live.kill_campaign
+
+kills: .venv/.ok  ## 500 real SIGKILLs of the real bot at a sandbox with faults
+	FLEA_OFFLINE=1 $(BIN)/python -m tests.live.kill_campaign
 
 sim: .venv/.ok  ## thousands of seeded scenarios of faults, kills and halts over the real runner
 	$(BIN)/flea sim --seeds 0..$(SCENARIOS) --workers $(WORKERS)

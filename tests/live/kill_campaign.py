@@ -45,7 +45,7 @@ from tests.live.processes import Process, config_file, start_runner
 from tests.live.test_kills import busy, claimed, store_market
 
 DAYS, HISTORY = 6.0, 400
-KILLS_A_SESSION = 40
+KILLS_A_SESSION, HALTING = 40, 0.2
 SLOW_S = {"forked": 3.0, "cold": 12.0}
 READY_WITHIN_S, ENDS_WITHIN_S = 120.0, 240.0
 LATCH = ["kill_switch"]
@@ -80,12 +80,12 @@ class Tally:
 class Campaign:
     """One campaign of kills over as many sessions as it takes."""
 
-    def __init__(self, seed: int, mutant: str = "", halting: float = 0.2, faults: bool = True) -> None:
-        self.seed, self.halting, self.faults = seed, halting, faults
+    def __init__(self, seed: int, mutant: str = "", days: float = DAYS, faults: bool = True) -> None:
+        self.seed, self.halting, self.faults, self.days = seed, HALTING, faults, days
         self.planted: Callable[[], None] | None = PLANTED[mutant] if mutant else None
         self.tally = Tally()
         self.config: RunConfig = busy(dialect=QUICK)
-        store_market(round(DAYS * 1440) + HISTORY)
+        store_market(round(days * 1440) + HISTORY)
         self.market: Market = load_market(self.config).market
         run_replay(self.config, self.market)  # compiles what a runner calls
 
@@ -119,8 +119,9 @@ class Session:
         given = {kind: {"probability": share} for kind, share in CHANCES.items()} if self.campaign.faults else {}
         seed = self.campaign.seed * 1_000 + self.tally.sessions
         faults = load_settings({"seed": seed, "faults": given}, FaultSettings, "kills")
+        days = self.campaign.days
         settings = SandboxSettings(
-            port=0, matching="book", latency_ms=1_500, days=DAYS, leverage=100.0, steps=4, seed=seed, faults=faults
+            port=0, matching="book", latency_ms=1_500, days=days, leverage=100.0, steps=4, seed=seed, faults=faults
         )
         with forked_sandbox(config, market, settings, self.folder / "sandbox.log", self.mark) as self.url:
             store_key(self.account, Secret(claimed(self.url)))
@@ -357,6 +358,7 @@ def main() -> int:
     ask.add_argument("--forked", type=int, default=480, help="kills of runners that are forked")
     ask.add_argument("--cold", type=int, default=20, help="kills of whole processes")
     ask.add_argument("--seed", type=int, default=1)
+    ask.add_argument("--days", type=float, default=DAYS, help="how long the market of a session is")
     ask.add_argument("--no-faults", action="store_true", help="a venue that does what it should")
     ask.add_argument("--mutant", choices=sorted(PLANTED), default="", help="a bug, planted in every forked runner")
     given = ask.parse_args()
@@ -365,7 +367,7 @@ def main() -> int:
         os.environ |= {"FLEA_HOME": f"{place}/home", "XDG_RUNTIME_DIR": place}
         os.environ.pop("FLEA_API_KEY", None)
         Path(place, "home").mkdir(mode=0o700)
-        campaign = Campaign(given.seed, given.mutant, faults=not given.no_faults)
+        campaign = Campaign(given.seed, given.mutant, given.days, faults=not given.no_faults)
         with tqdm(total=given.forked + given.cold, desc="kills", unit="kill", disable=None) as bar:
             tally = campaign.run({"forked": given.forked, "cold": given.cold}, bar)
         print(table(tally))
