@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flea_lab.backtest.metrics import METRICS
 from flea_lab.backtest.replay import Controls, replay
 from flea_lab.config import RunConfig, alphas
 from flea_lab.core import TradingCore
@@ -144,7 +145,7 @@ def test_fold_and_replay_stay_out_of_the_same_bars(holes: int | None, settle: in
     assert [m for m, code in zip(minutes, codes(seen), strict=True) if code == "data"] == [
         int(bar) for bar in out.split()
     ]
-    assert folded.metrics[-1] == len(out.split()), "the last of the metrics counts what was refused for its data"
+    assert folded.metrics[METRICS.index("veto_data")] == len(out.split()), "counts what was refused for its data"
 
 
 def test_a_doubt_among_the_controls_of_a_replay_is_of_its_bar() -> None:

@@ -142,7 +142,7 @@ def test_check_counts_holes_and_spells_of_what_is_stored(store: CandleStore, tmp
         assert found.exit_code == 0, found.output
         assert "v A 1m: 7 of 9 bars" in found.output
         assert "holes: 1, 2 bars missing" in found.output and "zero-volume spells: 1, 2 bars" in found.output
-        assert "flat spells: 1, 7 bars" in found.output and "ledger: 3 rows" in found.output
+        assert "flat spells: 2, 7 bars" in found.output and "ledger: 4 rows" in found.output
         assert (
             "candles hole: 1 in 1 row, 120 s together\n"
             "    2025-01-01T00:05:00Z  to 2025-01-01T00:07:00Z  A  2 bars missing; nothing filled in" in found.output
@@ -168,7 +168,7 @@ def test_check_as_json_holds_every_row(store: CandleStore, tmp_path: Path) -> No
     found = flea("check", "--json")
     [one] = json.loads(found.output)["checked"]
     assert found.exit_code == 0 and (one["name"], one["kind"], one["sound"]) == ("v A 1m", "candles", True)
-    assert one["facts"]["missing"] == 1 and len(one["ledger"]) == sum(kind["rows"] for kind in one["kinds"]) == 31
+    assert one["facts"]["missing"] == 1 and len(one["ledger"]) == sum(kind["rows"] for kind in one["kinds"]) == 33
     [hole] = [row for row in one["ledger"] if row["kind"] == "hole"]
     assert (hole["ts_from"], hole["ts_to"]) == ("2025-01-01T00:05:00Z", "2025-01-01T00:06:00Z")
 

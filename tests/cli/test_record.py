@@ -43,5 +43,7 @@ def test_a_venue_of_public_data_needs_no_key_and_ccxt_shows_no_frames(
     found = refused(*some, "--dialect", "hyperliquid")
     assert found.startswith("FLEA_OFFLINE=1 forbids the connection of dialect 'hyperliquid' to api.hyperliquid.xyz")
     assert "dialect 'ccxt:okx' shows no raw frames: pass --keep events" in refused(*some, "--dialect", "ccxt:okx")
-    assert "must be one of 'purpleflea-seed', 'hyperliquid', or 'ccxt:" in refused(*some, "--dialect", "binance")
+    assert "must be one of 'purpleflea-seed', 'purpleflea', 'hyperliquid', or 'ccxt:" in refused(
+        *some, "--dialect", "binance"
+    )
     assert list(home.glob("tapes/*")) == []

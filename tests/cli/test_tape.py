@@ -49,7 +49,7 @@ def test_check_ends_with_1_where_something_is_wrong(home: Path, tape: Path) -> N
     assert sound.exit_code == 0 and "order: 0 records back in time, 0 heartbeats; silent: 1" in sound.output
     faulty = flea("check", write(home / "b.tape", [BEGUN, candle(1), candle(3)]))
     assert faulty.exit_code == 1
-    assert "candles hole: 1\n    2025-01-01T00:01:00Z  candles X hole  1 bars are missing" in faulty.output
+    assert "candles hole: 1\n    2025-01-01T00:01:00Z  candles X hole  1 bar is missing" in faulty.output
 
 
 def test_slice_and_merge_are_inverse(home: Path, tape: Path) -> None:

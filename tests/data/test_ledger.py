@@ -47,9 +47,9 @@ def test_holes_and_spells_have_their_ends() -> None:
     assert seconds_of(found).tolist() == [120.0, 180.0, 60.0]
 
 
-def test_a_spell_around_a_hole_ends_with_its_last_bar() -> None:
+def test_a_spell_ends_at_a_hole_and_another_begins_after_it() -> None:
     frame = bars(6, volume=[1, 0, 0, 0, 1, 1]).drop(index=[2]).reset_index(drop=True)
-    assert minutes(ledger(frame)) == [("zero_volume", 1, 4), ("hole", 2, 3)]
+    assert minutes(ledger(frame)) == [("zero_volume", 1, 2), ("hole", 2, 3), ("zero_volume", 3, 4)]
 
 
 def test_faults_are_told_where_they_are() -> None:

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 import pytest
@@ -249,7 +250,7 @@ MOVES = st.lists(
     st.tuples(
         st.sampled_from(("X", "Y")),
         st.sampled_from(("buy", "sell")),
-        st.integers(60, 3_000),
+        st.integers(63, 3_000),  # above the smallest order at the lowest price
         st.integers(800, 1_200),
         st.integers(-300, 300),
     ),
@@ -281,7 +282,8 @@ def test_not_a_micro_dollar_is_made_or_lost(moves: list[Move]) -> None:
             held[symbol] += signed
         exchange.mark(symbol, ticks)
         exchange.fund(symbol, rate_e6 / 1e6)
-        paid = round(Fraction(held[symbol] * ticks * 100) * Fraction(rate_e6, 10**6))
+        owed = Fraction(held[symbol] * ticks * 100) * Fraction(rate_e6, 10**6)
+        paid = floor(abs(owed) + Fraction(1, 2)) * (1 if owed > 0 else -1)  # a half goes away from zero
         cash -= paid
         funding += paid
     assert {name: me.lots(name) for name in held} == held
