@@ -165,6 +165,10 @@ class Oracle:
         """A cancel waits for its turn, though few were asked for and none was refused."""
         self._world.violate("D4", "a cancel is held up by what else was asked of the venue")
 
+    def asks_on(self) -> None:
+        """A request leaves though a 429 said when the next one may."""
+        self._world.violate("C7", "more is asked before the time that the last 429 named")
+
     def _beliefs(self) -> None:
         """What is over here is over there; an account that was taken over lets through only what reduces."""
         world, life = self._world, self._world.life

@@ -53,6 +53,9 @@ CONNECTS_PER_MINUTE = 60
 FEW = reserved(PER_SECOND, LIMITS.share, LIMITS.cancel_reserve)
 """Cancels that may be asked for within a second whatever else was."""
 
+RETRY_AFTER_S = 1.0
+"""What a 429 says of when to ask again."""
+
 SCOLDED_S = 1.2
 """For how long a cancel that was answered with 429 may stop those after it."""
 
@@ -81,6 +84,9 @@ class Watch(Protocol):
     def cancel_held(self) -> None:
         """A cancel has to wait for no reason of its own."""
 
+    def asks_on(self) -> None:
+        """A request leaves though the venue has said when the next one may."""
+
 
 class SimVenue:
     """The connection of one process. `requests` counts what it asked."""
@@ -103,6 +109,7 @@ class SimVenue:
         self._budget = RateBudget(LIMITS)
         self._cancels_s: deque[float] = deque()
         self._scolded_s = -SCOLDED_S
+        self._quiet_until_s: dict[Use, float] = {}
         self.requests = self.connects = 0
 
     @property
@@ -197,6 +204,8 @@ class SimVenue:
             raise _Unsent("the venue's limits")
         if hits("request.unsent"):
             raise _Unsent("cannot connect")
+        if loop.time() < self._quiet_until_s.get(use, 0.0):
+            self._watch.asks_on()
         self._budget.spend(loop.time())
         if use == "cancel":
             self._cancels_s.append(loop.time())
@@ -230,9 +239,11 @@ class SimVenue:
         except TimeoutError:
             raise VenueError("no answer") from None
         if isinstance(said, _TooMany):
-            self._budget.stopped(loop.time(), use, 1.0, self._clock.jitter())
+            self._budget.stopped(loop.time(), use, RETRY_AFTER_S, self._clock.jitter())
             if use == "cancel":
                 self._scolded_s = loop.time()
+            stopped: tuple[Use, ...] = ("read", "order", "cancel") if use == "cancel" else ("read", "order")
+            self._quiet_until_s |= dict.fromkeys(stopped, loop.time() + RETRY_AFTER_S)
         else:
             self._budget.answered()
         if isinstance(said, _Failed):
