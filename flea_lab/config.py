@@ -1,8 +1,8 @@
 """One validated config with an id: the same frozen object drives sweep, report, replay and the runner.
 
 The decision part (signals, combination, sizing, risk, tolerance, costs, fill rule, account, symbols, interval,
-instruments) is what the id hashes. `name`, `data`, `deployment`, `live` and `alerts` say where, on what and how it runs;
-changing them does not change the id.
+instruments) is what the id hashes. `name`, `data`, `deployment`, `live` and `alerts` say where, on what and how it
+runs; changing them does not change the id.
 """
 
 import hashlib

@@ -30,6 +30,7 @@ from flea_lab.model.trading import (
     Rejected,
 )
 from flea_lab.venue import hyperliquid_orders as wire
+from flea_lab.venue.budget import Use
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.hyperliquid_rows import MetaRow, read_answer
 from flea_lab.venue.hyperliquid_signing import Sign
@@ -39,7 +40,7 @@ from flea_lab.venue.order_wire import steps
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError
-from flea_lab.venue.rest import OK, Rest, Unsent
+from flea_lab.venue.rest import OK, Blocked, Rest, Unsent
 
 VALIDITY_S = 10.0
 """After this long the exchange refuses an order that has not come yet, where the dialect says nothing else."""
@@ -65,6 +66,7 @@ class HyperliquidExchange:
         self._open: dict[str, NewOrder] = {}
         self._nonce = self._told = 0
         self._deliver: Deliver | None = None
+        self.blocked: Blocked = lambda: ""
         self._looking = asyncio.Lock()
         self._validity_ms = round((dialect.order_validity_s or VALIDITY_S) * 1_000)
 
@@ -168,7 +170,7 @@ class HyperliquidExchange:
         self._track(order)
         void_ms = order.ts_event // MS_NS + self._validity_ms
         try:
-            oid, rests = wire.placed(await self._act(action, "order", void_ms), f"order {name}")
+            oid, rests = wire.placed(await self._act(action, "order", void_ms, self.blocked), f"order {name}")
         except Unsent as error:
             self._open.pop(name, None)
             return (_refusal(order, f"not sent: {error}", sent=False),)
@@ -219,13 +221,16 @@ class HyperliquidExchange:
         except wire.Refused as error:
             raise VenueError(f"the dead man's switch was refused: {error}") from None
 
-    async def _act(self, action: Mapping[str, Any], use: Any, void_ms: int | None = None) -> bytes:
+    async def _act(
+        self, action: Mapping[str, Any], use: Use, void_ms: int | None = None, blocked: Blocked | None = None
+    ) -> bytes:
         """The answer to one action, sent once. `VenueError` where it is not known what became of it."""
         self._nonce = max(self._nonce + 1, self._clock.now_ns() // MS_NS)
         signature = self._sign(action, self._nonce, void_ms)
         body = {"action": action, "nonce": self._nonce, "signature": signature, "vaultAddress": None}
         body |= {} if void_ms is None else {"expiresAfter": void_ms}
-        answer = await self._rest.once("POST", self.dialect.paths.orders, use, body=msgspec.json.encode(body))
+        path, raw = self.dialect.paths.orders, msgspec.json.encode(body)
+        answer = await self._rest.once("POST", path, use, body=raw, blocked=blocked)
         if answer.status not in OK:
             raise VenueError(f"{answer.said}: what became of it is unknown")
         if b'"err"' in answer.body and b"nonce" in answer.body:

@@ -209,7 +209,7 @@ class PublishedExchange:
         known.take_off(order, self._clock.now_ns())
         budget.spend(asyncio.get_running_loop().time())
         try:
-            answer = await self._rest.once("POST", asked.path, "order", body=asked.body)
+            answer = await self._rest.once("POST", asked.path, "order", body=asked.body, blocked=self.blocked)
         except Unsent as error:
             known.never(name)
             return self._unsent(order, str(error), again=True)

@@ -14,6 +14,7 @@ from flea_lab.model.trading import Cancelled, CancelOrder, Fill, Filled, Rejecte
 from flea_lab.testing.bench import Bench
 from flea_lab.venue import hyperliquid_orders as wire
 from flea_lab.venue.hyperliquid_exchange import HyperliquidExchange
+from flea_lab.venue.one_in_flight import LooksLast
 from flea_lab.venue.reading import FrameError
 from tests.venue.benches import hyperliquid_bench
 from tests.venue.published_runs import GRIDS, T0_NS, order
@@ -96,6 +97,18 @@ async def venue_of() -> AsyncIterator[tuple[Bench, HyperliquidExchange]]:
     async with hyperliquid_bench() as bench:
         assert isinstance(bench.exchange, HyperliquidExchange)
         yield bench, bench.exchange
+
+
+def test_a_halt_in_the_step_of_the_write_keeps_an_order_back() -> None:
+    async def run() -> Any:
+        async with venue_of() as (bench, venue):
+            assert isinstance(venue, LooksLast)
+            venue.blocked = lambda: "halted"
+            [said] = await venue.send(bench.order())
+            return said, bench.carried_out()
+
+    said, carried = asyncio.run(run())
+    assert (said.reason, said.sent) == ("not sent: halted", False) and not carried
 
 
 def test_a_nonce_that_was_seen_leaves_the_order_unknown() -> None:

@@ -235,6 +235,18 @@ def test_a_halt_while_the_account_is_read_stops_the_order() -> None:
     assert said.reason == "not sent: halted" and sent == 0
 
 
+def test_a_halt_in_the_step_of_the_write_stops_the_order_and_nothing_is_in_flight() -> None:
+    async def run() -> Any:
+        async with here() as at, at.client() as venue:
+            looks = iter(["", "halted"])
+            venue.blocked = lambda: next(looks)
+            [said] = await venue.send(order("run-1"))
+            return said, at.server.asked["POST /trade/open"], venue._known.busy()
+
+    said, sent, flying = asyncio.run(run())
+    assert (said.reason, said.sent) == ("not sent: halted", False) and sent == 0 and not flying
+
+
 def test_an_answer_that_never_comes_is_found_in_the_account() -> None:
     async def run() -> Any:
         async with here(Hazards(posts={STALL: 1.0})) as at, at.client(request_timeout_s=0.3) as venue:
