@@ -142,7 +142,7 @@ def test_check_counts_holes_and_spells_of_what_is_stored(store: CandleStore, tmp
         assert found.exit_code == 0, found.output
         assert "v A 1m: 7 of 9 bars" in found.output
         assert "holes: 1, 2 bars missing" in found.output and "zero-volume spells: 1, 2 bars" in found.output
-        assert "flat spells: 2, 7 bars" in found.output and "ledger: 4 rows" in found.output
+        assert "flat spells: 1, 5 bars" in found.output and "ledger: 3 rows" in found.output
         assert (
             "candles hole: 1 in 1 row, 120 s together\n"
             "    2025-01-01T00:05:00Z  to 2025-01-01T00:07:00Z  A  2 bars missing; nothing filled in" in found.output
