@@ -148,7 +148,7 @@ class Session:
     def _refuses(self, file: Path) -> None:
         """Holds `flea run` to refusing a HALT file; then a person lifts it, and what the journal has stands."""
         refused = start_runner(file, self.url, self.account)
-        if refused.wait(READY_WITHIN_S) != 1 or "is halted by" not in refused.said():
+        if refused.wait(READY_WITHIN_S) == 0 or "is halted by" not in refused.said():
             self.tally.broken.append(f"forgotten halt: {self.account} started beside its HALT file")
         lift_halt_file(self.folder, "kills", "on with it", WallClock())
         self.halted = "kill_switch" in dict(rows(self.folder, "SELECT key, value FROM meta")).get("latches", "")
