@@ -85,7 +85,7 @@ class Snapshot(NamedTuple):
     """The state after row `seq`, kept so that a start need not fold the whole journal.
 
     `digest` is that row's, `hash` the state's, `state` the core's in msgpack; `orders` by id, in a batch only those
-    that changed since the last snapshot.
+    that changed since the last snapshot, and those that were forgotten with nothing as their body.
     """
 
     seq: int

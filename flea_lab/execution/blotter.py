@@ -1,6 +1,6 @@
 """Every order by its client order id: what is open, and what it may still become."""
 
-from collections import deque
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -9,17 +9,23 @@ from flea_lab.execution.order import OPEN, UNKNOWN, Order
 from flea_lab.model.trading import NewOrder, OrderReport
 
 KEPT = 50_000
-"""Closed orders that are remembered: a late fill must find its order."""
+"""Closed orders that are remembered, at least: a late fill must find its order."""
+
+LET_GO = 1_000
+"""How many are forgotten at once."""
 
 
 class Blotter:
-    """The orders of one account. The last closed ones are kept, and every one of which fills are missing."""
+    """The orders of one account. The last closed ones are kept, and every one of which fills are missing.
+
+    What is forgotten follows from the orders alone, and only when another is registered: a blotter that was restored
+    forgets the same.
+    """
 
     def __init__(self) -> None:
         self._orders: dict[str, Order] = {}
         self._open: dict[str, Order] = {}
         self._owed: dict[str, Order] = {}
-        self._closed: deque[str] = deque()
         self._exposed: dict[str, tuple[int, int]] = {}
         self.overfills = 0
 
@@ -28,6 +34,8 @@ class Blotter:
         name = command.client_order_id
         if name in self._orders:
             raise IllegalTransition(f"order {name}: client order id used twice")
+        if len(self._orders) - len(self._open) >= KEPT + LET_GO:
+            self._forget()
         order = Order(command)
         self._keep(None, order)
         return order
@@ -63,9 +71,8 @@ class Blotter:
         self._orders[name] = order
         if order.status in OPEN:
             self._open[name] = order
-        elif before is None or self._open.pop(name, None) is not None:
-            self._closed.append(name)
-            self._forget()
+        else:
+            self._open.pop(name, None)
         if order.owed_lots:
             self._owed[name] = order
         elif self._owed:
@@ -79,10 +86,10 @@ class Blotter:
             self.overfills += 1
 
     def _forget(self) -> None:
-        while len(self._closed) > KEPT:
-            name = self._closed.popleft()
-            if name not in self._open and name not in self._owed:
-                self._orders.pop(name, None)
+        """Forgets the oldest orders that are over and complete."""
+        over = (name for name in self._orders if name not in self._open and name not in self._owed)
+        for name in list(islice(over, LET_GO)):
+            del self._orders[name]
 
     def exposed(self, symbol: str) -> tuple[int, int]:
         """Lots of buys and of sells, both unsigned, that may still become a position: open orders, those of unknown

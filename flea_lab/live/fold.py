@@ -51,9 +51,10 @@ class StateHash:
         self._sum = 0
 
     def of(self, core: TradingCore, state: CoreState) -> tuple[str, tuple[tuple[str, bytes], ...]]:
-        """The hash of `core` whose dump is `state`, and the orders that changed since it was last asked for."""
-        changed = []
-        for order in core.router.blotter.orders():
+        """The hash of `core` whose dump is `state`, and the orders that changed since it was last asked for: of those
+        that were forgotten the name alone."""
+        changed, orders = [], core.router.blotter.orders()
+        for order in orders:
             name = order.command.client_order_id
             before = self._seen.get(name)
             if before is not None and before[0] is order:
@@ -63,6 +64,10 @@ class StateHash:
             self._sum = (self._sum + digest - (0 if before is None else before[1])) % 2**128
             self._seen[name] = order, digest
             changed.append((name, body))
+        if len(self._seen) > len(orders):
+            for name in self._seen.keys() - {order.command.client_order_id for order in orders}:
+                self._sum = (self._sum - self._seen.pop(name)[1]) % 2**128
+                changed.append((name, b""))
         told = blake2b(_encode(state) + self._sum.to_bytes(16), digest_size=16).hexdigest()
         return told, tuple(changed)
 

@@ -43,7 +43,7 @@ class SqliteStore:
         self._jobs: queue.SimpleQueue[tuple[Batch, Ticket] | threading.Event | None] = queue.SimpleQueue()
         self._told: queue.SimpleQueue[tuple[list[Ticket], str]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._failed = ""
+        self._failed, self._kept = "", False
         with _one_line(path):
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
@@ -171,7 +171,11 @@ class SqliteStore:
         for batch in batches:
             if batch.snapshot is not None:
                 seq, digest, state_hash, state, orders = batch.snapshot
-                db.executemany(_KEPT, orders)
+                if not self._kept:  # the first one of a process holds every order
+                    db.execute("DELETE FROM kept")
+                    self._kept = True
+                db.executemany(_KEPT, [one for one in orders if one[1]])
+                db.executemany("DELETE FROM kept WHERE id=?", [(name,) for name, body in orders if not body])
                 db.execute("INSERT OR REPLACE INTO state VALUES (0,?,?,?,?)", (seq, state, digest, state_hash))
 
     def _carry_over(self, least: int) -> None:
