@@ -126,7 +126,7 @@ def halt(
         print(
             f"not halted by a runner: {found.why}{left}\n"
             f"wrote {folder / HALT}: no runner of account {account} starts or sends an order while it is there; "
-            "orders that are open at the exchange stay open"
+            f"orders that are open at the exchange stay open: flea kill {account} takes them back"
         )
     raise typer.Exit(1)
 

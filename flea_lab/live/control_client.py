@@ -14,7 +14,8 @@ from flea_lab.live.lock import Holder, holder
 from flea_lab.live.socket_path import peer_is_ours
 
 CAP = 64 * 1024  # bytes of one request, and of one answer
-QUEUE_S = 0.02  # between two tries to get into the server's queue
+QUEUE_S = 0.02  # between two tries to get into the server's queue, or two looks whether a latch is open
+OPENED_S = 2.0  # for which a latch that was cleared is looked at
 
 Latch = Literal["kill_switch", "reducing", "drawdown"]
 
@@ -53,8 +54,14 @@ class ControlClient:
         self, clear: tuple[Latch, ...] | list[Latch], by: str, phrase: str = "", why: str = ""
     ) -> dict[str, Any]:
         """What the runner says after clearing these latches in the name of `by`; it declines without the phrase that a
-        person types (`live.phrase.clearing_phrase`)."""
-        return self._ask({"verb": "resume", "clear": list(clear), "by": by, "phrase": phrase, "why": why[:500]})
+        person types (`live.phrase.clearing_phrase`). Its loop opens them a moment later, which is waited for: a latch
+        that is still named afterwards was closed again, or the loop is busy."""
+        said = self._ask({"verb": "resume", "clear": list(clear), "by": by, "phrase": phrase, "why": why[:500]})
+        watch, pause = Stopwatch(), threading.Event()
+        while set(clear) & set(said.get("latches", ())) and watch.elapsed_s() < OPENED_S:
+            pause.wait(QUEUE_S)
+            said = self.status()
+        return said
 
     def stop(self) -> dict[str, Any]:
         """What the runner says to being stopped; its process ends later."""

@@ -46,11 +46,17 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT);
 """
 
 
-def upgrade(db: sqlite3.Connection, place: str) -> None:
-    """Brings the file up to this format; `WorkspaceError` where it is of a later one, or cannot be read."""
+def format_of(db: sqlite3.Connection, place: str) -> int:
+    """The format that the file says it has; `WorkspaceError` where that is a later one than ours."""
     found = int(db.execute("PRAGMA user_version").fetchone()[0])
     if found > FORMAT:
         raise WorkspaceError(f"journal {place}: is of format {found}, this code knows up to {FORMAT}: run newer code")
+    return found
+
+
+def upgrade(db: sqlite3.Connection, place: str) -> None:
+    """Brings the file up to this format; `WorkspaceError` where it is of a later one, or cannot be read."""
+    found = format_of(db, place)
     old = [row[1] for row in db.execute("PRAGMA table_info(entries)")]
     if found == FORMAT or not old:
         return

@@ -19,8 +19,10 @@ done. A store that failed once takes nothing more. Tables beside the rows are dr
     meta         key, value
 """
 
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,7 @@ from flea_lab.journal import (
     done_ticket,
 )
 from flea_lab.live.fold import Base, Source
+from flea_lab.live.format import format_of
 from flea_lab.live.store import FILE, SqliteStore, open_read_only
 from flea_lab.model.finding import Finding
 from flea_lab.model.market import Funding
@@ -321,9 +324,10 @@ def entries(path: Path, last: int = 2**62) -> Iterator[tuple[int, int, Entry]]:
 
 
 def read_meta(path: Path) -> dict[str, str]:
-    """The facts about the whole journal."""
-    db = open_read_only(path)
-    try:
-        return {str(key): str(value) for key, value in db.execute("SELECT key, value FROM meta")}
-    finally:
-        db.close()
+    """The facts about the whole journal. `WorkspaceError` where it cannot be read or is of a later format than ours."""
+    with closing(open_read_only(path)) as db:
+        try:
+            format_of(db, str(path))
+            return {str(key): str(value) for key, value in db.execute("SELECT key, value FROM meta")}
+        except sqlite3.Error as error:
+            raise WorkspaceError(f"journal {path}: {error}") from None

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from flea_lab.errors import WorkspaceError
 from flea_lab.journal import BASE, COMMAND, EVENT, FACT, FAULT, MARK, NOTE, REPAIR, Row, check_chain
-from flea_lab.live.format import FORMAT
+from flea_lab.live.format import FORMAT, format_of
 from flea_lab.live.store import open_read_only, read_rows, read_snapshot
 
 KINDS = {
@@ -46,7 +46,7 @@ def check_journal(path: Path) -> JournalCheck:
     """What the journal at `path` is worth. `WorkspaceError` where it is none, or of another format than ours."""
     with closing(open_read_only(path)) as db:
         try:
-            found = int(db.execute("PRAGMA user_version").fetchone()[0])
+            found = format_of(db, str(path))
             facts = {str(key): str(value) for key, value in db.execute("SELECT key, value FROM meta")}
             runs = int(db.execute("SELECT count(*) FROM runs").fetchone()[0])
         except sqlite3.Error as error:

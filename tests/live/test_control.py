@@ -124,6 +124,18 @@ def test_a_halt_does_not_wait_behind_a_resume_that_waits_for_the_loop(
     assert answers[0]["verb"] == "resume" and [asked["verb"] for asked in runner.asked] == ["halt", "resume"]
 
 
+def test_a_resume_answers_once_the_loop_has_opened_the_latch(folder: Path, server: ControlServer) -> None:
+    asked: list[str] = []
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["verb"])
+        return {"state": "halted", "latches": ["drawdown"]} if len(asked) < 3 else {"state": "trading", "latches": []}
+
+    server._handle = handle
+    assert ControlClient(folder).resume(["drawdown"], "ann")["state"] == "trading"
+    assert asked == ["resume", "status", "status"]
+
+
 def test_only_the_owner_can_reach_the_socket(folder: Path, server: ControlServer) -> None:
     assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(server.path.parent.stat().st_mode) == 0o700

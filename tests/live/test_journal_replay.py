@@ -15,7 +15,7 @@ from flea_lab.cli.commands import app
 from flea_lab.errors import WorkspaceError
 from flea_lab.journal import MARK
 from flea_lab.live.account import ready_folder
-from flea_lab.live.journal import open_journal
+from flea_lab.live.journal import open_journal, read_meta
 from flea_lab.live.journal_check import check_journal
 from flea_lab.live.store import FILE, read_rows
 from flea_lab.model.trading import NewOrder
@@ -100,6 +100,12 @@ def test_an_account_is_checked_by_its_name_and_what_is_no_journal_is_one_line(ho
     (tmp_path / FILE).write_bytes(b"no database" * 100)
     with pytest.raises(WorkspaceError, match="file is not a database"):
         check_journal(tmp_path / FILE)
+    with pytest.raises(WorkspaceError, match="file is not a database"):
+        read_meta(tmp_path / FILE)
+    for read in (check_journal, read_meta):
+        execute(ready_folder("main") / FILE, "PRAGMA user_version=3")
+        with pytest.raises(WorkspaceError, match="is of format 3, this code knows up to 2: run newer code"):
+            read(ready_folder("main") / FILE)
     execute(ready_folder("main") / FILE, "PRAGMA user_version=1")
     with pytest.raises(WorkspaceError, match=r"is of format 1, not 2: a start upgrades an older one"):
         check_journal(ready_folder("main") / FILE)
