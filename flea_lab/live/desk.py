@@ -78,6 +78,8 @@ class Desk:
             if self._halted_ns > received_ns or not remove_before(self._bot.folder, received_ns):
                 raise ConfigError("cannot resume: halted again since")
             runner.brake.asked, runner.brake.filed = "", False
+            if self._halted_ns > received_ns:  # while that was done: it is said before it is asked for
+                raise ConfigError("cannot resume: halted again since")
         by, why = request["by"], request["why"]
         runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=by, why=why))
         self._bot.alerts.put("warning", f"{', '.join(clears)} cleared by {by}{f': {why}' if why else ''}")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from flea_lab.errors import VenueError, VenueRefusal
 from flea_lab.execution.blotter import Blotter
+from flea_lab.execution.order import Order
 from flea_lab.journal import Ticket
 from flea_lab.live.pump import durable
 from flea_lab.model.trading import (
@@ -41,6 +42,9 @@ TRIES = 3
 
 FIRST_S, LAST_S = 0.1, 1.0
 """The back-off between those."""
+
+SLACK_S = 2.0
+"""How far the venue's clock may be behind ours, and what it lists behind what it took, together."""
 
 OWED_S = 1.0
 """How long fills may be on their way after the order's last word, before they are asked for."""
@@ -201,6 +205,13 @@ class Sender:
             if fill.client_order_id in late:
                 self._put(fill)
 
+    def _may_arrive(self, order: Order, asked_s: float) -> bool:
+        """Whether the venue may still take an order that comes late: it refuses one that is void."""
+        valid_s = self._exchange.capabilities.validity_s
+        if not valid_s or asked_s >= valid_s + SLACK_S:
+            return False
+        return self._now_ns() < order.command.ts_event + round((valid_s + SLACK_S) * 1e9)
+
     async def _ask_unknown(self, blotter: Blotter) -> None:
         now = asyncio.get_running_loop().time()
         for order in blotter.unknown_orders():
@@ -219,7 +230,7 @@ class Sender:
                 self._put(told(state))
                 continue
             self._asked[name] = first, missing + 1
-            if missing >= 1 and now - first >= self._unknown_wait_s:
+            if missing >= 1 and now - first >= self._unknown_wait_s and not self._may_arrive(order, now - first):
                 del self._asked[name]
                 self._put(NotFound(client_order_id=name, ts_event=self._now_ns()))
 

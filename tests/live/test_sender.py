@@ -1,11 +1,22 @@
 """What may be sent again and what may not: only what never left, only for a while, and never past a halt."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
+from flea_lab.execution.blotter import Blotter
 from flea_lab.journal import Ticket
 from flea_lab.live.sender import TRIES, Sender
-from flea_lab.model.trading import Accepted, CancelOrder, CancelRejected, NewOrder, OrderReport, Rejected
+from flea_lab.model.trading import (
+    Accepted,
+    CancelOrder,
+    CancelRejected,
+    NewOrder,
+    NotFound,
+    OrderReport,
+    Rejected,
+    SendUnclear,
+)
+from flea_lab.venue.protocol import Capabilities
 from tests.execution.orders import an_order
 
 
@@ -85,3 +96,27 @@ def test_a_cancel_that_never_left_is_tried_again() -> None:
     exchange = Exchange(unsent, unsent)
     told = sent(exchange, CancelOrder(client_order_id="1", symbol="X", ts_event=1))
     assert [type(report).__name__ for report in told] == ["CancelSent", "Accepted"] and exchange.sent == 3
+
+
+def test_never_seen_is_not_believed_while_the_venue_may_still_take_the_order() -> None:
+    class Silent(Exchange):
+        capabilities = Capabilities(id_scope="for_ever", query_by_id=True, validity_s=30.0)
+
+        async def order(self, client_order_id: str) -> None:
+            return None
+
+    told: list[Any] = []
+
+    async def run(now_s: int) -> None:
+        blotter, venue = Blotter(), cast(Any, Silent())
+        command = an_order()
+        blotter.register(command)
+        blotter.on(SendUnclear(client_order_id=command.client_order_id, ts_event=1, reason="no answer"))
+        sender = Sender(venue, told.append, lambda: command.ts_event + now_s * 10**9, lambda: "", lambda: 0, 0.0)
+        for _ in range(4):
+            await sender.ask(blotter)
+
+    asyncio.run(run(31))
+    assert told == []
+    asyncio.run(run(33))
+    assert {type(report) for report in told} == {NotFound}
