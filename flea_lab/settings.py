@@ -7,7 +7,7 @@ for values that came from a person.
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,7 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 S = TypeVar("S")
 
-_PATH = re.compile(r" - at `\$(.*)`$")
+_PATH = re.compile(r" - at (`key` in )?`\$(.*)`$")
 
 
 def load_settings(values: Any, kind: type[S], place: str) -> S:
@@ -44,9 +44,11 @@ def load_settings(values: Any, kind: type[S], place: str) -> S:
 
 def _explain(text: str, values: Any, kind: Any, place: str) -> str:
     match = _PATH.search(text)
-    path = match.group(1).lstrip(".") if match else ""
+    path = _named(values, kind, match.group(2).lstrip(".") if match else "")
     reason = _PATH.sub("", text)
     reason = reason[0].lower() + reason[1:]
+    if match and match.group(1):
+        return f"{path}: the name {_bad_key(values, kind, path)!r}: {reason} (in {place})"
     unknown = re.search(r"unknown field `(.+?)`", reason)
     if unknown:
         name = unknown.group(1)
@@ -56,7 +58,7 @@ def _explain(text: str, values: Any, kind: Any, place: str) -> str:
     if missing:
         where = f"{path}.{missing.group(1)}" if path else missing.group(1)
         return f"{where}: required but missing (in {place})"
-    path, found = _found(values, kind, path)
+    found = _value_at(values, path)
     if reason.startswith("invalid enum value"):
         reason = f"must be one of {', '.join(map(repr, _choices(kind, path)))}"
     if isinstance(found, Mapping):
@@ -73,17 +75,29 @@ def _steps(path: str) -> list[str]:
     return [step for step in re.split(r"[.\[\]]+", path) if step]
 
 
-def _found(values: Any, kind: Any, path: str) -> tuple[str, Any]:
-    """Where the fault is, with the key of a mapping that msgspec leaves out, and what stands there."""
-    head, inside, tail = path.partition("[...]")
-    mapping = _value_at(values, head)
-    if inside and not tail and isinstance(mapping, Mapping):
-        for key, value in mapping.items():
-            try:
-                msgspec.convert(value, get_args(_type_at(kind, head))[1], strict=True)
-            except msgspec.ValidationError:
-                return f"{head}.{key}", value
-    return path, _value_at(values, path)
+def _named(values: Any, kind: Any, path: str) -> str:
+    """`path` with the keys of mappings, which msgspec leaves out: of each the first whose value is at fault."""
+    while "[...]" in path:
+        head, _, tail = path.partition("[...]")
+        mapping = _value_at(values, head)
+        if not isinstance(mapping, Mapping):
+            return path
+        inside = _type_at(kind, f"{head}.*")
+        path = next((f"{head}.{key}{tail}" for key, value in mapping.items() if not _fits(value, inside)), head)
+    return path
+
+
+def _bad_key(values: Any, kind: Any, path: str) -> str:
+    allowed = get_args(_type_at(kind, path))[0]
+    return next((str(key) for key in _value_at(values, path) if not _fits(key, allowed)), "")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _value_at(values: Any, path: str) -> Any:
@@ -108,10 +122,10 @@ def _choices(kind: Any, path: str) -> tuple[Any, ...]:
 
 def _type_at(kind: Any, path: str) -> Any:
     for step in _steps(path):
-        if step.isdigit() or step == "...":
-            kind = get_args(kind)[0]
-        elif _is_struct(kind):
+        if _is_struct(kind):
             kind = next(f.type for f in msgspec.structs.fields(kind) if f.encode_name == step)
+        else:  # of a list or tuple what it holds, of a mapping its values
+            kind = get_args(kind)[get_origin(kind) in (dict, Mapping)]
     return kind
 
 

@@ -19,6 +19,7 @@ class Outer(Settings, frozen=True, kw_only=True):
     period: Bars
     inner: Inner = Inner()
     many: tuple[Inner, ...] = ()
+    named: dict[Annotated[str, Meta(pattern="^[a-z]+$")], Inner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.period == 13:
@@ -45,7 +46,7 @@ def test_plain_values_become_a_frozen_struct() -> None:
         ({"period": None}, r"^period = None: expected `int`, got `null` \(in x\.toml\)$"),
         ({"period": 13}, r"^period \(13\) must not be 13 \(in x\.toml\)$"),
         ({"period": 1, "perod": 2}, r"^perod: unknown field, did you mean 'period'\? \(in x\.toml\)$"),
-        ({"period": 1, "zzz": 2}, r"^zzz: unknown field, known are inner, many, period \(in x\.toml\)$"),
+        ({"period": 1, "zzz": 2}, r"^zzz: unknown field, known are inner, many, named, period \(in x\.toml\)$"),
         ({"period": 1, "inner": {"shar": 1}}, r"^inner\.shar: unknown field, did you mean 'share'\? \(in x\.toml\)$"),
         ({"period": 1, "inner": 7}, r"^inner = 7: expected `object`, got `int` \(in x\.toml\)$"),
         ({"period": 1, "inner": {"share": 1.5}}, r"^inner\.share = 1\.5: expected `float` <= 1\.0 \(in x\.toml\)$"),
@@ -60,6 +61,17 @@ def test_plain_values_become_a_frozen_struct() -> None:
         ({"period": 1, "many": [{"mode": "x"}]}, r"^many\[0\]\.mode = 'x': must be one of 'slow', 'fast'"),
         ({"period": 1, "inner": {"sizes": {"A": 1, "B": 0}}}, r"^inner\.sizes\.B = 0: expected `float` > 0\.0"),
         ({"period": 1, "inner": {"sizes": {"A": "1"}}}, r"^inner\.sizes\.A = '1': expected `float`, got `str`"),
+        ({"period": 1, "named": {"a": {}, "b": {"share": -1}}}, r"^named\.b\.share = -1: expected `float` >= 0\.0"),
+        (
+            {"period": 1, "named": {"a": {}, "b": {"mode": "x"}}},
+            r"^named\.b\.mode = 'x': must be one of 'slow', 'fast'",
+        ),
+        ({"period": 1, "named": {"a": {}, "b": {"shr": 1}}}, r"^named\.b\.shr: unknown field, did you mean 'share'\?"),
+        ({"period": 1, "named": {"a": 5}}, r"^named\.a = 5: expected `object`, got `int` \(in x\.toml\)$"),
+        (
+            {"period": 1, "named": {"a": {}, "B": {}}},
+            r"^named: the name 'B': expected `str` matching regex '\^\[a-z\]\+\$' \(in x",
+        ),
         ([1], r"^value = \[1\]: expected `object`, got `array` \(in x\.toml\)$"),
     ],
 )

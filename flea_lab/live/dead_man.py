@@ -63,7 +63,7 @@ class DeadMan:
                 self._alert("warning", f"no dead man's switch: {error}. Orders stay open if this process dies")
                 continue
             except (VenueError, TimeoutError) as error:
-                self._alert("warning", f"the dead man's switch is not refreshed: {error or 'no answer'}")
+                self._alert("warning", f"the dead man's switch is not refreshed: {str(error) or 'no answer'}")
                 await asyncio.sleep(RETRY_S)
                 continue
             self._until_s = began + self.timeout_s
@@ -78,4 +78,4 @@ class DeadMan:
             async with asyncio.timeout(RETRY_S * 4):
                 await self._exchange.dead_man(0.0)
         except (VenueError, TimeoutError) as error:
-            self._alert("info", f"the dead man's switch is left to lapse: {error or 'no answer'}")
+            self._alert("info", f"the dead man's switch is left to lapse: {str(error) or 'no answer'}")
