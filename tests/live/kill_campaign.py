@@ -29,7 +29,7 @@ from tqdm import tqdm
 from flea_lab.backtest.market import Market
 from flea_lab.clock import Stopwatch, WallClock
 from flea_lab.config import RunConfig
-from flea_lab.live.account import HALT, ready_folder
+from flea_lab.live.account import HALT, LOG, ready_folder
 from flea_lab.live.control_client import ControlClient, Declined, NoRunner, Unanswered
 from flea_lab.live.keys import store_key
 from flea_lab.live.latch import lift_halt_file, write_halt_file
@@ -287,6 +287,9 @@ class Session:
 
     def _hold(self, there: dict[str, Any], *, at_rest: bool) -> None:
         self.tally.broken += [f"{self.account}: {one}" for one in broken(there, self.folder, at_rest=at_rest)]
+        if at_rest and self.tally.broken:
+            log = (self.folder / LOG).read_text(errors="replace").splitlines()
+            self.tally.broken += [f"its log: {line}" for line in log[-12:]]
         if self.halted:
             self._no_order_since()
             self.posted_at_halt = self._posted()  # whoever could have sent before the halt is dead
