@@ -7,7 +7,8 @@ for values that came from a person.
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -60,7 +61,7 @@ def _explain(text: str, values: Any, kind: Any, place: str) -> str:
         return f"{where}: required but missing (in {place})"
     found = _value_at(values, path)
     if reason.startswith("invalid enum value"):
-        reason = f"must be one of {', '.join(map(repr, _choices(kind, path)))}"
+        reason = f"must be {_choices(kind, path)}"
     if isinstance(found, Mapping):
         return f"{path + ': ' if path else ''}{reason} (in {place})"
     return f"{path or 'value'} = {found!r}: {reason} (in {place})"
@@ -116,8 +117,13 @@ def _fields_at(kind: Any, path: str) -> list[str]:
     return [f.encode_name for f in msgspec.structs.fields(kind)] if _is_struct(kind) else []
 
 
-def _choices(kind: Any, path: str) -> tuple[Any, ...]:
-    return get_args(_type_at(kind, path))
+def _choices(kind: Any, path: str) -> str:
+    """The values that stand by name, of a union with a number after that."""
+    allowed = _type_at(kind, path)
+    members = (allowed,) if get_origin(allowed) is Literal else get_args(allowed)
+    named = [repr(value) for one in members if get_origin(one) is Literal for value in get_args(one)]
+    other = any(get_origin(one) is not Literal and one is not NoneType for one in members)
+    return f"a number or {', '.join(named)}" if other else f"one of {', '.join(named)}"
 
 
 def _type_at(kind: Any, path: str) -> Any:

@@ -66,8 +66,8 @@ class Working:
 
     def too_large(self, symbol: str, lots: int) -> bool:
         """Whether an order is to be worked in slices."""
-        slicing = self.slicing
-        return slicing is not None and slicing.above is not None and abs(lots) > slicing.above * self.day_lots(symbol)
+        above = "none" if self.slicing is None else self.slicing.above
+        return above != "none" and abs(lots) > above * self.day_lots(symbol)
 
     def resting(self, intent: OrderIntent) -> bool:
         """Whether a limit order is worked until it is filled, instead of given once."""

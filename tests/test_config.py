@@ -69,7 +69,7 @@ DECIDING: list[tuple[str, Any]] = [
     ("tolerance.max_hole_bars", 0),
     ("tolerance.settle_bars", 2),
     ("tolerance.kinds", ["hole", "off_grid"]),
-    ("slicing.above", 0.01),
+    ("slicing.above", "none"),
     ("slicing.style", "iceberg"),
     ("slicing.minutes", 31.0),
     ("slicing.every_s", 61.0),

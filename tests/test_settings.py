@@ -19,6 +19,7 @@ class Outer(Settings, frozen=True, kw_only=True):
     period: Bars
     inner: Inner = Inner()
     many: tuple[Inner, ...] = ()
+    above: Annotated[float, Meta(gt=0.0)] | Literal["none"] = 0.5
     named: dict[Annotated[str, Meta(pattern="^[a-z]+$")], Inner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,7 +47,7 @@ def test_plain_values_become_a_frozen_struct() -> None:
         ({"period": None}, r"^period = None: expected `int`, got `null` \(in x\.toml\)$"),
         ({"period": 13}, r"^period \(13\) must not be 13 \(in x\.toml\)$"),
         ({"period": 1, "perod": 2}, r"^perod: unknown field, did you mean 'period'\? \(in x\.toml\)$"),
-        ({"period": 1, "zzz": 2}, r"^zzz: unknown field, known are inner, many, named, period \(in x\.toml\)$"),
+        ({"period": 1, "zzz": 2}, r"^zzz: unknown field, known are above, inner, many, named, period \(in x\.toml\)$"),
         ({"period": 1, "inner": {"shar": 1}}, r"^inner\.shar: unknown field, did you mean 'share'\? \(in x\.toml\)$"),
         ({"period": 1, "inner": 7}, r"^inner = 7: expected `object`, got `int` \(in x\.toml\)$"),
         ({"period": 1, "inner": {"share": 1.5}}, r"^inner\.share = 1\.5: expected `float` <= 1\.0 \(in x\.toml\)$"),
@@ -72,6 +73,8 @@ def test_plain_values_become_a_frozen_struct() -> None:
             {"period": 1, "named": {"a": {}, "B": {}}},
             r"^named: the name 'B': expected `str` matching regex '\^\[a-z\]\+\$' \(in x",
         ),
+        ({"period": 1, "above": "never"}, r"^above = 'never': must be a number or 'none' \(in x\.toml\)$"),
+        ({"period": 1, "above": 0}, r"^above = 0: expected `float` > 0\.0 \(in x\.toml\)$"),
         ([1], r"^value = \[1\]: expected `object`, got `array` \(in x\.toml\)$"),
     ],
 )

@@ -19,6 +19,7 @@ DAYS = 30.0
 
 Style = Literal["twap", "iceberg"]
 Prices = Annotated[int, Meta(ge=0, le=1_000, description="prices")]
+Never = Literal["none"]
 
 NEVER = 2**31
 """Prices after which an order that never crosses would."""
@@ -30,16 +31,16 @@ LONGEST_WORK = 20
 class Slicing(Settings, frozen=True, kw_only=True):
     """When an order is worked in slices, and how.
 
-    An order of more than `above` of a day's volume is (None: none is). It is cut to take `minutes`, or longer where
+    An order of more than `above` of a day's volume is ("none": none is). It is cut to take `minutes`, or longer where
     `participation` of what trades in a day asks for that, in slices `every_s` apart, each at most `participation` of
     what has traded since the one before. What is left after `patience` times its time is given up.
 
     With `limits` "work" a limit order rests `offset_ticks` behind the last close, is priced anew every `every_s`, and
-    after `cross_low`, `cross_normal` or `cross_high` prices, by its urgency, what is left goes to the market (None:
-    never).
+    after `cross_low`, `cross_normal` or `cross_high` prices, by its urgency, what is left goes to the market
+    ("none": never).
     """
 
-    above: Annotated[float, Meta(gt=0.0, le=1.0, description="a share of a day's volume")] | None = 0.005
+    above: Annotated[float, Meta(gt=0.0, le=1.0, description="a share of a day's volume")] | Never = 0.005
     style: Style = "twap"
     minutes: Annotated[float, Meta(ge=1.0, le=1_440.0, description="minutes")] = 30.0
     every_s: Annotated[float, Meta(ge=1.0, le=3_600.0, description="seconds")] = 60.0
@@ -47,9 +48,9 @@ class Slicing(Settings, frozen=True, kw_only=True):
     patience: Annotated[float, Meta(ge=1.0, le=100.0, description="times its planned time")] = 4.0
     limits: Literal["rest", "work"] = "rest"
     offset_ticks: Annotated[int, Meta(ge=0, le=100_000, description="ticks")] = 0
-    cross_low: Prices | None = None
-    cross_normal: Prices | None = 3
-    cross_high: Prices | None = 1
+    cross_low: Prices | Never = "none"
+    cross_normal: Prices | Never = 3
+    cross_high: Prices | Never = 1
 
     def __post_init__(self) -> None:
         if not self.every_s <= self.minutes * 60.0:
@@ -62,8 +63,8 @@ def cross_after(slicing: Slicing, urgency: str) -> int:
     >>> cross_after(Slicing(), "high"), cross_after(Slicing(), "low") == NEVER
     (1, True)
     """
-    found: int | None = getattr(slicing, f"cross_{urgency}")
-    return NEVER if found is None else found
+    found: Prices | Never = getattr(slicing, f"cross_{urgency}")
+    return NEVER if found == "none" else found
 
 
 class Planned(NamedTuple):
