@@ -59,8 +59,9 @@ def test_an_order_above_its_share_of_a_days_volume_is_worked_in_slices_and_one_b
     _, parent, child = begun()
     assert (parent.lots, parent.slice_lots, parent.style) == (20_000, 4_000, "twap")
     assert (child.lots, child.order_type, child.parent) == (4_000, "market", parent.parent_id)
-    (order,) = bar(a_core(slicing={**SLICED, "above": 0.5}), 1, say=1.0)
-    assert isinstance(order, NewOrder) and order.lots == 20_000 and not order.parent
+    for above in (0.5, "none"):
+        (order,) = bar(a_core(slicing={**SLICED, "above": above}), 1, say=1.0)
+        assert isinstance(order, NewOrder) and order.lots == 20_000 and not order.parent
 
 
 def test_research_and_a_market_of_next_opens_never_slice() -> None:
