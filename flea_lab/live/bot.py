@@ -232,7 +232,7 @@ def _note_clearing(bot: Bot, pump: Pump) -> None:
     why = f"the HALT file ({said.reason or 'no reason given'}) was lifted: {said.why or 'no reason given'}"
     pump.on(Resume(ts_event=said.ts_ns or bot.clock.now_ns(), clears=(), by=said.by, why=why))
     bot.alerts.put("warning", f"{why}, by {said.by}")
-    pump.commit()
+    pump.journal.finish()  # on the disk before the file that says it goes
     forget_clearing(bot.folder)
 
 
