@@ -18,6 +18,7 @@ from tests.laws.source import ROOT
 
 PAGE = ROOT / "docs" / "configuration.md"
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+PLURAL = re.compile(r"\b(name|number|text)\b")
 SYMBOL, NAME = "SYMBOL", "NAME"
 
 
@@ -34,7 +35,8 @@ def value_of(kind: inspect.Type) -> str:
         values = sorted(kind.values, key=lambda value: known.index(value) if value in known else 0)
         return " or ".join(f'`"{value}"`' for value in values)
     if isinstance(kind, inspect.VarTupleType | inspect.ListType):
-        return f"list of {value_of(kind.item_type)}{'' if isinstance(kind.item_type, inspect.LiteralType) else 's'}"
+        one = value_of(kind.item_type)
+        return "list of " + (one if one.startswith("`") else PLURAL.sub(r"\1s", one, count=1))
     if isinstance(kind, inspect.DictType):
         inside = "" if isinstance(kind.value_type, inspect.AnyType) else f", each a {value_of(kind.value_type)}"
         return f"table{inside}"

@@ -30,7 +30,7 @@ def worked_figure(worked: Worked, title: str = "") -> go.Figure:
     figure.add_trace(go.Bar(x=at, y=100 * bars["participation"], name="% of the bar's volume"), row=2, col=1)
     figure.update_yaxes(title_text="lots", row=1, col=1)
     figure.update_yaxes(title_text="% of volume", row=2, col=1)
-    told = f"{title} {worked.filled:,} of {worked.lots:,} lots, {worked.slippage_bps:+.1f} bps"
+    told = f"{title} {worked.filled:,} of {worked.lots:,} lots, {worked.slippage_bps:+.1f} bps beyond the arrival price"
     figure.update_layout(title=told.strip())
     return figure
 
