@@ -216,7 +216,9 @@ def test_a_recorder_keeps_what_the_venue_told_frame_by_frame(home: Path, tmp_pat
 
 
 def test_orders_never_go_to_a_venue_that_is_data_only() -> None:
-    with pytest.raises(ConfigError, match="dialect 'hyperliquid' is no sandbox's: venue 'paper' trades on its market, 'live' there"):
+    with pytest.raises(
+        ConfigError, match="dialect 'hyperliquid' is no sandbox's: venue 'paper' trades on its market, 'live' there"
+    ):
         live_session(config("127.0.0.1:1"), None, venue="sandbox", account="main")
 
 
