@@ -107,7 +107,7 @@ class Dialect(Settings, frozen=True, kw_only=True):
     order_validity_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
     subscriptions: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
     connections: Annotated[int, Meta(ge=1, le=10)] = 10
-    weight_per_minute: Annotated[int, Meta(ge=110, le=1_200)] = 1_200
+    weight_per_minute: Annotated[int, Meta(ge=110, le=10_000_000)] = 1_200
     limits: RateLimits = RateLimits()
     bar_grace_s: Annotated[float, Meta(ge=0.0, le=30.0, description="seconds")] = 1.0
     matching: Literal["book", "next_open"] = "book"
