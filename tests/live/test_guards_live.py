@@ -133,7 +133,7 @@ def test_the_drawdown_latch_outlives_a_restart_and_a_day_and_opens_for_a_person_
 def resting(**live: Any) -> RunConfig:
     """Limit orders only, which rest."""
     return with_live(
-        config(sizing={"market_above": 1.0, "base_fraction": 0.2}, slicing={"above": None}),  # whole, not in slices
+        config(sizing={"market_above": 1.0, "base_fraction": 0.2}, slicing={"above": "none"}),  # whole, not in slices
         **{"history_bars": 1, "reconcile_pause_s": 0.0, "limit_ttl_s": 3_600.0, **live},
     )
 
