@@ -293,9 +293,11 @@ class Runner:
             return
         if self.reconciler.due(self.intake.venue_ns, self.ready):
             await self._reconcile()
-        # a market that went on would never be quiet at the end
+        # a cancel may need the market to go on, and at the end nothing gets ready again; once verified the market must
+        # stand, or it would never be quiet
+        free = self.ready or self.core.halted or bool(self.brake.ending)
         over = self.brake.ending and self.brake.verified and not self.core.settling
-        if self._ack_ns is not None and (self.ready or self.core.halted) and not over and self._inbox.empty():
+        if self._ack_ns is not None and free and not over and self._inbox.empty():
             ack, self._ack_ns = self._ack_ns, None
             self.intake.flush()
             await self.feed.acknowledge(ack)
