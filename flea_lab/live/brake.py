@@ -75,17 +75,26 @@ class Brake:
         return None
 
     async def verify(self, sender: Sender) -> None:
-        """Takes back every open order at the venue; verified when it says that none is open and none is unknown."""
+        """Takes back every open order at the venue; verified when it says that none is open and none is unknown.
+
+        Nor may one have been unknown when the venue was asked: it may arrive there after the answer, and its own
+        acknowledgement come before this looks.
+        """
+        sure = self._sure(sender)
         try:
             await self._exchange.cancel_all()
             left = await self._exchange.open_orders()
         except VenueError as error:
             self._alert("critical", f"open orders cannot be taken back yet: {error}")
             return
-        unsure = [o for o in self._core.router.blotter.open_orders() if o.status in (Status.PENDING, UNKNOWN)]
-        if not left and sender.idle and not unsure:
+        if not left and sure and self._sure(sender):
             self.verified = True
             self._alert("info", "no open order at the exchange")
+
+    def _sure(self, sender: Sender) -> bool:
+        """Whether nothing is on its way to the venue, and of every order it is known whether it arrived."""
+        orders = self._core.router.blotter.open_orders()
+        return sender.idle and not any(o.status in (Status.PENDING, UNKNOWN) for o in orders)
 
     async def deadline(self) -> None:
         """Returns when an end that was asked for takes too long: the loop may be waiting for a venue that is silent."""

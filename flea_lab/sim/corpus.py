@@ -4,4 +4,6 @@ A seed is the same scenario only for the code that it was found with. That it ru
 the laws that it taught are tests of their own.
 """
 
-SEEDS: dict[int, str] = {}
+SEEDS: dict[int, str] = {
+    2564: "D3: an order arrived between the venue's list and the look at what is unknown",
+}
