@@ -11,7 +11,6 @@ from pathlib import Path
 
 from flea_lab.clock import Clock
 from flea_lab.errors import VenueError, VenueRefusal, WorkspaceError
-from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.live.account import HALT
 from flea_lab.live.alerts import Severity
 from flea_lab.live.latch import is_latched, remove_halt_file, write_halt_file
@@ -80,21 +79,17 @@ class Brake:
         Nor may one have been unknown when the venue was asked: it may arrive there after the answer, and its own
         acknowledgement come before this looks.
         """
-        sure = self._sure(sender)
+        blotter = self._core.router.blotter
+        settled = sender.settled(blotter)
         try:
             await self._exchange.cancel_all()
             left = await self._exchange.open_orders()
         except VenueError as error:
             self._alert("critical", f"open orders cannot be taken back yet: {error}")
             return
-        if not left and sure and self._sure(sender):
+        if not left and settled and sender.settled(blotter):
             self.verified = True
             self._alert("info", "no open order at the exchange")
-
-    def _sure(self, sender: Sender) -> bool:
-        """Whether nothing is on its way to the venue, and of every order it is known whether it arrived."""
-        orders = self._core.router.blotter.open_orders()
-        return sender.idle and not any(o.status in (Status.PENDING, UNKNOWN) for o in orders)
 
     async def deadline(self) -> None:
         """Returns when an end that was asked for takes too long: the loop may be waiting for a venue that is silent."""

@@ -18,7 +18,6 @@ from flea_lab.clock import Clock
 from flea_lab.config import LiveSettings
 from flea_lab.core import Event
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
-from flea_lab.execution.order import UNKNOWN, Status
 from flea_lab.journal import Ticket
 from flea_lab.ledger import LOTS
 from flea_lab.live.brake import AlertPut, Brake
@@ -288,8 +287,7 @@ class Runner:
         if not self._caught_up:
             await self._catch_up()
             return
-        blotter = self.core.router.blotter
-        if not self._sender.idle or any(o.status in (Status.PENDING, UNKNOWN) for o in blotter.open_orders()):
+        if not self._sender.settled(self.core.router.blotter):
             return
         if self.reconciler.due(self.intake.venue_ns, self.ready):
             await self._reconcile()

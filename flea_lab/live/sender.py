@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from flea_lab.errors import VenueError, VenueRefusal
 from flea_lab.execution.blotter import Blotter
-from flea_lab.execution.order import Order
+from flea_lab.execution.order import UNKNOWN, Order, Status
 from flea_lab.journal import Ticket
 from flea_lab.live.pump import durable
 from flea_lab.model.trading import (
@@ -97,6 +97,10 @@ class Sender:
     def idle(self) -> bool:
         """Whether everything given has been answered, and the answers put back."""
         return self._busy == 0
+
+    def settled(self, blotter: Blotter) -> bool:
+        """Whether nothing is on its way to the venue, and of every order in `blotter` is known whether it arrived."""
+        return self.idle and not any(order.status in (Status.PENDING, UNKNOWN) for order in blotter.open_orders())
 
     @property
     def waiting(self) -> bool:
