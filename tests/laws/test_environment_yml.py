@@ -16,7 +16,7 @@ from tests.laws.source import ROOT, plant
 # conda-forge has no vectorbt-rust, and its vectorbt is too old for pandas 3; its playwright goes by another name; it
 # has no ccxt
 BY_PIP = {"vectorbt", "playwright", "ccxt", "picows"}
-EXTRAS = ("dev", "venues", "alerts")
+EXTRAS = ("dev", "venues", "alerts", "cluster", "search")
 CONDA_ONLY = {"python", "pip"}
 
 
@@ -69,7 +69,7 @@ def test_what_is_installed_is_what_was_asked_for() -> None:
     missing = [
         f"{name} {version(name)}, pyproject says {requirement.specifier}"
         for name, requirement in wanted(ROOT).items()
-        if (name not in ("ccxt", "apprise") or name in there)  # extras that a machine may do without
+        if (name not in ("ccxt", "apprise", "dask", "distributed", "optuna") or name in there)  # extras that a machine may do without
         and name != "python"
         and not requirement.specifier.contains(version(name), prereleases=True)
     ]
