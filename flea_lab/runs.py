@@ -43,7 +43,14 @@ from flea_lab.workspace import Workspace, workspace, write_whole
 MANIFEST = "manifest.json"
 ERROR = "error.txt"
 LOCK = ".lock"
-WORDS = {"backtest": "report", "sweep": "sweep", "session": "session"}
+Kind = Literal["backtest", "sweep", "session", "walkforward", "operations"]
+WORDS: dict[Kind, str] = {
+    "backtest": "report",
+    "sweep": "sweep",
+    "session": "session",
+    "walkforward": "walkforward",
+    "operations": "operations",
+}
 """The command that makes a run of each kind."""
 PARTIAL = ".partial-"
 FAILED = "failed-"
@@ -53,6 +60,10 @@ REPORT_NOTEBOOK = ROOT / "notebooks" / "reports" / "backtest.ipynb"
 """What a report executes: part of the code of a run, not of what trades."""
 SESSION_NOTEBOOK = ROOT / "notebooks" / "reports" / "session.ipynb"
 """What a report on a live session executes."""
+WALK_NOTEBOOK = ROOT / "notebooks" / "reports" / "walkforward.ipynb"
+"""What a walk-forward report executes."""
+OPERATIONS_NOTEBOOK = ROOT / "notebooks" / "reports" / "operations.ipynb"
+"""What a daily operations report executes."""
 
 PACKAGES = ("numpy", "pandas", "numba", "msgspec", "pyarrow", "plotly", "papermill", "vectorbt")
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
@@ -74,7 +85,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     where it is not given. Times are ISO 8601 UTC. `decisions_digest` is None where nothing decided.
     """
 
-    kind: Literal["backtest", "sweep", "session"]
+    kind: Kind
     name: str
     config: dict[str, Any]
     config_id: str
@@ -130,7 +141,7 @@ def finish(partial: Path, manifest: Manifest) -> Path:
         outputs = {name: digest for name, digest in _digests(partial).items() if name != MANIFEST}
         for final in _free_names(partial.parent, stem):
             command = f"flea {WORDS[manifest.kind]} {final / 'config.toml'}"
-            command += f" --grid {final / 'grid.toml'}" if manifest.kind == "sweep" else ""
+            command += f" --grid {final / 'grid.toml'}" if manifest.kind in ("sweep", "walkforward") else ""
             text = msgspec.json.encode(replace(manifest, outputs=outputs, reproduce=manifest.reproduce or command))
             write_whole(partial / MANIFEST, msgspec.json.format(text, indent=2))
             if _renamed(partial, final):

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import nbformat
 import papermill
@@ -43,7 +43,7 @@ class Job(NamedTuple):
     """A notebook to execute into a run folder: the run's kind and config, the notebook's one parameter and its value,
     the page's title. `reproduce` is the command that makes the run again, where it is not the usual one of its kind."""
 
-    kind: Literal["backtest", "session"]
+    kind: runs.Kind
     config: RunConfig
     notebook: Path
     parameter: str
