@@ -24,7 +24,7 @@ class Ensemble:
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
         self.kernels = tuple(kernels)
-        self.step = _step(tuple(_Identity(kernel) for kernel in kernels))
+        self.step = _step(tuple(Identity(kernel) for kernel in kernels))
 
     def rows(self, params: Sequence[Settings]) -> Floats:
         """Parameters of every kernel, shape `(n_alphas, n_params)`, padded with zeros."""
@@ -48,7 +48,7 @@ def _padded(rows: list[Floats]) -> Floats:
     return out
 
 
-class _Identity:
+class Identity:
     """A kernel as a key: equal when name, source and step are, so that one declared again in a cell is another."""
 
     def __init__(self, kernel: Kernel) -> None:
@@ -59,11 +59,11 @@ class _Identity:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and other.key == self.key
+        return isinstance(other, Identity) and other.key == self.key
 
 
 @functools.cache
-def _step(kernels: tuple[_Identity, ...]) -> Callable[..., Any]:
+def _step(kernels: tuple[Identity, ...]) -> Callable[..., Any]:
     return _chain([key.kernel for key in kernels], 0)
 
 

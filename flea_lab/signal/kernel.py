@@ -115,10 +115,11 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
     def run(self) -> Callable[..., None]:
         """Compiled `run(mem, at, size, bar, prow, prow_at)`: one step on the state and memory kept in `size` floats of
         `mem` from flat position `at`, with the parameters in `prow` from `prow_at`."""
-        return _run(self.step, self.state, self._params_tuple)
+        return _run(self.step, self.state, self.params_tuple)
 
     @cached_property
-    def _params_tuple(self) -> type[Any]:
+    def params_tuple(self) -> type[Any]:
+        """The parameters as the step sees them."""
         return namedtuple(f"{self.name}_params", self.params.__struct_fields__)
 
     @cached_property

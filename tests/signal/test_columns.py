@@ -1,0 +1,67 @@
+"""Columns of opinions are the stream's, to the bit, whatever the blocks and the holes."""
+
+import numpy as np
+import pytest
+
+from flea_lab.errors import KernelError
+from flea_lab.signal.columns import Columns
+from flea_lab.signal.kernel import N_PLAIN, Bar, Floats, Kernel, Stream
+from flea_lab.signal.registry import builtin_kernels
+from flea_lab.testing import law_bars
+
+ALPHAS = [kernel for kernel in builtin_kernels().values() if kernel.is_alpha]
+N = 400
+
+
+def two_symbols() -> tuple[Floats, Floats, np.ndarray]:
+    """Bars, features and closes of two symbols, each with holes of its own."""
+    bars = np.stack([law_bars(N), law_bars(N)[::-1]])
+    closes = np.ones((2, N), np.int64)
+    closes[0, [3, 70, 71, 200]] = 0
+    closes[1, :90] = 0
+    return np.ascontiguousarray(bars[:, :, :N_PLAIN]), np.ascontiguousarray(bars[:, :, N_PLAIN:]), closes
+
+
+def streamed(kernel: Kernel, params, bars: Floats, features: Floats, closes: np.ndarray) -> Floats:
+    stream = Stream(kernel, params)
+    out = np.full((2, N), np.nan)
+    for i in range(N):
+        if closes[i]:
+            found = stream.on(Bar(*bars[i], *features[i]))
+            out[:, i] = found.direction, found.confidence
+    return out
+
+
+@pytest.mark.parametrize("kernel", ALPHAS, ids=lambda kernel: kernel.name)
+def test_columns_are_the_stream_to_the_bit(kernel: Kernel) -> None:
+    bars, features, closes = two_symbols()
+    first = kernel.params.__struct_fields__[0]
+    params = [kernel.load({}, "t"), kernel.load({first: getattr(kernel.load({}, "t"), first) + 1}, "t")]
+    columns = Columns(kernel, params, bars, features, closes, 128)
+    found = np.empty((2, 2, 2, N))
+    for at in (0, 1, 129, 130, 258, 300):
+        last = {0: 1, 1: 129, 129: 130, 130: 258, 258: 300, 300: N}[at]
+        columns.advance(at, last)
+        found[0, :, :, at:last] = columns.direction[:, :, : last - at]
+        found[1, :, :, at:last] = columns.confidence[:, :, : last - at]
+    assert np.isfinite(found).any()
+    for d, one in enumerate(params):
+        for s in range(2):
+            expected = streamed(kernel, one, bars[s], features[s], closes[s])
+            assert found[:, d, s].tobytes() == expected.tobytes(), (d, s)
+
+
+def test_a_block_out_of_turn_is_refused() -> None:
+    kernel = builtin_kernels()["rsi_reversion"]
+    columns = Columns(kernel, [kernel.load({}, "t")], *two_symbols(), 128)
+    columns.advance(0, 128)
+    with pytest.raises(KernelError, match=r"bars 0 to 128 asked of columns at bar 128"):
+        columns.advance(0, 128)
+    with pytest.raises(KernelError, match=r"bars 128 to 300 asked .* in blocks of 128 of 400"):
+        columns.advance(128, 300)
+
+
+def test_a_feature_has_no_columns() -> None:
+    kernel = builtin_kernels()["vpin"]
+    with pytest.raises(KernelError, match=r"kernel vpin has outputs \('vpin',\): columns hold an alpha's opinion"):
+        Columns(kernel, [kernel.load({}, "t")], *two_symbols(), 128)
