@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flea_lab import runs
+from flea_lab.backtest.curve import curve_metrics
 from flea_lab.config import from_dict
 from flea_lab.data.sources.demo import synthetic_market
 from flea_lab.errors import ConfigError, WorkspaceError
@@ -19,7 +20,6 @@ from flea_lab.live.session import LiveSession, read_session
 from flea_lab.live.store import FILE
 from flea_lab.money import USD
 from flea_lab.report.data_ledger import counted
-from flea_lab.report.facts import curve_metrics
 from flea_lab.report.record import Record
 from flea_lab.research.session_replay import PlayBack, SessionReplay, play_back_session, replay_session
 from flea_lab.wiring import market_from_frames, run_rehearsal

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flea_lab.backtest.curve import curve_metrics
 from flea_lab.backtest.result import BacktestResult
 from flea_lab.report import facts
 
@@ -20,19 +21,19 @@ def shortened(result: BacktestResult, ts: list[int], equity: list[float]) -> Bac
 
 
 def test_the_metrics_of_a_curve_are_those_of_the_backtest(result: BacktestResult) -> None:
-    found = facts.curve_metrics(result.equity["equity_usd"], result.config.initial_cash_usd, 365 * 24 * 60.0)
+    found = curve_metrics(result.equity["equity_usd"], result.config.initial_cash_usd, 365 * 24 * 60.0)
     for name, value in found.items():
         assert value == pytest.approx(result.metrics[name], rel=1e-9), name
 
 
 def test_a_ratio_without_a_denominator_is_nan() -> None:
-    found = facts.curve_metrics([100.0, 100.0], 100.0, 365.0)
+    found = curve_metrics([100.0, 100.0], 100.0, 365.0)
     assert all(math.isnan(found[name]) for name in ("volatility", "sharpe", "sortino", "calmar"))
     assert found["total_return"] == found["max_drawdown"] == 0.0
 
 
 def test_the_drawdown_counts_from_the_initial_cash() -> None:
-    assert facts.curve_metrics([90.0, 95.0], 100.0, 365.0)["max_drawdown"] == pytest.approx(-0.1)
+    assert curve_metrics([90.0, 95.0], 100.0, 365.0)["max_drawdown"] == pytest.approx(-0.1)
 
 
 def test_the_profit_before_costs_is_that_of_the_same_fills_at_the_open(result: BacktestResult) -> None:
