@@ -108,13 +108,7 @@ def walk_forward(
     if choose not in ("best", "plateau"):
         raise ConfigError(f"choose = {choose!r}: it is best or plateau")
     axes = load_grid(grid, "the grid")
-    train, test = (_bars(market, name, days) for name, days in (("train_days", train_days), ("test_days", test_days)))
-    first = common_start([*plan(config, axes).configs, config], market)
-    found = stretches(first, market.n, train, test, anchored=anchored)
-    if len(found) < 2:
-        need = (first + train + 1.5 * test) * market.interval_ms / DAY_MS
-        have = market.n * market.interval_ms / DAY_MS
-        raise DataError(f"{have:.4g} days are too few: two stretches of {train_days:g} + {test_days:g} need {need:.4g}")
+    first, found = _laid_out(config, axes, market, train_days, test_days, anchored)
     rows, walked, own, evaluated = [], [], [], 0
     for number, stretch in enumerate(
         tqdm(found, desc="walk-forward", unit="window", disable=not progress, leave=False)
@@ -145,6 +139,20 @@ def walk_forward(
         own=curve_metrics(own_usd, cash, per_year),
         evaluated=evaluated,
     )
+
+
+def _laid_out(
+    config: RunConfig, grid: dict[str, list[Any]], market: Market, train_days: float, test_days: float, anchored: bool
+) -> tuple[int, list[Stretch]]:
+    """The bars that the longest warm-up takes, and the stretches after it; `DataError` where there are not two."""
+    train, test = (_bars(market, name, days) for name, days in (("train_days", train_days), ("test_days", test_days)))
+    first = common_start([*plan(config, grid).configs, config], market)
+    found = stretches(first, market.n, train, test, anchored=anchored)
+    if len(found) < 2:
+        need = (first + train + 1.5 * test) * market.interval_ms / DAY_MS
+        have = market.n * market.interval_ms / DAY_MS
+        raise DataError(f"{have:.4g} days are too few: two stretches of {train_days:g} + {test_days:g} need {need:.4g}")
+    return first, found
 
 
 class _Traded(NamedTuple):
