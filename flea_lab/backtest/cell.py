@@ -79,8 +79,9 @@ def vpin_params(config: RunConfig) -> dict[str, Settings]:
     return {s: vpin_kernel().load(v, f"risk.vpin of {s}") for s, v in values.items()}
 
 
-def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
-    """The numbers of `config`; `ConfigError` where it checks orders in a way that the fold does not hold."""
+def rules_of(config: RunConfig) -> Floats:
+    """`Rules` of a config as an array `(N_RULES,)`; `ConfigError` where it checks orders in a way that the fold does
+    not hold."""
     unheld = config.risk.orders.acts_on_bars(config.interval_ms / 1_000)
     if unheld:
         raise ConfigError(
@@ -108,18 +109,35 @@ def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
         longest_hole_ns=longest_hole_ns(config.tolerance, config.interval_ms * MS_NS),
         settle_bars=config.tolerance.settle_bars,
     )
-    ensemble = Ensemble(alphas.kernels)
-    mem, sizes = ensemble.start(alphas.params)
+    return np.array([float(value) for value in rules])
+
+
+def vpin_start(config: RunConfig) -> tuple[Floats, Floats]:
+    """Parameters `(n_symbols, 2)` and start states of the VPIN guard."""
     kernel, params = vpin_kernel(), vpin_params(config)
     rows = [kernel.row(p) for p in params.values()] or [np.zeros(kernel.n_params)] * len(config.symbols)
     starts = [kernel.start(p) for p in params.values()] or [np.zeros(kernel.n_state)] * len(config.symbols)
+    return np.array(rows), np.array(starts)
+
+
+def book_of(config: RunConfig) -> Book:
+    """The empty book of the symbols of a config."""
+    return empty_book([config.instruments[symbol] for symbol in config.symbols])
+
+
+def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
+    """The numbers of `config`; `ConfigError` where it checks orders in a way that the fold does not hold."""
+    rules = rules_of(config)
+    ensemble = Ensemble(alphas.kernels)
+    mem, sizes = ensemble.start(alphas.params)
+    vpin_prow, vpin_mem = vpin_start(config)
     return Cell(
-        rules=np.array([float(value) for value in rules]),
+        rules=rules,
         weights=alphas.weights,
         prow=ensemble.rows(alphas.params),
         mem=mem,
         sizes=sizes,
-        vpin_prow=np.array(rows),
-        vpin_mem=np.array(starts),
-        book=empty_book([config.instruments[symbol] for symbol in config.symbols]),
+        vpin_prow=vpin_prow,
+        vpin_mem=vpin_mem,
+        book=book_of(config),
     )

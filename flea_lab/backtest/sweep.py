@@ -19,10 +19,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from flea_lab.backtest.arrays import new_sink, new_state, tape
-from flea_lab.backtest.cell import build_cell
+from flea_lab.backtest.batch import batch_of, fold_batch
 from flea_lab.backtest.features import features_needed, require_buckets
-from flea_lab.backtest.fold import fold_for
 from flea_lab.backtest.market import Market, require_inputs, require_market, window
 from flea_lab.backtest.metrics import METRICS
 from flea_lab.compiled import source_hash
@@ -182,15 +180,13 @@ def fold_cells(configs: Sequence[RunConfig], market: Market, start: int) -> Floa
 
     Refuses a config that trades other symbols than the market holds: the compiled fold trusts their number.
     """
-    symbols = len(market.symbols)
-    played, sink = tape(market), new_sink(0, symbols, 0)
     out = np.empty((len(configs), len(METRICS)))
-    for row, config in zip(out, configs, strict=True):
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for i, config in enumerate(configs):
         require_market(config, market)
-        found = alphas(config)
-        cell = build_cell(config, found)
-        state = new_state(cell, symbols)
-        fold_for(found.kernels, symbols, cell)(played, cell, state, start, market.bars_per_year, sink, row)
+        alike.setdefault(tuple(alpha.kernel for alpha in config.signals), []).append(i)
+    for rows in alike.values():
+        out[rows] = fold_batch(batch_of([configs[i] for i in rows]), market, start)
     return out
 
 

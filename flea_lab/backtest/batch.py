@@ -1,0 +1,95 @@
+"""Many combinations at once, as the arrays that a fold reads: what differs a row each, what is shared once.
+
+All have the same kernels, symbols, bars and instruments. Parameters of a kernel are listed once however many
+combinations share them, so that what depends on them alone can be computed once.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from flea_lab.backtest.arrays import new_sink, new_state, tape
+from flea_lab.backtest.cell import Cell, book_of, rules_of, vpin_start
+from flea_lab.backtest.fold import fold_for
+from flea_lab.backtest.market import Ints, Market
+from flea_lab.backtest.metrics import METRICS
+from flea_lab.config import RunConfig, alphas
+from flea_lab.ledger import Book
+from flea_lab.settings import Settings
+from flea_lab.signal.ensemble import Ensemble
+from flea_lab.signal.kernel import Floats, Kernel
+
+
+class Batch(NamedTuple):
+    """`n` combinations of `k` alphas.
+
+    `rules` `(n, N_RULES)`, `weights` `(n, k)`. `params[a]` are the distinct parameters of alpha `a`, `which` `(n, k)`
+    says which of them a combination has. `vpins` are the distinct (parameters, start states) of the VPIN guard,
+    `vpin_which` `(n,)` says which. `book` is the empty one that all begin with.
+    """
+
+    kernels: tuple[Kernel, ...]
+    rules: Floats
+    weights: Floats
+    params: tuple[tuple[Settings, ...], ...]
+    which: Ints
+    vpins: tuple[tuple[Floats, Floats], ...]
+    vpin_which: Ints
+    book: Book
+
+    @property
+    def n(self) -> int:
+        """How many combinations."""
+        return len(self.rules)
+
+    def cell(self, i: int) -> Cell:
+        """Combination `i` by itself."""
+        chosen = [found[at] for found, at in zip(self.params, self.which[i], strict=True)]
+        ensemble = Ensemble(self.kernels)
+        mem, sizes = ensemble.start(chosen)
+        prow, vpin_prow, vpin_mem = ensemble.rows(chosen), *self.vpins[self.vpin_which[i]]
+        return Cell(self.rules[i], self.weights[i], prow, mem, sizes, vpin_prow, vpin_mem, self.book)
+
+
+def batch_of(configs: Sequence[RunConfig]) -> Batch:
+    """Validated configs as a batch; all must name the same kernels in the same order."""
+    found = [alphas(config) for config in configs]
+    listed = [_distinct([each.params[a] for each in found]) for a in range(len(found[0].kernels))]
+    vpins, vpin_which = _distinct([config.risk.vpin for config in configs])
+    first = [configs[int(np.argmax(vpin_which == at))] for at in range(len(vpins))]
+    return Batch(
+        found[0].kernels,
+        np.array([rules_of(config) for config in configs]),
+        np.array([each.weights for each in found]),
+        tuple(tuple(values) for values, _ in listed),
+        np.array([which for _, which in listed], np.int64).T.reshape(len(configs), -1),
+        tuple(vpin_start(config) for config in first),
+        vpin_which,
+        book_of(configs[0]),
+    )
+
+
+def fold_batch(batch: Batch, market: Market, start: int) -> Floats:
+    """Metrics of every combination, shape `(n, len(METRICS))`; one thread, nothing recorded."""
+    symbols = len(market.symbols)
+    played, sink = tape(market), new_sink(0, symbols, 0)
+    out = np.empty((batch.n, len(METRICS)))
+    for i, row in enumerate(out):
+        cell = batch.cell(i)
+        run = fold_for(batch.kernels, symbols, cell)
+        run(played, cell, new_state(cell, symbols), start, market.bars_per_year, sink, row)
+    return out
+
+
+def _distinct(values: Sequence[Settings]) -> tuple[list[Settings], Ints]:
+    """Each value once, in order of appearance, and which of them every one is."""
+    seen: dict[bytes, int] = {}
+    found: list[Settings] = []
+    which = np.empty(len(values), np.int64)
+    for i, value in enumerate(values):
+        which[i] = seen.setdefault(msgspec.json.encode(value), len(found))
+        if which[i] == len(found):
+            found.append(value)
+    return found, which
