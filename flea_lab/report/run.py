@@ -84,7 +84,7 @@ def run_job(job: Job, *, standalone: bool = False, progress: bool | None = None,
         if record.config_id != config.id:
             raise WorkspaceError(f"{notebook.name} ran config {record.config_id[:10]}, not {config.id[:10]}")
         write_html(executed, partial / PAGE, job.title, standalone=standalone)
-        return runs.finish(partial, _manifest(job, record, started, clock.now_ns()))
+        return runs.finish(partial, manifest_of(job, record, started, clock.now_ns()))
     except KeyboardInterrupt:
         runs.fail(partial, "interrupted")
         raise
@@ -257,7 +257,8 @@ def _without_paths(out: Path) -> nbformat.NotebookNode:
     return done
 
 
-def _manifest(job: Job, record: Record, started: int, finished: int) -> runs.Manifest:
+def manifest_of(job: Job, record: Record, started: int, finished: int) -> runs.Manifest:
+    """What is known of `job` when its notebook has ended; times are ns since 1970."""
     return runs.Manifest(
         kind=job.kind,
         name=job.config.name,
