@@ -6,14 +6,16 @@ if all open buys were filled and no sell, and the other way round. The five guar
 
 from collections.abc import Mapping
 
+from flea_lab.errors import DataError
 from flea_lab.execution.order import CONTRADICTIONS, Order
 from flea_lab.execution.router import Router
 from flea_lab.execution.slicing import Slicing
 from flea_lab.ledger import DEN, LOTS, MARK, NUM, Ledger, gross_uusd
 from flea_lab.model.instrument import Instrument
+from flea_lab.model.limit import intent_ticks
 from flea_lab.model.trading import Alert, Approved, Command, Fill, OrderIntent, OrderReport, Reduce, Refused
 from flea_lab.money import value_uusd
-from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, PASSED, THROTTLE, worst_uusd
+from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, COLLAR, PASSED, THROTTLE, worst_uusd
 from flea_lab.risk.gate import Gate
 from flea_lab.risk.watch import Given
 from flea_lab.working import Working
@@ -35,7 +37,7 @@ class Dealer:
         slicing: Slicing | None = None,
     ) -> None:
         self.working = Working(gate, ledger, router, instruments, slicing, bar_ns)
-        self._gate, self._ledger, self._router = gate, ledger, router
+        self._gate, self._ledger, self._router, self._instruments = gate, ledger, router, instruments
         self._slippage_e8, self._worst_e8 = slippage_e8, gate.watch.worst_e8(slippage_e8)
         self._minute_lots = {s: MINUTE_NS / bar_ns / float(grid.lot_size) for s, grid in instruments.items()}
 
@@ -54,21 +56,26 @@ class Dealer:
     def _deal(
         self, intent: OrderIntent, size: int, equity: int, toxicity: float, unsettled: bool, volume: float
     ) -> tuple[Command, ...]:
-        gate, symbol, ticks = self._gate, intent.symbol, intent.price_ticks
+        gate, symbol = self._gate, intent.symbol
+        try:
+            ticks = intent_ticks(intent, self._instruments[symbol])
+        except DataError:
+            return (Refused(intent, COLLAR, CHECKS[COLLAR][1]),)
         before = self._worst_side(symbol, size > 0)
         worst = worst_uusd(size, ticks, self._worst_e8 if intent.order_type == "market" else self._slippage_e8)
         code = gate.code(size, equity, before, gross_uusd(self._ledger.book), worst, toxicity, unsettled)
         if code != PASSED:
             return (Refused(intent, code, CHECKS[code][1]),)
         verdict = Approved(intent)
-        lots = self._router.lots(intent)
+        lots = self._router.lots(intent, ticks)
         if lots == 0:
             return (Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1]),)
         given = Given(symbol, intent.ts_event, lots, ticks)
         reduces = abs(before + size) <= abs(before) and (before + size) * before >= 0
         sliced = self.working.too_large(symbol, lots)
         minute_lots = float("inf") if sliced else volume * self._minute_lots[symbol]  # each slice has its own share
-        code = gate.watch.code(given, ticks, minute_lots, reduces=reduces)
+        said = int(self._ledger.book[self._ledger.row[symbol], MARK])
+        code = gate.watch.code(given, said, minute_lots, reduces=reduces)
         if code != PASSED:
             return self._turned_back(intent, code)
         if sliced:
@@ -76,7 +83,7 @@ class Dealer:
         if self.working.resting(intent):
             return self.working.rest(verdict, lots)
         gate.watch.note(given)
-        order = self._router.on(verdict, lots)
+        order = self._router.on(verdict, lots, ticks)
         self._ledger.pend(symbol, order.lots if order.side == "buy" else -order.lots)
         return (order,)
 

@@ -142,9 +142,11 @@ class Working:
         ask = wanted.parent.command
         lots = wanted.lots if ask.side == "buy" else -wanted.lots
         grid = self._instruments[ask.symbol]
-        if not value_uusd(wanted.lots, ticks, grid.unit_num, grid.unit_den) <= self._gate.limits.max_order_usd * 1e6:
+        price = self._router.price(wanted.parent, ticks)[1]
+        worth = value_uusd(wanted.lots, max(ticks, price), grid.unit_num, grid.unit_den)
+        if not worth <= self._gate.limits.max_order_usd * 1e6:
             return ()  # the price has run away since it was decided: it waits, and is given up in the end
-        given = Given(ask.symbol, ts_event, lots, self._router.price(wanted.parent, ticks)[1])
+        given = Given(ask.symbol, ts_event, lots, price)
         reduces = self._reduces(wanted.parent)
         code = self._gate.watch.code(given, ticks, float("inf"), reduces=reduces, numbered=True)
         if code != PASSED:

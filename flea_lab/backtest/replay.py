@@ -240,7 +240,7 @@ class _Driver:
         for symbol, ticks in played.opens:
             for fill in self.exchange.open(symbol, ticks, self.open_ns[played.bar]):
                 self.fills.append(fill)
-                self.decided.append(self.core.router.blotter.get(fill.client_order_id).command.price_ticks)
+                self.decided.append(self.core.router.blotter.get(fill.client_order_id).command.decided_ticks)
                 self.feed(fill)
 
     def note(self, i: int) -> None:

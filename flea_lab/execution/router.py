@@ -9,6 +9,7 @@ from flea_lab.execution.order import WORKING
 from flea_lab.execution.parents import Parent, Parents, Wanted
 from flea_lab.execution.slicing import LONGEST_WORK, NEVER, SECOND_NS, Slicing, cross_after, slice_of, slices_of
 from flea_lab.model.instrument import Instrument
+from flea_lab.model.limit import intent_ticks
 from flea_lab.model.trading import Approved, CancelOrder, NewOrder, OrderIntent, ParentOrder
 from flea_lab.money import lots_for, value_uusd
 
@@ -44,14 +45,17 @@ class Router:
         """Goes on minting after `minted` ids: none is ever given twice."""
         self._minted = max(self._minted, minted)
 
-    def lots(self, intent: OrderIntent) -> int:
-        """The whole lots that an intent comes to, signed; 0 when that is less than the smallest order."""
+    def lots(self, intent: OrderIntent, ticks: int) -> int:
+        """The whole lots that an intent comes to at `ticks`, signed; 0 when that is less than the smallest order. They
+        are counted at the larger of that and the decision's price: at neither are they worth more than was asked."""
         grid = self._instruments[intent.symbol]
         size = intent.size_uusd if intent.side == "buy" else -intent.size_uusd
-        return quantise(size, intent.price_ticks, grid.unit_num, grid.unit_den, grid.min_notional_uusd)
+        num, den, least = grid.unit_num, grid.unit_den, grid.min_notional_uusd
+        lots = quantise(size, max(ticks, intent.price_ticks), num, den, least)
+        return lots if abs(value_uusd(lots, ticks, num, den)) >= least else 0
 
-    def on(self, approved: Approved, lots: int) -> NewOrder:
-        """The order of `lots` (signed) for an approved intent, registered as pending."""
+    def on(self, approved: Approved, lots: int, ticks: int) -> NewOrder:
+        """The order of `lots` (signed) at `ticks` for an approved intent, registered as pending."""
         intent = approved.intent
         self._minted += 1
         order = NewOrder(
@@ -59,7 +63,7 @@ class Router:
             symbol=intent.symbol,
             side=intent.side,
             lots=abs(lots),
-            price_ticks=intent.price_ticks,
+            price_ticks=ticks,
             order_type=intent.order_type,
             ts_event=intent.ts_event,
             intent=intent,
@@ -121,11 +125,17 @@ class Router:
         return parent
 
     def price(self, parent: Parent, ticks: int) -> tuple[Literal["market", "limit"], int]:
-        """How the next child of a parent goes where the market is at `ticks`, and at which price."""
-        ask = parent.command
-        if ask.style == "twap" or (ask.style == "passive" and parent.slices >= ask.cross_after):
-            return "market", ticks
-        return "limit", max(1, ticks - ask.offset_ticks if ask.side == "buy" else ticks + ask.offset_ticks)
+        """How the next child of a parent goes where the market is at `ticks`, and at which price: never beyond one
+        that its intent names."""
+        ask, intent = parent.command, parent.command.intent
+        crosses = ask.style == "twap" or (ask.style == "passive" and parent.slices >= ask.cross_after)
+        price = (
+            ticks if crosses else max(1, ticks - ask.offset_ticks if ask.side == "buy" else ticks + ask.offset_ticks)
+        )
+        if intent.order_type != "limit" or intent.limit_price is None:
+            return "market" if crosses else "limit", price
+        named = intent_ticks(intent, self._instruments[ask.symbol])
+        return "limit", min(price, named) if ask.side == "buy" else max(price, named)
 
     def slice(self, wanted: Wanted, ticks: int, ts_event: int) -> NewOrder:
         """The child that a parent may give now where the market is at `ticks`, registered as pending."""

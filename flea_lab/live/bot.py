@@ -92,7 +92,9 @@ def run_bot(
                         paper = await _paper(config, feed)
                         return await on(paper, paper)
                     assert key is not None
-                    async with open_exchange(dialect, key, config.instruments, clock) as exchange:
+                    async with open_exchange(
+                        dialect, key, config.instruments, clock, config.risk.orders.collar_bps
+                    ) as exchange:
                         return await on(feed, exchange)
             channels = TICKS if ticks else None
             client = PurpleFlea(*given, channels=channels, ack=True, on_fault=warn, max_skew_s=skew_s)

@@ -13,9 +13,14 @@ from flea_lab.venue.published_exchange import PublishedExchange
 
 
 def open_exchange(
-    dialect: Dialect, key: Secret, instruments: Mapping[str, Instrument], clock: Clock
+    dialect: Dialect,
+    key: Secret,
+    instruments: Mapping[str, Instrument],
+    clock: Clock,
+    collar_bps: float | None = None,
 ) -> AbstractAsyncContextManager[Exchange]:
-    """Where the orders of `dialect` go, for `async with`, at a venue whose market another connection tells.
+    """Where the orders of `dialect` go, for `async with`, at a venue whose market another connection tells. Where it
+    wants a price for a market order too, that is at most `collar_bps` from the order's.
 
     `ConfigError` where the dialect says too little, and where the library that it needs is not there.
     """
@@ -29,7 +34,7 @@ def open_exchange(
             if not dialect.address:
                 raise ConfigError(f"dialect {dialect.name!r}: orders need the account's address in [live.dialect]")
             sign = signer(key, testnet="testnet" in dialect.rest_url)
-            return HyperliquidExchange(dialect, dialect.address, sign, instruments, clock)
+            return HyperliquidExchange(dialect, dialect.address, sign, instruments, clock, collar_bps)
         case "ccxt":
             from flea_lab.venue.ccxt_exchange import CcxtExchange
 

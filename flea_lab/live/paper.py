@@ -10,16 +10,16 @@ After a lost connection, or a restart from a saved state, the account is made up
 asked for anything: what rested then fills at the first open that was missed.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from flea_lab.errors import VenueError, VenueRefusal
+from flea_lab.errors import DataError, VenueError, VenueRefusal
 from flea_lab.live.paper_account import PaperAccount
 from flea_lab.model.book import book_fault
 from flea_lab.model.instrument import Instrument
+from flea_lab.model.limit import limit_ticks
 from flea_lab.model.market import MS_NS, BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
     Accepted,
@@ -200,9 +200,11 @@ class PaperVenue:
         grid = self._grids.get(order.symbol)
         if grid is None or order.lots < 1:
             return f"unknown_symbol {order.symbol}" if grid is None else "invalid_size"
-        price = order.intent.limit_price
-        if order.order_type == "limit" and price is not None and not (math.isfinite(price) and price > 0.0):
-            return f"invalid_price {price}"
+        if order.order_type == "limit":
+            try:
+                limit_ticks(order, grid)
+            except DataError as error:
+                return f"invalid_price: {error}"
         worth = order.lots * order.price_ticks * grid.unit_num // grid.unit_den
         if worth < grid.min_notional_uusd:
             return f"below_minimum {worth / 1e6:.2f} USD"
@@ -210,10 +212,7 @@ class PaperVenue:
         return "" if worth <= equity * LEVERAGE else f"insufficient_margin for {worth / 1e6:.2f} USD"
 
     def _submit(self, book: BookMatching, order: NewOrder) -> tuple[OrderReport, ...]:
-        limit = None
-        if order.order_type == "limit":
-            stated = order.intent.limit_price
-            limit = order.price_ticks if stated is None else self._grids[order.symbol].ticks(stated)
+        limit = order.price_ticks if order.order_type == "limit" else None
         ts = max(order.ts_event, self._account.now_ns)
         return book.submit(order, limit, "ioc" if limit is None else "gtc", ts)
 

@@ -211,7 +211,7 @@ class Pump:
         order = self.core.router.blotter.get(report.client_order_id)
         self.journal.order(order)
         if isinstance(report, Fill) and order.filled_lots != filled:
-            self.journal.fill(report, order.command.price_ticks)
+            self.journal.fill(report, order.command.decided_ticks)
             self.fills += 1
 
     def _note_bar(self) -> None:

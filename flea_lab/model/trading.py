@@ -23,7 +23,8 @@ class Signal(Struct, frozen=True, kw_only=True, tag=True):
 class OrderIntent(Struct, frozen=True, kw_only=True, tag=True):
     """What the desk wants: `size_usd` is positive, in cents; `limit_price` None lets the router price it.
 
-    `ts_event` is the close of the bar it was decided on, `price_ticks` that bar's close.
+    `ts_event` is the close of the bar it was decided on, `price_ticks` that bar's close. No order of it pays more, or
+    gets less, than a limit price that it names.
     """
 
     symbol: str
@@ -54,8 +55,8 @@ class Refused(Struct, frozen=True, tag=True):
 
 
 class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
-    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at, and a limit order's limit
-    unless its intent names one. `parent` names the order that this is a slice of.
+    """Send this order. `lots` is positive; `price_ticks` is the price it was decided at, and a limit order's limit,
+    which is what goes on the wire. `parent` names the order that this is a slice of.
 
     With `reduce_only` the venue shall do nothing that would open or grow a position, where it knows such a thing.
     """
@@ -70,6 +71,11 @@ class NewOrder(Struct, frozen=True, kw_only=True, tag=True):
     intent: OrderIntent
     reduce_only: bool = False
     parent: str = ""
+
+    @property
+    def decided_ticks(self) -> int:
+        """The price that slippage is counted from: the decision's, of a slice its own."""
+        return self.price_ticks if self.parent else self.intent.price_ticks
 
 
 class ParentOrder(Struct, frozen=True, kw_only=True, tag=True):

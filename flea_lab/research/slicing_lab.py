@@ -88,7 +88,7 @@ class _Desk:
             conviction=1.0,
         )
         if self._slicing is None:
-            self._send(self._router.on(Approved(intent), lots))
+            self._send(self._router.on(Approved(intent), lots, ticks))
             return [Planned(decided.ts_event, abs(lots))]
         day_lots = volume / float(self._grid.lot_size)
         self._router.begin(Approved(intent), lots, self._slicing, day_lots)
@@ -135,7 +135,8 @@ class _Desk:
         order, self._rest = self._rest, None
         if order is not None:
             left = order.lots - self._router.blotter.get(order.client_order_id).filled_lots
-            again = self._router.on(Approved(order.intent), left if order.side == "buy" else -left)
+            lots = left if order.side == "buy" else -left
+            again = self._router.on(Approved(order.intent), lots, order.price_ticks)
             self._send(replace(again, ts_event=ts))
 
     def _send(self, order: NewOrder) -> None:

@@ -122,10 +122,8 @@ class ModelExchange:
             return Refusal("client_order_id_conflict")
         if known:
             self._violate("A1", f"order {order.client_order_id} was accepted a second time")
-        limit = order.intent.limit_price
-        ticks = order.price_ticks if limit is None else round(limit * 10)
         sign = 1 if order.side == "buy" else -1
-        one = Standing(order.client_order_id, order.symbol, sign, order.lots, ticks, self._loop.time())
+        one = Standing(order.client_order_id, order.symbol, sign, order.lots, order.price_ticks, self._loop.time())
         one.market = order.order_type == "market"
         self._take(one)
         return self._state(one)

@@ -67,8 +67,10 @@ class Bench:
     def order(self, *, side: Side = "buy", kind: OrderType = "market", away: float = 0.0, **given: Any) -> NewOrder:
         """A new order; a limit order stands `away` (a share) from the price, on its passive side."""
         self._named += 1
-        limit = self.price * (1.0 - away if side == "buy" else 1.0 + away) if kind == "limit" else None
+        away = away if side == "sell" else -away
         ticks, lots = self.instrument.ticks(self.price), given.pop("lots", self.lots)
+        at = self.instrument.ticks(self.price * (1.0 + away)) if kind == "limit" else ticks
+        limit = self.instrument.price(at) if kind == "limit" else None
         worth = self.instrument.qty(lots) * self.price
         intent = OrderIntent(
             symbol=self.symbol,
@@ -83,7 +85,7 @@ class Bench:
             size_uusd=round(worth * 1e6),
             conviction=0.5,
         )
-        values = {"symbol": self.symbol, "side": side, "lots": lots, "price_ticks": ticks, "order_type": kind}
+        values = {"symbol": self.symbol, "side": side, "lots": lots, "price_ticks": at, "order_type": kind}
         values |= {"ts_event": self.now_ns(), "client_order_id": f"deck-{self._named}", "intent": intent}
         return NewOrder(**(values | given))
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from flea_lab.clock import Clock
 from flea_lab.errors import ConfigError, DataError, VenueError, VenueRefusal
 from flea_lab.model.instrument import Instrument
+from flea_lab.model.limit import limit_ticks
 from flea_lab.model.market import MS_NS
 from flea_lab.model.trading import (
     Accepted,
@@ -185,9 +186,7 @@ class CcxtExchange:
             raise FrameError(f"{where}: {order.symbol} is not traded here, or its id is none")
         if order.order_type not in ("market", "limit") or not 0 < order.lots < 2**53:
             raise FrameError(f"{where}: {order.order_type} order of {order.lots} lots")
-        named = order.intent.limit_price
-        ticks = order.price_ticks if named is None else grid.ticks(named)
-        price = float(exact(ticks, grid.tick_size)) if order.order_type == "limit" else None
+        price = float(exact(limit_ticks(order, grid), grid.tick_size)) if order.order_type == "limit" else None
         amount = float(
             Decimal(exact(order.lots, grid.lot_size)) / Decimal(str(contract_of(self._markets[order.symbol])))
         )

@@ -8,6 +8,7 @@ asking, every `poll_s` while an order may be open; each is told once, under the 
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Self
 
 import msgspec
@@ -53,8 +54,17 @@ class HyperliquidExchange:
     """An `Exchange` over the account at `address`, in one session (`async with`)."""
 
     def __init__(
-        self, dialect: Dialect, address: str, sign: Sign, instruments: Mapping[str, Instrument], clock: Clock
+        self,
+        dialect: Dialect,
+        address: str,
+        sign: Sign,
+        instruments: Mapping[str, Instrument],
+        clock: Clock,
+        collar_bps: float | None = None,
     ) -> None:
+        """A market order goes no further from its price than `collar_bps`, and never further than `wire.SLIP`."""
+        collar = wire.SLIP if collar_bps is None else Decimal(str(collar_bps)) / 10_000
+        self._slip = min(wire.SLIP, collar)
         self.dialect, self._clock, self._grids, self._sign = dialect, clock, dict(instruments), sign
         self._coins = {symbol: dialect.theirs(symbol) for symbol in instruments}
         self._rest = Rest(dialect, None, clock)
@@ -164,7 +174,7 @@ class HyperliquidExchange:
             return (_refusal(order, f"not sent: {order.symbol} is not traded here"),)
         asset, decimals = self._assets[coin]
         try:
-            action = wire.order_action(order, asset, decimals, self._grids[order.symbol])
+            action = wire.order_action(order, asset, decimals, self._grids[order.symbol], self._slip)
         except (FrameError, DataError) as error:
             return (_refusal(order, f"not sent: {error}"),)
         self._track(order)

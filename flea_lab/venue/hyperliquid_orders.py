@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from flea_lab.model.instrument import Instrument
+from flea_lab.model.limit import limit_ticks
 from flea_lab.model.trading import NewOrder
 from flea_lab.venue.hyperliquid_grid import price_step
 from flea_lab.venue.order_wire import exact
@@ -76,18 +77,19 @@ def cloid_of(client_order_id: str) -> str:
     return "0x" + hashlib.blake2b(client_order_id.encode(), digest_size=16).hexdigest()
 
 
-def order_action(order: NewOrder, asset: int, decimals: int, grid: Instrument) -> dict[str, Any]:
-    """The action that places `order`; `FrameError` for what has no price or no size on the exchange's grid."""
+def order_action(order: NewOrder, asset: int, decimals: int, grid: Instrument, slip: Decimal = SLIP) -> dict[str, Any]:
+    """The action that places `order`, a market order at most `slip` beyond its price; `FrameError` for what has no
+    price or no size on the exchange's grid."""
     where, buy = f"order {shown(order.client_order_id)}", order.side == "buy"
     if not (0 < order.lots < 2**53 and order.price_ticks > 0):
         raise FrameError(f"{where}: lots = {order.lots}, price_ticks = {order.price_ticks}: must be at least 1")
     if order.order_type not in ("market", "limit"):
         raise FrameError(f"{where}: order_type = {order.order_type!r}: the venue takes market and limit orders")
-    market, named = order.order_type == "market", order.intent.limit_price
-    ticks = order.price_ticks if market or named is None else grid.ticks(named)
+    market = order.order_type == "market"
+    ticks = order.price_ticks if market else limit_ticks(order, grid)
     price = ticks * grid.tick_size
     if market:
-        price *= 1 + SLIP if buy else 1 - SLIP
+        price *= 1 + slip if buy else 1 - slip
     return {
         "type": "order",
         "orders": [

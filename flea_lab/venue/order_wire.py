@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from flea_lab.errors import VenueError
 from flea_lab.model.instrument import MICRO, Instrument
+from flea_lab.model.limit import limit_ticks
 from flea_lab.model.market import MS_NS, Side
 from flea_lab.model.trading import (
     Accepted,
@@ -117,9 +118,7 @@ class OrderWire:
             "size": exact(order.lots, grid.lot_size),
         }
         if order.order_type == "limit":
-            named = order.intent.limit_price
-            ticks = order.price_ticks if named is None else grid.ticks(named)
-            asked |= {"limit_price": exact(ticks, grid.tick_size), "tif": "gtc"}
+            asked |= {"limit_price": exact(limit_ticks(order, grid), grid.tick_size), "tif": "gtc"}
         if order.reduce_only:
             asked["reduce_only"] = True
         if self._wire.dialect.order_validity_s:

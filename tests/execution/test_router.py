@@ -37,11 +37,11 @@ def router() -> Router:
 def test_orders_by_hand(side: str, usd: float, ticks: int, lots: int | None) -> None:
     one = router()
     intent = an_intent(side, usd, ticks)
-    signed = one.lots(intent)
+    signed = one.lots(intent, ticks)
     if lots is None:
         assert signed == 0
     else:
-        order = one.on(Approved(intent), signed)
+        order = one.on(Approved(intent), signed, ticks)
         assert (order.side, order.lots, order.price_ticks, order.client_order_id) == (side, lots, ticks, "test-1")
         assert one.blotter.get("test-1").status is Status.PENDING
 
@@ -59,14 +59,14 @@ def test_an_order_never_costs_more_than_was_approved_nor_less_than_the_smallest(
 
 def test_every_order_gets_an_id_of_its_own() -> None:
     one = router()
-    ids = [one.on(Approved(an_intent()), 5).client_order_id for _ in range(3)]
+    ids = [one.on(Approved(an_intent()), 5, 10_000).client_order_id for _ in range(3)]
     assert ids == ["test-1", "test-2", "test-3"]
 
 
 def test_a_cancel_goes_to_every_order_that_may_trade_the_unknown_ones_too() -> None:
     one = router()
     for _ in range(3):
-        one.on(Approved(an_intent()), 5)
+        one.on(Approved(an_intent()), 5, 10_000)
     one.blotter.on(a_report(Accepted, "test-1"))
     one.blotter.on(a_report(SendUnclear, "test-2"))
     one.blotter.on(a_report(Accepted, "test-3"))

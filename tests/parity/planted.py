@@ -89,8 +89,8 @@ def rounds_lots_up(scene: Scene) -> None:
     """The router rounds to the next lot above instead of below."""
     right = scene.core.router.on
 
-    def on(approved: Any, lots: int) -> Any:
-        order = right(approved, lots)
+    def on(approved: Any, lots: int, ticks: int) -> Any:
+        order = right(approved, lots, ticks)
         if scene.bar_of(order.ts_event) < scene.since:
             return order
         scene.harm(scene.bar_of(order.ts_event))

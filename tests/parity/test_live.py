@@ -87,10 +87,10 @@ def test_one_order_of_one_lot_more_is_named_as_the_decision_it_is(monkeypatch: p
         if named.get("prefix", "replay") != "replay":
             route = core.router.on
 
-            def on(approved: Approved, lots: int) -> NewOrder:
+            def on(approved: Approved, lots: int, ticks: int) -> NewOrder:
                 nonlocal count
                 count += 1
-                return route(approved, lots if count != 5 else lots + (1 if lots > 0 else -1))
+                return route(approved, lots if count != 5 else lots + (1 if lots > 0 else -1), ticks)
 
             core.router.on = on  # type: ignore[method-assign]
         return core

@@ -93,7 +93,8 @@ async def here(hazards: Hazards | None = None) -> AsyncIterator[Here]:
 
 
 def order(name: str, symbol: str = "BTCUSDT", side: Any = "buy", lots: int = 1_000, **values: Any) -> NewOrder:
-    ticks = values.pop("price_ticks", None) or GRIDS[symbol].ticks(float(MIDS[symbol.removesuffix("USDT")]))
+    price = values.get("limit_price")
+    ticks = values.pop("price_ticks", None) or GRIDS[symbol].ticks(price or float(MIDS[symbol.removesuffix("USDT")]))
     kind = values.get("order_type", "market")
     intent = OrderIntent(
         symbol=symbol, side=side, size_usd=970.0, order_type=kind, limit_price=values.pop("limit_price", None),

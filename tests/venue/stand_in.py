@@ -153,13 +153,14 @@ def downs(heard: list[Said]) -> list[str]:
 
 
 def order(name: str = "run-1", **values: Any) -> NewOrder:
-    kind = values.get("order_type", "market")
+    kind, named = values.get("order_type", "market"), values.pop("limit_price", None)
+    ticks = round(named * 10) if named is not None and named > 0.0 else 970_001
     intent = OrderIntent(
         symbol="BTCUSDT",
         side="buy",
         size_usd=970.0,
         order_type=kind,
-        limit_price=values.pop("limit_price", None),
+        limit_price=named,
         urgency="normal",
         signal_sources=("a",),
         ts_event=T0 * 1_000_000,
@@ -168,7 +169,7 @@ def order(name: str = "run-1", **values: Any) -> NewOrder:
         conviction=0.5,
     )
     given: dict[str, Any] = dict(
-        symbol="BTCUSDT", side="buy", lots=10, price_ticks=970_001, order_type=kind, ts_event=T0 * 1_000_000
+        symbol="BTCUSDT", side="buy", lots=10, price_ticks=ticks, order_type=kind, ts_event=T0 * 1_000_000
     )
     return NewOrder(client_order_id=name, intent=intent, **(given | values))
 

@@ -32,6 +32,8 @@ def test_an_order_goes_out_on_the_exchanges_grid_with_our_id_hashed() -> None:
     assert (row["a"], row["b"], row["s"], row["r"]) == (0, True, "0.01", False)
     assert (row["p"], row["t"]) == ("97970", {"limit": {"tif": "Ioc"}})  # a hundredth above 97,000
     assert row["c"] == wire.cloid_of("run-1") and len(row["c"]) == 34
+    tight = wire.order_action(order("run-1"), 0, 5, GRID, Decimal("0.001"))["orders"]
+    assert tight[0]["p"] == "97097"  # a thousandth, where the collar is no wider
     sold = action(side="sell", order_type="limit", limit_price=97_123.4, reduce_only=True)
     assert (sold["p"], sold["r"], sold["t"]) == ("97124", True, {"limit": {"tif": "Gtc"}})
 
