@@ -2,7 +2,21 @@
 
 import typer
 
-from flea_lab.cli import data, journal, kill, live, monitor, promotion, record, report, research, sandbox, sim, tape
+from flea_lab.cli import (
+    data,
+    journal,
+    kill,
+    live,
+    monitor,
+    promotion,
+    record,
+    report,
+    research,
+    sandbox,
+    sim,
+    tape,
+    walkforward,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,6 +28,6 @@ app.add_typer(data.app, name="data")
 app.add_typer(tape.app, name="tape")
 app.add_typer(journal.app, name="journal")
 app.add_typer(monitor.alerts, name="alerts")
-for module in (research, report, promotion, live, kill, sandbox, record, sim, monitor):
+for module in (research, walkforward, report, promotion, live, kill, sandbox, record, sim, monitor):
     for command in module.app.registered_commands:
         app.registered_commands.append(command)

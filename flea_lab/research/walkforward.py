@@ -7,6 +7,7 @@ are not charged.
 Source: Pardo, The Evaluation and Optimization of Trading Strategies (2008), chapters 11 to 13.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from flea_lab.backtest.market import Market, window
 from flea_lab.backtest.metrics import METRICS
 from flea_lab.backtest.sweep import common_start, load_grid, plan, sweep
 from flea_lab.config import RunConfig, with_values
+from flea_lab.decision import digest
 from flea_lab.errors import ConfigError, DataError
 from flea_lab.model.market import MS_NS
 from flea_lab.money import USD
@@ -47,7 +49,8 @@ class WalkForward:
     `windows` has a row a stretch: its times (ms UTC, opens of bars), the values chosen, the metric on what it was
     chosen on and on what came after, the returns of both by year, and of the config's own values on the latter.
     `equity` (ts, walked_usd, own_usd) are the joined curves at every close traded: of what was chosen, and of the
-    config's own values. `metrics` and `own` are the metrics of the two curves. `evaluated` counts the cells folded.
+    config's own values. `metrics` and `own` are the metrics of the two curves. `evaluated` counts the
+    cells folded, `digest` is the SHA-256 over the decisions of all that was traded on what was chosen.
     """
 
     config: RunConfig
@@ -59,6 +62,7 @@ class WalkForward:
     metrics: dict[str, float]
     own: dict[str, float]
     evaluated: int
+    digest: str
 
     @property
     def efficiency(self) -> float:
@@ -109,7 +113,7 @@ def walk_forward(
         raise ConfigError(f"choose = {choose!r}: it is best or plateau")
     axes = load_grid(grid, "the grid")
     first, found = _laid_out(config, axes, market, train_days, test_days, anchored)
-    rows, walked, own, evaluated = [], [], [], 0
+    rows, walked, own, digests, evaluated = [], [], [], [], 0
     for number, stretch in enumerate(
         tqdm(found, desc="walk-forward", unit="window", disable=not progress, leave=False)
     ):
@@ -123,6 +127,7 @@ def walk_forward(
         rows.append(_row(market, stretch, values, table, axes, metric, out, its_own))
         walked.append(out.curve)
         own.append(its_own.curve)
+        digests.append(out.digest)
         if on_window is not None:
             on_window(number + 1, len(found))
     ts = np.concatenate([market.close_ns[s.test_from : s.test_to] // MS_NS for s in found])
@@ -138,6 +143,7 @@ def walk_forward(
         metrics=curve_metrics(walked_usd, cash, per_year),
         own=curve_metrics(own_usd, cash, per_year),
         evaluated=evaluated,
+        digest=hashlib.sha256("\n".join(digests).encode()).hexdigest(),
     )
 
 
@@ -156,15 +162,17 @@ def _laid_out(
 
 
 class _Traded(NamedTuple):
-    """Metrics of one stretch, and its equity in USD at every close."""
+    """Metrics of one stretch, its equity in USD at every close, and the digest of its decisions."""
 
     metrics: dict[str, float]
     curve: Floats
+    digest: str
 
 
 def _traded(config: RunConfig, market: Market, start: int) -> _Traded:
     done = run_fold(config, market, start, curves=True)
-    return _Traded(dict(zip(METRICS, done.metrics.tolist(), strict=True)), done.sink.equity[start:] / USD)
+    said = digest(done.decisions, config.symbols)
+    return _Traded(dict(zip(METRICS, done.metrics.tolist(), strict=True)), done.sink.equity[start:] / USD, said)
 
 
 def _bars(market: Market, name: str, days: float) -> int:
