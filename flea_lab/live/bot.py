@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from flea_lab.clock import WallClock
+from flea_lab.clock import WallClock, process_age_s
 from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.live.account import ready_folder
@@ -33,6 +33,7 @@ from flea_lab.live.paper import PaperVenue
 from flea_lab.live.pump import Pump
 from flea_lab.live.runner import Runner
 from flea_lab.live.secrecy import guard, mask_of, watch_loop
+from flea_lab.live.stages import Stages
 from flea_lab.model.trading import Resume
 from flea_lab.money import USD, rate_e8
 from flea_lab.venue.client import PurpleFlea
@@ -75,6 +76,7 @@ def run_bot(
 
         async def connected() -> str:
             watch_loop(mask)
+            stages = Stages(asyncio.get_running_loop().time, process_age_s())
             given = dialect, key, config.symbols, config.interval, config.instruments, clock
             skew_s = config.live.max_skew_s
 
@@ -83,7 +85,7 @@ def run_bot(
 
             async def on(feed: Feed, exchange: Exchange) -> str:
                 rest = folder, clock, alerts, about, dialect.name, other_code
-                return await trade(Bot(config, build_core, warmup_bars, feed, exchange, *rest))
+                return await trade(Bot(config, build_core, warmup_bars, feed, exchange, *rest), stages=stages)
 
             if about.venue == "paper" or dialect.speech != "purpleflea":
                 feed = open_feed(*given, PUBLIC, ack=True, on_fault=warn, max_skew_s=skew_s)
@@ -156,15 +158,19 @@ async def _paper(config: RunConfig, feed: OpenFeed) -> PaperVenue:
     )
 
 
-async def trade(bot: Bot, *, signals: bool = True) -> str:
+async def trade(bot: Bot, *, signals: bool = True, stages: Stages | None = None) -> str:
     """How the session ended. `FleaError` where it could not begin or could not go on.
 
     With `signals` SIGTERM, SIGINT and a closed terminal stop it in order; only the main thread can have them.
+    `stages` has what came before this.
     """
+    stages = stages or Stages(asyncio.get_running_loop().time)
     time = await checked(bot)
+    stages.ended("venue")
     account, journal = await account_and_journal(bot)
     try:
         core = await core_of(bot, journal, account, time)
+        stages.ended("journal")
         hearing = Hearing(
             bot.dialect,
             bot.config.interval,
@@ -191,6 +197,7 @@ async def trade(bot: Bot, *, signals: bool = True) -> str:
             folder=bot.folder,
             alert=bot.alerts.put,
             hearing=hearing,
+            stages=stages,
         )
         how = "died"
         try:

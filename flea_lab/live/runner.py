@@ -29,6 +29,7 @@ from flea_lab.live.intake import Intake, Tape
 from flea_lab.live.pump import Pump, durable
 from flea_lab.live.reconcile import Missed, Reconciler, Unexplained
 from flea_lab.live.sender import ASK_S, Sender
+from flea_lab.live.stages import Stages
 from flea_lab.live.status import status_of
 from flea_lab.model.market import BookDelta, BookSnapshot, Candle, Funding, Heartbeat, Trade
 from flea_lab.model.trading import (
@@ -70,12 +71,15 @@ class Runner:
         alert: AlertPut,
         hearing: Hearing,
         tape: Tape | None = None,
+        stages: Stages | None = None,
     ) -> None:
-        """`wall_clock` says that the venue's time is the time of day, so that a candle's age can be told."""
+        """`wall_clock` says that the venue's time is the time of day, so that a candle's age can be told; `stages` has
+        what this start has taken so far."""
         self.pump, self.core = pump, pump.core
         self.feed, self.exchange, self.settings = feed, exchange, settings
         self._bars = max(settings.history_bars, warmup_bars)
         self._clock, self._alert = clock, alert
+        self.stages = stages or Stages(asyncio.get_running_loop().time)
         self.status: dict[str, Any] = {"state": "starting"}
         self._inbox: Inbox[Item] = Inbox()
         self.reconciler = Reconciler(pump, exchange, settings, clock)
@@ -256,6 +260,7 @@ class Runner:
             self.state = "warming" if self.state == "trading" else self.state
             self._alert("warning", f"the connection is down: {link.reason}")
             return
+        self.stages.ended("connect")
         await self._catch_up()
 
     async def _catch_up(self) -> None:
@@ -278,6 +283,7 @@ class Runner:
         self.pump.commit()
         self.reconciler.asked_seq = asked.seq
         self._caught_up = True
+        self.stages.ended("questions")
 
     # ---- at rest: everything heard, everything answered
 
@@ -324,6 +330,7 @@ class Runner:
             return False
         if not self.ready and not self.brake.ending and not self.dead_man.why_not:
             self.ready = True
+            self.stages.finish("compare")
             self.state = "halted" if self.core.halted else "trading"
             self._alert("info", f"ready: {self.pump.bars} bars of history, the account equals the venue's")
         return True

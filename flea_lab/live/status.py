@@ -40,5 +40,6 @@ def status_of(runner: "Runner") -> dict[str, Any]:
         "late_candles": runner.intake.late,
         "findings": runner.intake.found,
         "lag_p99_ms": runner.lag()[0] * 1e3,
+        "start_s": dict(runner.stages.took),
         "error": runner.error,
     }

@@ -274,18 +274,23 @@ class Conversation:
             self.lift()
         return None
 
-    def unanswered(self) -> Ended | None:
-        """What follows where the time for acknowledgements is over."""
+    def unanswered(self, within_s: float, *, last: bool) -> Ended | None:
+        """What follows where `within_s` for acknowledgements are over: another connection, unless more time than this
+        is given to none (`last`)."""
+        if not last:
+            return Ended(f"not acknowledged within {within_s:g} s: {self._missing()}")
         if self._terms.partial and (self.refused or self.answered):
             ended = self.go_without(set(self.waiting))
             if ended is not None:
                 return ended
         elif self.answered or self._dialect.acknowledged == "always":
-            missing = ", ".join(" ".join(filter(None, pair)) for pair in sorted(self.waiting))
-            return Ended(f"not acknowledged within {self._dialect.acknowledge_within_s:g} s: {missing}")
+            return Ended(f"not acknowledged within {within_s:g} s: {self._missing()}")
         if not self.up:
             self.lift()  # a venue that says nothing at all of subscriptions
         return None
+
+    def _missing(self) -> str:
+        return ", ".join(" ".join(filter(None, pair)) for pair in sorted(self.waiting))
 
     def lift(self) -> None:
         """The connection is up."""

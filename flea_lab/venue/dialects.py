@@ -63,7 +63,9 @@ class Dialect(Settings, frozen=True, kw_only=True):
     exceptions, ours to theirs. `time_unit` "auto" takes a number below 1e11 for seconds. `acknowledged` says whether a
     subscription is answered: "maybe" takes a push that comes before any answer for a venue that never answers.
     `silence_s` without a frame is a dead connection; with less than an interval and 30 s, that is what counts.
-    After `quiet_s` without one the venue is asked whether its clock runs on; with books that is a dead connection.
+    A subscription that is not answered within `acknowledge_first_s` is made again on another connection, which has
+    more time for it, up to `acknowledge_within_s`. After `quiet_s` without a frame the venue is asked whether its clock
+    runs on; with books that is a dead connection.
     `order_validity_s` after the decision's time the venue shall refuse an order; 0 does not say so. `limits` are the
     venue's on requests of all kinds, of which a share is used.
 
@@ -97,6 +99,7 @@ class Dialect(Settings, frozen=True, kw_only=True):
     ping_s: Seconds = 10.0
     silence_s: Seconds = 90.0
     quiet_s: Seconds = 10.0
+    acknowledge_first_s: Seconds = 1.0
     acknowledge_within_s: Seconds = 10.0
     backoff_first_s: Seconds = 0.25
     backoff_last_s: Seconds = 30.0

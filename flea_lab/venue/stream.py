@@ -20,6 +20,9 @@ from flea_lab.venue.websocket import Lost, NoConnection, NoUpgrade, WebSocket, c
 
 __all__ = ["Asks", "OnFault", "OnRaw", "Stream"]
 
+MORE = 4.0
+"""How many times longer than one that was not acknowledged the next connection gets for it."""
+
 OFF_S = 1.0
 """How long a frame may still be on its way, of which the venue says that it has been sent."""
 
@@ -64,6 +67,7 @@ class Stream:
         self._talk: Conversation | None = None
         self._step_ns = INTERVAL_MS[wire.interval] * MS_NS
         self._ws: WebSocket | None = None
+        self._patience_s = wire.dialect.acknowledge_first_s
         self._running = False
 
     @property
@@ -178,10 +182,10 @@ class Stream:
         if dialect.acknowledged == "never":
             talk.lift()
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + dialect.acknowledge_within_s
+        began_s, patience_s = loop.time(), min(self._patience_s, dialect.acknowledge_within_s)
         limit_s = self._limit_s()
         while True:
-            ended = await self._listen(ws, limit_s if talk.up else min(limit_s, until_s - loop.time()))
+            ended = await self._listen(ws, limit_s if talk.up else min(limit_s, began_s + patience_s - loop.time()))
             if ended is not None:
                 return ended
             if talk.up:
@@ -189,8 +193,9 @@ class Stream:
                 if isinstance(looked, Ended):
                     return looked
                 limit_s = looked
-            elif loop.time() >= until_s:
-                ended = talk.unanswered()
+            elif loop.time() >= began_s + patience_s:
+                self._patience_s = patience_s * MORE
+                ended = talk.unanswered(patience_s, last=patience_s >= dialect.acknowledge_within_s)
                 if ended is not None:
                     return ended
 

@@ -61,6 +61,19 @@ def test_what_is_never_acknowledged_is_a_link_down_that_names_it() -> None:
     assert downs(heard) == ["not acknowledged within 0.1 s: funding BTCUSDT"]
 
 
+def test_a_subscription_whose_answer_was_lost_is_soon_made_again_and_a_slow_venue_gets_more_time() -> None:
+    async def lost(talk: Talk) -> None:
+        if talk.number == 3:
+            await talk.confirm()
+        await talk.idle()
+
+    values = {"acknowledge_first_s": 0.02}
+    heard, _ = asyncio.run(talking(StandIn(lost), lambda heard: True in links(heard), values=values, key=None))
+    first, second = downs(heard)
+    assert first == "not acknowledged within 0.02 s: candle_1m BTCUSDT, funding BTCUSDT"
+    assert second.startswith("not acknowledged within 0.08 s: ") and links(heard) == [False, False, True]
+
+
 @pytest.mark.parametrize("first", ["data", "silence"])
 def test_a_venue_that_acknowledges_nothing_is_taken_at_its_data_or_its_silence(first: str) -> None:
     async def bare(talk: Talk) -> None:
