@@ -34,7 +34,7 @@ PROCESSES = ("subprocess", "multiprocessing", "os.system", "os.popen", "os.fork"
 PROCESSES_IN = {
     "live/": "the runner is a process of its own",
     "sim/campaign.py": "a campaign of simulations runs on every core",
-    "runs.py": "asks git which commit a result came from",
+    "runs/": "asks git which commit a result came from; a run is executed again in a process of its own",
 }
 
 

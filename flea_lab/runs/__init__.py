@@ -1,0 +1,37 @@
+"""Stored runs: folders, manifests, and the digests by which a run is recognised."""
+
+from flea_lab.runs.code import CodeState as CodeState
+from flea_lab.runs.code import changed_modules as changed_modules
+from flea_lab.runs.code import code_state as code_state
+from flea_lab.runs.code import dirty as dirty
+from flea_lab.runs.code import kernels_of as kernels_of
+from flea_lab.runs.code import loaded_modules as loaded_modules
+from flea_lab.runs.code import lock_digest as lock_digest
+from flea_lab.runs.code import versions as versions
+from flea_lab.runs.digest import defined as defined
+from flea_lab.runs.digest import file_digest as file_digest
+from flea_lab.runs.digest import frame_digest as frame_digest
+from flea_lab.runs.digest import json_digest as json_digest
+from flea_lab.runs.digest import result_digest as result_digest
+from flea_lab.runs.folder import Run as Run
+from flea_lab.runs.folder import begin as begin
+from flea_lab.runs.folder import digests_of as digests_of
+from flea_lab.runs.folder import edited_outputs as edited_outputs
+from flea_lab.runs.folder import fail as fail
+from flea_lab.runs.folder import finish as finish
+from flea_lab.runs.folder import iso_utc as iso_utc
+from flea_lab.runs.folder import list_runs as list_runs
+from flea_lab.runs.folder import save_frames as save_frames
+from flea_lab.runs.folder import save_text as save_text
+from flea_lab.runs.manifest import MANIFEST as MANIFEST
+from flea_lab.runs.manifest import Kind as Kind
+from flea_lab.runs.manifest import Manifest as Manifest
+from flea_lab.runs.manifest import Source as Source
+from flea_lab.runs.manifest import read_manifest as read_manifest
+from flea_lab.runs.notebook import notebook_digest as notebook_digest
+from flea_lab.runs.place import OPERATIONS_NOTEBOOK as OPERATIONS_NOTEBOOK
+from flea_lab.runs.place import REPORT_NOTEBOOK as REPORT_NOTEBOOK
+from flea_lab.runs.place import ROOT as ROOT
+from flea_lab.runs.place import SESSION_NOTEBOOK as SESSION_NOTEBOOK
+from flea_lab.runs.place import WALK_NOTEBOOK as WALK_NOTEBOOK
+from flea_lab.runs.toml import to_toml as to_toml

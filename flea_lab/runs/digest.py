@@ -1,0 +1,75 @@
+"""Digests of files, frames and plain values: what a run is recognised by."""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flea_lab.errors import WorkspaceError
+
+NOTHING = "\x00"
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of the bytes of `file`, hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 of `value` as compact JSON with sorted keys, hex."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def frame_digest(frame: pd.DataFrame) -> str:
+    """SHA-256 over the columns of `frame`: names, and values as int64, float64 or text; not over how it is stored.
+
+    >>> frame_digest(pd.DataFrame({"a": [1, 2]})) == frame_digest(pd.DataFrame({"a": np.array([1, 2], np.int32)}))
+    True
+    """
+    hasher = hashlib.sha256(f"{len(frame)}\n".encode())
+    for name in frame.columns:
+        values = frame[name].to_numpy()
+        hasher.update(f"{name} ".encode())
+        if values.dtype.kind in "iubmM":
+            hasher.update(np.ascontiguousarray(values).astype("<i8").tobytes())
+        elif values.dtype.kind == "f":
+            numbers = values.astype("<f8")
+            numbers[np.isnan(numbers)] = np.nan  # one of the many
+            hasher.update(numbers.tobytes())
+        else:
+            gone = frame[name].isna().to_numpy()
+            words = (NOTHING if empty else str(value) for value, empty in zip(values, gone, strict=True))
+            hasher.update("\x01".join(words).encode())
+    return hasher.hexdigest()
+
+
+def result_digest(metrics: Mapping[str, float | None], decisions_digest: str | None, curve: pd.DataFrame) -> str:
+    """SHA-256 over what a re-run must give again: metrics, decisions, and the numbers of `curve`, column by column."""
+    hasher = hashlib.sha256(json_digest([defined(metrics), decisions_digest]).encode())
+    for name in curve.columns:
+        values = curve[name].to_numpy()
+        kind = "<i8" if values.dtype.kind in "iub" else "<f8"
+        hasher.update(name.encode() + np.ascontiguousarray(values, dtype=kind).tobytes())
+    return hasher.hexdigest()
+
+
+def defined(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    """`metrics` as JSON can hold them: what is not finite is None."""
+    finite = {name: value is not None and math.isfinite(value) for name, value in metrics.items()}
+    return {name: float(value) if value is not None and finite[name] else None for name, value in metrics.items()}
+
+
+@contextlib.contextmanager
+def one_line(place: Path) -> Iterator[None]:
+    """What the disk refuses below `place`, as a `WorkspaceError` of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise WorkspaceError(f"run folder {place}: {reason[0].lower()}{reason[1:]}") from None
