@@ -31,12 +31,14 @@ from flea_lab.model.trading import (
 from flea_lab.secret import Secret
 from flea_lab.venue.budget import RateBudget
 from flea_lab.venue.ccxt_library import FINAL, kinds_of, make_exchange
+from flea_lab.venue.ccxt_look import LookingSession, looking
 from flea_lab.venue.ccxt_reading import addresses, contract_of, market_of, milli_ns
 from flea_lab.venue.dialects import CCXT, Dialect
 from flea_lab.venue.order_wire import CLIENT_ORDER_ID, exact, steps, uusd
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError, shown
+from flea_lab.venue.rest import Blocked
 
 BY_ID = ("binance", "binanceusdm", "binancecoinm", "okx")
 """Exchanges that ccxt asks for an order by `clientOrderId`."""
@@ -85,6 +87,7 @@ class CcxtExchange:
         self._seen: set[str] = set()
         self._told = 0
         self._deliver: Deliver | None = None
+        self.blocked: Blocked = lambda: ""
 
     async def __aenter__(self) -> Self:
         if self._exchange is None:
@@ -93,6 +96,9 @@ class CcxtExchange:
         require_reach(addresses(self._exchange.urls), f"dialect {self.dialect.name!r}")
         try:
             markets = await self._ask("load_markets")
+            session = getattr(self._exchange, "session", None)
+            if session is not None:
+                self._exchange.session = LookingSession(session)
             self._markets = {symbol: market_of(symbol, markets, self.dialect) for symbol in self._grids}
             await self._listed()
         except BaseException:
@@ -161,15 +167,20 @@ class CcxtExchange:
         except (FrameError, DataError) as error:
             return (Rejected(client_order_id=name, ts_event=command.ts_event, reason=f"not sent: {error}"),)
         wait_s = self.order_wait_s()
-        if wait_s > 0.0:
-            reason = f"not sent: the venue's limits leave no order for {wait_s:.1f} s"
-            return (Rejected(client_order_id=name, ts_event=command.ts_event, reason=reason, sent=False),)
+        why = f"the venue's limits leave no order for {wait_s:.1f} s" if wait_s > 0.0 else self.blocked()
+        if why:
+            return (_unsent(command, why),)
         self._orders[name] = command
         self._budget.spend(asyncio.get_running_loop().time())
-        try:
-            said = await self._ask("create_order", *asked)
-        except _Refused as error:
-            return (Rejected(client_order_id=name, ts_event=command.ts_event, reason=str(error)),)
+        with looking(self.blocked) as look:
+            try:
+                said = await self._ask("create_order", *asked)
+            except VenueError as error:
+                if look.kept_back:
+                    return (_unsent(command, look.kept_back),)
+                if not isinstance(error, _Refused):
+                    raise
+                return (Rejected(client_order_id=name, ts_event=command.ts_event, reason=str(error)),)
         venue_id = str(said.get("id") or "")
         self._names[venue_id] = name
         return (Accepted(client_order_id=name, ts_event=self._clock.now_ns(), venue_order_id=venue_id),)
@@ -352,6 +363,12 @@ class CcxtExchange:
             else:
                 fault = VenueRefusal(said) if any(name in FINAL for name in names) else VenueError(said)
         raise fault
+
+
+def _unsent(order: NewOrder, why: str) -> Rejected:
+    return Rejected(
+        client_order_id=order.client_order_id, ts_event=order.ts_event, reason=f"not sent: {why}", sent=False
+    )
 
 
 class _Refused(VenueError):

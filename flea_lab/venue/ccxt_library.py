@@ -53,6 +53,7 @@ def make_exchange(dialect: Dialect) -> Any:
         near = difflib.get_close_matches(name, pro.exchanges, n=3)
         hint = f", near are {', '.join(near)}" if near else f", it has {len(pro.exchanges)}"
         raise ConfigError(f"ccxt has no exchange {name!r} with a websocket{hint}")
-    exchange = getattr(pro, name)({"enableRateLimit": True, "options": {**dialect.options, **OPTIONS.get(name, {})}})
+    options = {**dialect.options, **OPTIONS.get(name, {}), "maxRetriesOnFailure": 0}  # an order is sent once
+    exchange = getattr(pro, name)({"enableRateLimit": True, "options": options})
     exchange.urls["api"] = moved(exchange.urls["api"], dialect)
     return exchange

@@ -168,7 +168,7 @@ class Rest:
         url = URL(f"{self._base}{path}{'?' + urlencode(query) if query else ''}", encoded=True)
         headers = self.headers() | ({"Content-Type": "application/json"} if body is not None else {})
         fault: VenueError
-        last = _LastLook(body, blocked) if body is not None and blocked is not None else None
+        last = LastLook(body, blocked) if body is not None and blocked is not None else None
         sent = body if last is None else last
         try:
             async with session.request(method, url, headers=headers, data=sent, allow_redirects=False) as response:
@@ -202,7 +202,7 @@ class Rest:
         return self.without_key(b"".join(chunks))
 
 
-class _LastLook(aiohttp.BytesPayload):
+class LastLook(aiohttp.BytesPayload):
     """A body that is asked whether it may still go in the step in which it is written, once there is a connection.
 
     The head of a request waits for its body, so that nothing has left before. `why` is what kept it back.
