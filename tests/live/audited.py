@@ -21,11 +21,12 @@ from flea_lab.sandbox.server import BASE, SandboxServer
 from flea_lab.sandbox.settings import SandboxSettings, with_costs
 from flea_lab.sandbox.stage import Stage
 
-AUDIT = f"{BASE}/audit"
+AUDIT, RESTING = f"{BASE}/audit", f"{BASE}/resting"
 
 
 class Audited(SandboxServer):
-    """Says at /audit what every order, fill and account came to, which orders were posted and with what answer.
+    """Says at /audit what every order, fill and account came to, which orders were posted and with what answer; at
+    /resting how many are open.
 
     One byte goes into the file `mark` for every order that is posted, so that others may watch it. The process that the
     file beside it (`mark`.kill) names is killed when the next order arrives, before the order is carried out.
@@ -41,6 +42,8 @@ class Audited(SandboxServer):
     async def _rest(self, request: web.Request) -> web.StreamResponse:
         if request.path == AUDIT:
             return web.Response(body=orjson.dumps(self._audit()), content_type="application/json")
+        if request.path == RESTING:
+            return web.Response(body=orjson.dumps(self._resting()), content_type="application/json")
         if (request.method, request.path) != ("POST", f"{BASE}/orders"):
             return await super()._rest(request)
         body = orjson.loads(await request.read())
@@ -63,6 +66,11 @@ class Audited(SandboxServer):
             return
         os.kill(pid, signal.SIGKILL)
         self._target.unlink()
+
+    def _resting(self) -> int:
+        """How many orders are open."""
+        (customer,) = self.stage.exchange.customers.values()
+        return len(customer.open)
 
     def _audit(self) -> dict[str, Any]:
         """The one account that trades here, out of the exchange's own objects."""

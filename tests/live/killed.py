@@ -137,6 +137,12 @@ def audit(url: str) -> dict[str, Any]:
     return found
 
 
+def resting(url: str) -> int:
+    """How many orders are open at the venue, asked past its faults."""
+    with urllib.request.urlopen(f"{url}/resting", timeout=60) as answer:
+        return int(json.load(answer))
+
+
 def rows(folder: Path, query: str, *given: Any) -> list[tuple[Any, ...]]:
     """What a query of the journal in `folder` gives; nothing where there is no journal yet."""
     if not (folder / FILE).exists():
@@ -222,4 +228,4 @@ def equals(folder: Path) -> int:
     return int(found[0][0]) if found else 0
 
 
-__all__ = ["Forked", "audit", "broken", "equals", "forked_runner", "forked_sandbox", "rows", "sleep"]
+__all__ = ["Forked", "audit", "broken", "equals", "forked_runner", "forked_sandbox", "resting", "rows", "sleep"]
