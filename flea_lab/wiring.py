@@ -22,7 +22,7 @@ from flea_lab.config import Alphas, RunConfig, alphas, from_dict
 from flea_lab.core import TradingCore
 from flea_lab.data.dataset import Dataset, StoredFeatures
 from flea_lab.data.features import BarFeatures, Featured, features_of
-from flea_lab.data.frames import check_candles, iso
+from flea_lab.data.frames import check_candles, content_digest, iso
 from flea_lab.data.quality import quality
 from flea_lab.data.sources.demo import load_demo
 from flea_lab.data.sources.demo_fetch import fetch_demo
@@ -95,6 +95,12 @@ def load_market(config: RunConfig) -> Loaded:
                 "last_ms": int(candles[symbol]["ts"].iloc[-1]),
                 "settlements": len(funding.get(symbol, ())),
                 "partitions": {part.month: part.digest for part in info.partitions},
+                "range_ms": [start, end],
+                "content": {
+                    name: content_digest(frame)
+                    for name, frame in (("candles", candles[symbol]), ("funding", funding.get(symbol)))
+                    if frame is not None
+                },
             }
             | ({} if measured is None else {"features": {part.month: part.digest for part in measured.partitions}})
         )

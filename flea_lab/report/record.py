@@ -10,6 +10,7 @@ import msgspec
 import pandas as pd
 from IPython.display import HTML
 from msgspec import Struct
+from msgspec.structs import replace
 
 from flea_lab import runs
 from flea_lab.backtest.result import BacktestResult
@@ -34,6 +35,9 @@ class Record(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float | None]
     decisions_digest: str
     result_digest: str
+    modules: dict[str, str] = {}
+    kernels: dict[str, str] = {}
+    hidden: list[str] = []
 
 
 def code_of(result: BacktestResult) -> runs.CodeState:
@@ -54,6 +58,7 @@ def record_of(result: BacktestResult, code: runs.CodeState) -> Record:
         metrics=runs.defined(result.metrics),
         decisions_digest=result.digest,
         result_digest=runs.result_digest(result.metrics, result.digest, result.equity[["ts", "equity_usd"]]),
+        kernels=runs.kernels_of(result.config),
     )
 
 
@@ -76,9 +81,15 @@ def store(
     runs.save_frames(folder, frames)
     for name, content in (texts or {}).items():
         runs.save_text(folder, name, content)
-    runs.save_text(folder, RECORD, msgspec.json.encode(record).decode())
+    known = replace(record, modules=runs.loaded_modules(), hidden=[*record.hidden, *stale()])
+    runs.save_text(folder, RECORD, msgspec.json.encode(known).decode())
     *most, last = frames
     return HTML(tag("p", f"{text(said)}. Stored beside this page, with {', '.join(most)} and {last}.", "flea-note"))
+
+
+def stale() -> list[str]:
+    """A line for every module of the package that was edited after this process had loaded it."""
+    return [f"{path} was edited after this process had loaded it" for path in runs.changed_modules()]
 
 
 def take_record(folder: Path) -> Record:

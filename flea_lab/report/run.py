@@ -71,8 +71,15 @@ def run_report(
     return run_job(job, standalone=standalone, progress=progress, clock=clock)
 
 
-def run_job(job: Job, *, standalone: bool = False, progress: bool | None = None, clock: Clock | None = None) -> Path:
-    """The finished run folder of `job`; see `run_report`."""
+def run_job(
+    job: Job,
+    *,
+    standalone: bool = False,
+    page: bool = True,
+    progress: bool | None = None,
+    clock: Clock | None = None,
+) -> Path:
+    """The finished run folder of `job`; see `run_report`. Without `page` there is none, only the notebook."""
     clock = clock or WallClock()
     config, notebook = job.config, job.notebook
     started = clock.now_ns()
@@ -83,7 +90,8 @@ def run_job(job: Job, *, standalone: bool = False, progress: bool | None = None,
         record = take_record(partial)
         if record.config_id != config.id:
             raise WorkspaceError(f"{notebook.name} ran config {record.config_id[:10]}, not {config.id[:10]}")
-        write_html(executed, partial / PAGE, job.title, standalone=standalone)
+        if page:
+            write_html(executed, partial / PAGE, job.title, standalone=standalone)
         return runs.finish(partial, manifest_of(job, record, started, clock.now_ns()))
     except KeyboardInterrupt:
         runs.fail(partial, "interrupted")
@@ -276,4 +284,21 @@ def manifest_of(job: Job, record: Record, started: int, finished: int) -> runs.M
         decisions_digest=record.decisions_digest,
         seed=record.seed,
         reproduce=job.reproduce,
+        modules=record.modules,
+        kernels=record.kernels or runs.kernels_of(job.config),
+        lock=runs.lock_digest(),
+        notebook=source_of(job),
+        hidden=record.hidden,
+    )
+
+
+def source_of(job: Job) -> runs.Source:
+    """Which notebook `job` executes, by its path in the checkout, or its name where it is a person's own."""
+    file = job.notebook.resolve()
+    inside = file.is_relative_to(runs.ROOT)
+    return runs.Source(
+        path=file.relative_to(runs.ROOT).as_posix() if inside else file.name,
+        digest=runs.notebook_digest(file),
+        parameter=job.parameter,
+        value=None if job.value == job.config.to_dict() else job.value,
     )

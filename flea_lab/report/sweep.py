@@ -21,6 +21,7 @@ from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, FleaError, WorkspaceError
 from flea_lab.report.html import PLOTLY_MIME, write_html
 from flea_lab.report.look import section_css
+from flea_lab.report.record import stale
 from flea_lab.report.wording import number, percent, plural, table, tag, text
 from flea_lab.view.figures import heatmap
 from flea_lab.view.theme import BLUE, styled
@@ -99,6 +100,10 @@ def _save(
         metrics=runs.defined(chosen),
         result_digest=runs.result_digest({}, None, numbers.select_dtypes("number")),
         grid=found.grid,
+        modules=runs.loaded_modules(),
+        kernels=runs.kernels_of(config),
+        lock=runs.lock_digest(),
+        hidden=stale(),
     )
 
 

@@ -15,6 +15,7 @@ from flea_lab.errors import ConfigError, DataError, WorkspaceError
 from flea_lab.report import sweep as stored
 from flea_lab.report.sweep import page, run_sweep, table_text
 from flea_lab.wiring import demo_config, load_market, run_fold
+from flea_lab.workspace import workspace
 
 GRID = load_grid({"ema_momentum.fast": [5, 9, 30], "ema_momentum.slow": [20, 40]}, "test")
 
@@ -113,7 +114,7 @@ def mine(s: S, bar: Bar, p: P, memory: Floats) -> S:
 
 
 def test_a_chunk_folded_before_a_signal_was_edited_is_not_taken(config: RunConfig, tmp_path: Path) -> None:
-    path = runs.workspace().ready().signals / "mine.py"
+    path = workspace().ready().signals / "mine.py"
     path.write_text(SAYS.format("1.0"))
     own = from_dict({**config.to_dict(), "signals": [{"kernel": "mine"}]})
     market, grid = load_market(own).market, {"mine.wait": [5]}
@@ -130,10 +131,10 @@ def test_an_interrupted_sweep_leaves_a_folder_that_says_so_and_goes_on_later(
     monkeypatch.setattr(stored, "write_html", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_sweep(config, GRID, progress=False)
-    failed = [run for run in runs.list_runs(runs.workspace()) if run.state == "failed"]
+    failed = [run for run in runs.list_runs(workspace()) if run.state == "failed"]
     assert len(failed) == 1
     assert "its finished chunks are kept" in failed[0].why
-    assert list((runs.workspace().runs / ".unfinished").rglob("*.npy"))
+    assert list((workspace().runs / ".unfinished").rglob("*.npy"))
 
 
 def _interrupt(*_: object, **__: object) -> None:
@@ -146,7 +147,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_finished_folder(
     monkeypatch.setattr(stored, "write_html", _full)
     with pytest.raises(WorkspaceError, match=r"sweep demo: .*runs: no space left on device"):
         run_sweep(config, GRID, progress=False)
-    assert not list(runs.workspace().runs.glob("demo-*"))
+    assert not list(workspace().runs.glob("demo-*"))
 
 
 def _full(*_: object, **__: object) -> None:
@@ -190,12 +191,12 @@ def test_a_sweep_where_nothing_trades_says_so(config: RunConfig) -> None:
 def test_a_grid_that_cannot_be_leaves_no_folder_and_a_scalar_is_an_axis(config: RunConfig) -> None:
     with pytest.raises(ConfigError, match="no such parameter of ema_momentum"):
         run_sweep(config, {"ema_momentum.fats": [5]}, progress=False)
-    assert runs.list_runs(runs.workspace()) == []
+    assert runs.list_runs(workspace()) == []
     assert len(sweep(config, {"ema_momentum.fast": 5}, load_market(config).market).table) == 1
 
 
 def test_a_finished_sweep_leaves_the_chunks_of_another_alone(config: RunConfig) -> None:
-    other = runs.workspace().runs / ".unfinished"
+    other = workspace().runs / ".unfinished"
     sweep(config, {"ema_momentum.fast": [7]}, load_market(config).market, resume=other)
     run_sweep(config, {"ema_momentum.fast": [5]}, progress=False)
     assert len(list(other.rglob("*.npy"))) == 1
