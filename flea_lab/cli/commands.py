@@ -8,11 +8,13 @@ from flea_lab.cli import (
     kill,
     live,
     monitor,
+    nightly,
     promotion,
     record,
     report,
     research,
     sandbox,
+    schedule,
     sim,
     tape,
     walkforward,
@@ -28,6 +30,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(tape.app, name="tape")
 app.add_typer(journal.app, name="journal")
 app.add_typer(monitor.alerts, name="alerts")
-for module in (research, walkforward, report, promotion, live, kill, sandbox, record, sim, monitor):
+app.add_typer(schedule.app, name="schedule")
+for module in (research, walkforward, report, promotion, live, kill, sandbox, record, sim, monitor, nightly):
     for command in module.app.registered_commands:
         app.registered_commands.append(command)

@@ -22,7 +22,7 @@ from flea_lab.backtest.replay import Controls, Replayed, replay
 from flea_lab.config import alphas
 from flea_lab.core import TradingCore
 from flea_lab.data.features import Featured, features_of
-from flea_lab.decision import digest
+from flea_lab.decision import DECISION, Decisions, digest
 from flea_lab.errors import FleaError
 from flea_lab.journal import COMMAND, EVENT, Entry
 from flea_lab.ledger import FEES
@@ -77,6 +77,8 @@ class SessionReplay:
     first: str
     unfilled: dict[str, int] = field(default_factory=dict)
     why: str = ""
+    stream: Decisions = field(default_factory=lambda: np.empty(0, DECISION))
+    """What the replay decided."""
 
     @property
     def equal(self) -> bool:
@@ -203,6 +205,7 @@ def replay_session(session: LiveSession) -> SessionReplay:
         ),
         first=first_parting(session.config, market, 0, seen.decisions, session.stream, seen.equity, live),
         unfilled=_unfilled(session),
+        stream=seen.decisions,
     )
 
 
