@@ -44,7 +44,7 @@ class Job(NamedTuple):
     the page's title. `reproduce` is the command that makes the run again, where it is not the usual one of its kind."""
 
     kind: runs.Kind
-    config: RunConfig
+    config: runs.Subject
     notebook: Path
     parameter: str
     value: dict[str, Any]

@@ -1,6 +1,7 @@
 """Stored runs: folders, manifests, and the digests by which a run is recognised."""
 
 from flea_lab.runs.code import CodeState as CodeState
+from flea_lab.runs.code import Subject as Subject
 from flea_lab.runs.code import changed_modules as changed_modules
 from flea_lab.runs.code import code_state as code_state
 from flea_lab.runs.code import dirty as dirty

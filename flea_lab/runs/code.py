@@ -5,8 +5,10 @@ import hashlib
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -22,6 +24,21 @@ NO_LOGIC = ("flea_lab/cli/", "flea_lab/__main__.py")
 """Modules that parse and print: a run that a command made is the one that a notebook makes."""
 
 
+class Subject(Protocol):
+    """What a run is about: a configuration, or a question that has an id as one has."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def signals(self) -> Sequence[Any]: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
 class CodeState(Struct, frozen=True, kw_only=True):
     """Which code ran. `commit` and `dirty` are None where git does not know the package: unversioned."""
 
@@ -30,7 +47,7 @@ class CodeState(Struct, frozen=True, kw_only=True):
     dirty: bool | None
 
 
-def code_state(config: RunConfig, notebook: Path | None = None) -> CodeState:
+def code_state(config: Subject, notebook: Path | None = None) -> CodeState:
     """The code of a run: the package, the notebook that drives it, and the user's own signals that `config` names."""
     own = [workspace().signals / f"{alpha.kernel}.py" for alpha in config.signals]
     files = [*(ROOT / "flea_lab").rglob("*.py"), *([notebook] if notebook else []), *(p for p in own if p.is_file())]
@@ -69,8 +86,10 @@ def changed_modules() -> list[str]:
     return sorted(path for path in _loaded() if path in _AT_START and _stamp(ROOT / path) != _AT_START[path])
 
 
-def kernels_of(config: RunConfig) -> dict[str, str]:
+def kernels_of(config: Subject) -> dict[str, str]:
     """SHA-256 of the source of every signal of `config`, by name, as this process loaded it; none where it cannot."""
+    if not isinstance(config, RunConfig):
+        return {}
     try:
         return {kernel.name: kernel.source for kernel in alphas(config).kernels}
     except FleaError:
