@@ -1,7 +1,7 @@
 """Opinions as columns: one kernel for many parameters over a block of bars, with its state kept between blocks.
 
-A sweep asks for the opinion of each distinct row of parameters once, however many combinations share it. The columns
-are the stream's, to the bit.
+A sweep asks for the opinion of each distinct row of parameters once, however many combinations share it, and for each
+part of a kernel once, however many rows share that. The columns are the stream's, to the bit.
 """
 
 import functools
@@ -9,23 +9,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from flea_lab.compiled import borrow, compiled_afresh, read_floats, unowned, write_floats
+from flea_lab.compiled import borrow, compiled, compiled_afresh, read_floats, unowned, write_floats
 from flea_lab.errors import KernelError
 from flea_lab.settings import Settings
 from flea_lab.signal.ensemble import Identity
-from flea_lab.signal.kernel import N_FEATURES, N_PLAIN, Bar, Floats, Kernel, joined_bar
-
-Ints = npt.NDArray[np.int64]
+from flea_lab.signal.kernel import FIELDS, N_FEATURES, N_FIELDS, N_PLAIN, Bar, Kernel, joined_bar
+from flea_lab.signal.part import picked
+from flea_lab.signal.part_columns import Ints, Layout, Pool, each, layout, views
+from flea_lab.signal.rolling import Floats
 
 
 class Columns:
     """Direction and confidence of an alpha for `params`, each distinct, over the symbols of a market.
 
     `bars` `(n_symbols, n, N_PLAIN)`, `features` `(n_symbols, n or 1, N_FEATURES)`, `close_ticks` `(n_symbols, n)`:
-    a market's. `direction` and `confidence` `(n_params, n_symbols, block)` are written over by every `advance`;
-    NaN where the kernel is not ready, and on a bar that the symbol does not have, on which it does not step.
+    a market's. What is not ready is NaN, and so is a bar that the symbol does not have, on which nothing steps.
+
+    `advance` goes on by a block and gives the columns of all parameters; or `enter` does what they share, and
+    `opinions` is asked for some of them at a time, each once a block, so that what was written is still at hand.
     """
 
     def __init__(
@@ -33,37 +35,118 @@ class Columns:
     ) -> None:
         if not kernel.is_alpha:
             raise KernelError(f"kernel {kernel.name} has outputs {kernel.outputs}: columns hold an alpha's opinion")
-        self.kernel, self.block, self.at = kernel, block, 0
-        self._bars, self._features = np.ascontiguousarray(bars), np.ascontiguousarray(features)
-        self._closes = np.ascontiguousarray(close_ticks)
-        self.direction = np.full((len(params), len(close_ticks), block), np.nan)
-        self.confidence = np.full_like(self.direction, np.nan)
-        starts = [kernel.start(p) for p in params]
-        self._sizes = np.array([len(start) for start in starts], dtype=np.int64)
-        self._mem = np.concatenate([start for start in starts for _ in range(len(close_ticks))])
-        self._rows = np.array([kernel.row(p) for p in params]).reshape(len(params), kernel.n_params)
-        self._run = _columns(Identity(kernel))
+        self.kernel, self.block, self.n, self.at, self.first = kernel, block, len(params), 0, 0
+        self._market = np.ascontiguousarray(bars), np.ascontiguousarray(features), np.ascontiguousarray(close_ticks)
+        rows, n_symbols = (
+            np.array([kernel.own_row(p) for p in params]).reshape(len(params), kernel.n_params),
+            len(close_ticks),
+        )
+        self._opinions: _Stepped | _Parted
+        if kernel.parts:
+            self._opinions = _Parted(kernel, params, rows, n_symbols, block)
+        else:
+            self._opinions = _Stepped(kernel, params, rows, n_symbols)
+
+    @functools.cached_property
+    def direction(self) -> Floats:
+        """What `advance` writes, `(n_params, n_symbols, block)`; column `j` holds bar `first + j`."""
+        return np.full((self.n, len(self._market[2]), self.block), np.nan)
+
+    @functools.cached_property
+    def confidence(self) -> Floats:
+        """Beside `direction`."""
+        return np.full_like(self.direction, np.nan)
 
     def advance(self, first: int, last: int) -> None:
-        """Steps on bars `first` to `last`, which is not among them; column `j` holds bar `first + j`.
+        """`direction` and `confidence` of all parameters over bars `first` to `last`, which is not among them."""
+        self.enter(first, last)
+        self.opinions(0, self.n, self.direction, self.confidence)
+
+    def enter(self, first: int, last: int) -> None:
+        """Goes on to bars `first` to `last`, which is not among them, and computes what parameters share.
 
         `KernelError` where `first` is not the bar that the last call ended before, or the block is too small.
         """
-        if first != self.at or not first <= last <= min(first + self.block, self._closes.shape[1]):
+        if first != self.at or not first <= last <= min(first + self.block, self._market[2].shape[1]):
             told = f"bars {first} to {last} asked of columns at bar {self.at}"
-            raise KernelError(
-                f"kernel {self.kernel.name}: {told}, in blocks of {self.block} of {self._closes.shape[1]}"
-            )
+            limit = f"in blocks of {self.block} of {self._market[2].shape[1]}"
+            raise KernelError(f"kernel {self.kernel.name}: {told}, {limit}")
+        self.first, self.at = first, last
+        self._opinions.enter(*self._market, first, last)
+
+    def opinions(self, low: int, high: int, direction: Floats, confidence: Floats) -> None:
+        """Writes the opinions of parameters `low` to `high`, which is not among them, over the bars entered last.
+
+        The arrays are C-contiguous, of shape `(high - low or more, n_symbols, block)`. Each parameter once a block.
+        """
+        for out in (direction, confidence):
+            fits = out.shape[1:] == (len(self._market[2]), self.block) and out.flags.carray and out.dtype == np.float64
+            if not (fits and 0 <= low <= high <= self.n and out.shape[0] >= high - low):
+                told = f"columns {low} to {high} of {self.n} into {out.dtype} of shape {out.shape}"
+                raise KernelError(f"kernel {self.kernel.name}: {told}, in blocks of {self.block}")
+        self._opinions.fill(low, high, *self._market, self.first, self.at, direction, confidence)
+
+
+class _Stepped:
+    """A kernel without parts: every row steps by itself."""
+
+    def __init__(self, kernel: Kernel, params: Sequence[Settings], rows: Floats, n_symbols: int) -> None:
+        starts = [kernel.start(p) for p in params]
+        self._rows = rows
+        self._sizes = np.array([len(start) for start in starts], dtype=np.int64)
+        self._at = (np.cumsum(self._sizes) - self._sizes) * n_symbols
+        self._mem = np.concatenate([start for start in starts for _ in range(n_symbols)])
+        self._run = _step_columns(Identity(kernel))
+
+    def enter(self, *_: Any) -> None:
+        """Nothing is shared."""
+
+    def fill(
+        self, low: int, high: int, bars: Floats, features: Floats, closes: Ints, first: int, last: int,
+        direction: Floats, confidence: Floats,
+    ) -> None:  # fmt: skip
         self._run(
-            self._mem, self._sizes, self._rows, self._bars, self._features, self._closes, first, last,
-            self.direction, self.confidence,
+            low, high, self._mem, self._at, self._sizes, self._rows, bars, features, closes, first, last,
+            direction, confidence,
         )  # fmt: skip
-        self.at = last
+
+
+class _Parted:
+    """A kernel with parts: they are computed once for all rows, then the step reads their columns."""
+
+    def __init__(self, kernel: Kernel, params: Sequence[Settings], rows: Floats, n_symbols: int, block: int) -> None:
+        found: Layout = layout(kernel, rows)
+        fields = {FIELDS.index(name) for name in kernel.inputs + kernel.optional}
+        self._pool = Pool(found, fields, n_symbols, block)
+        self._rows, self._first = rows, found.first
+        self._parts = self._pool.at[found.parts]
+        sizes = [0 if kernel.stateless else kernel.n_state + kernel.own_memory(p) for p in params]
+        self._sizes = np.array(sizes, dtype=np.int64)
+        self._at = (np.cumsum(self._sizes) - self._sizes) * n_symbols
+        self._mem = np.zeros(int(self._sizes.sum()) * n_symbols)
+        for at, size in zip(self._at, self._sizes, strict=True):
+            for s in range(n_symbols if size else 0):
+                self._mem[at + s * size : at + s * size + kernel.n_state] = list(kernel.state())
+        self._run = _part_columns(Identity(kernel))
+
+    def enter(self, bars: Floats, features: Floats, closes: Ints, first: int, last: int) -> None:
+        self._pool.advance(bars, features, closes, first, last)
+
+    def fill(
+        self, low: int, high: int, bars: Floats, features: Floats, closes: Ints, first: int, last: int,
+        direction: Floats, confidence: Floats,
+    ) -> None:  # fmt: skip
+        del bars, features  # the pool has what is read of them
+        pool = self._pool
+        self._run(
+            low, high, pool.values, pool.at, pool.seen, pool.bars, self._mem, self._at, self._sizes, self._rows,
+            self._parts, self._first, closes, first, last, direction, confidence,
+        )  # fmt: skip
 
 
 @functools.cache
-def _columns(key: Identity) -> Callable[..., None]:
-    """The compiled loop of a kernel over rows, symbols and bars; compiled once a process."""
+def _step_columns(key: Identity) -> Callable[..., None]:
+    """The compiled loop of a kernel without parts over rows, symbols and bars; compiled once a process."""
     kernel = key.kernel
     step, state_type, n_state, n_params = kernel.step, kernel.state, kernel.n_state, kernel.n_params
     params_type: Any = kernel.params_tuple
@@ -89,22 +172,134 @@ def _columns(key: Identity) -> Callable[..., None]:
 
     @compiled_afresh
     def run(
-        mem_: Floats, sizes_: Ints, rows_: Floats, bars_: Floats, features_: Floats, closes_: Ints, first: int,
-        last: int, direction_: Floats, confidence_: Floats,
+        low: int, high: int, mem_: Floats, at_: Ints, sizes_: Ints, rows_: Floats, bars_: Floats, features_: Floats,
+        closes_: Ints, first: int, last: int, direction_: Floats, confidence_: Floats,
     ) -> None:  # fmt: skip
-        mem, sizes, rows, closes = unowned(mem_), unowned(sizes_), unowned(rows_), unowned(closes_)
+        mem, at, sizes, rows, closes = unowned(mem_), unowned(at_), unowned(sizes_), unowned(rows_), unowned(closes_)
         bars, features = unowned(bars_), unowned(features_)
         direction, confidence = unowned(direction_), unowned(confidence_)
         n_symbols, n = closes.shape
-        offered, block, at = features.shape[1], direction.shape[2], 0
+        offered, block = features.shape[1], direction.shape[2]
         stride = N_FEATURES if offered > 1 else 0  # none: one row for all bars
-        for d in range(sizes.shape[0]):
+        for d in range(low, high):
             for s in range(n_symbols):
                 column(
-                    mem, at, sizes[d], rows, d * n_params, bars, (s * n + first) * N_PLAIN, features,
+                    mem, at[d] + s * sizes[d], sizes[d], rows, d * n_params, bars, (s * n + first) * N_PLAIN, features,
                     s * offered * N_FEATURES + first * stride, stride, closes, s * n + first, last - first,
-                    direction, confidence, (d * n_symbols + s) * block,
+                    direction, confidence, ((d - low) * n_symbols + s) * block,
                 )  # fmt: skip
-                at += sizes[d]
 
     return run
+
+
+@functools.cache
+def _part_columns(key: Identity) -> Callable[..., None]:
+    """The compiled loop of a kernel with parts over rows, symbols and bars; compiled once a process."""
+    kernel = key.kernel
+    n_params, n_parts = kernel.n_params, len(kernel.parts)
+    over = _stateless(kernel) if kernel.stateless else _stateful(kernel)
+
+    @compiled_afresh
+    def run(
+        low: int, high: int, values_: Floats, places_: Ints, seen_: Ints, bars_: Ints, mem_: Floats, at_: Ints,
+        sizes_: Ints, rows_: Floats, parts_: Ints, firsts_: Ints, closes_: Ints, first: int, last: int,
+        direction_: Floats, confidence_: Floats,
+    ) -> None:  # fmt: skip
+        values, places, seen, bars = unowned(values_), unowned(places_), unowned(seen_), unowned(bars_)
+        mem, at, sizes, rows = unowned(mem_), unowned(at_), unowned(sizes_), unowned(rows_)
+        parts, firsts, closes = unowned(parts_), unowned(firsts_), unowned(closes_)
+        direction, confidence = unowned(direction_), unowned(confidence_)
+        n_symbols, block = closes.shape[0], direction.shape[2]
+        whole = read_floats(places, 0, N_FIELDS)
+        for d in range(low, high):
+            for s in range(n_symbols):
+                n, out = bars[s], ((d - low) * n_symbols + s) * block
+                said, sure = borrow(direction, out, last - first), borrow(confidence, out, last - first)
+                begin = min(max(firsts[d] - 1 - seen[s], 0), n)
+                for j in range(begin):
+                    said[j] = sure[j] = np.nan
+                memory = borrow(mem, at[d] + s * sizes[d], sizes[d])
+                prow = read_floats(rows, d * n_params, n_params)
+                read = read_floats(parts, d * n_parts, n_parts)
+                over(values, s * values.shape[1], whole, read, prow, memory, said, sure, begin, n)
+                if n < last - first:
+                    _spread(said, sure, closes, s * closes.shape[1] + first, n)
+
+    return run
+
+
+@compiled
+def _spread(said: Floats, sure: Floats, closes: Ints, at: int, n: int) -> None:
+    """Moves what stands in the first `n` places to the bars that there are, from the last on; NaN on the others."""
+    candles, k = borrow(closes, at, said.shape[0]), n
+    for j in range(said.shape[0] - 1, -1, -1):
+        if candles[j] == 0:
+            said[j] = sure[j] = np.nan
+        else:
+            k -= 1
+            said[j], sure[j] = said[k], sure[k]
+
+
+def _stateless(kernel: Kernel) -> Callable[..., None]:
+    """Every bar by itself: a loop that may take several at once."""
+    step, params_type, (opened, bar_at, x_at) = kernel.step, kernel.params_tuple, _readers(kernel)
+    direction_at, confidence_at = kernel.columns
+
+    @compiled_afresh
+    def over(
+        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats,
+        begin: int, n: int,
+    ) -> None:  # fmt: skip
+        params, columns = params_type(*prow), opened(values, base, places, read, n)
+        for j in range(begin, n):
+            state = step(bar_at(columns, j), params, x_at(columns, j))
+            said[j], sure[j] = state[direction_at], state[confidence_at]
+
+    return over
+
+
+def _stateful(kernel: Kernel) -> Callable[..., None]:
+    """Bar after bar, as the stream does."""
+    step, params_type, (opened, bar_at, x_at) = kernel.step, kernel.params_tuple, _readers(kernel)
+    direction_at, confidence_at = kernel.columns
+    state_type, n_state = kernel.state, kernel.n_state
+
+    @compiled_afresh
+    def over(
+        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats,
+        begin: int, n: int,
+    ) -> None:  # fmt: skip
+        params, columns = params_type(*prow), opened(values, base, places, read, n)
+        state, own = state_type(*read_floats(memory, 0, n_state)), borrow(memory, n_state, memory.shape[0] - n_state)
+        for j in range(begin, n):
+            state = step(state, bar_at(columns, j), params, own, x_at(columns, j))
+            said[j], sure[j] = state[direction_at], state[confidence_at]
+        write_floats(memory, 0, state)
+
+    return over
+
+
+def _readers(kernel: Kernel) -> tuple[Callable[..., Any], ...]:
+    """Compiled: the columns that the step reads, and of bar `j` in them the bar and the values of the parts.
+
+    Fields that the kernel does not declare are NaN: that it does not read them is the law.
+    """
+    fields = [FIELDS.index(name) for name in FIELDS if name in kernel.inputs + kernel.optional]
+    n, parts_type = len(fields) + len(kernel.parts), kernel.parts_tuple
+    chosen, both, all_at = picked(tuple(fields)), views(0, n), each(0, n)
+    bar_values = picked(tuple(fields.index(i) if i in fields else n for i in range(N_FIELDS)))
+    x_values = picked(tuple(range(len(fields), n)))
+
+    @compiled_afresh
+    def opened(values: Floats, base: int, places: Any, read: Any, count: int) -> Any:
+        return both(values, base, chosen(places) + read, count)
+
+    @compiled_afresh
+    def bar_at(columns: Any, j: int) -> Any:
+        return Bar(*bar_values((*all_at(columns, j), np.nan)))
+
+    @compiled_afresh
+    def x_at(columns: Any, j: int) -> Any:
+        return parts_type(*x_values(all_at(columns, j)))
+
+    return opened, bar_at, x_at

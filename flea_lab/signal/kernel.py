@@ -3,6 +3,10 @@
 State, input and parameters are three named tuples of floats. `step(state, bar, params, memory) -> state` also owns
 `memory`, a float array that it alone writes, for windows. A kernel that has nothing to say yet leaves its outputs NaN;
 one that has no opinion returns direction 0, confidence 0.
+
+A kernel may name parts (see `part`), which a sweep computes once for all that share them. Its step then gets their
+values in `x` and is called from the first bar on which all are known: `step(bar, params, x) -> state` where nothing of
+its own goes from bar to bar, else `step(state, bar, params, memory, x) -> state`.
 """
 
 import inspect
@@ -21,6 +25,7 @@ from msgspec import Struct
 from flea_lab.compiled import borrow, compiled, compiled_afresh, read_floats, write_floats
 from flea_lab.errors import KernelError
 from flea_lab.settings import Settings, load_settings
+from flea_lab.signal.part import Node, Settled, Use, chain, picked, placed, row_of, settled
 from flea_lab.signal.state import with_start_values
 
 Floats = npt.NDArray[np.float64]
@@ -93,6 +98,8 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
     doc: str
     source: str = ""
     optional: tuple[str, ...] = ()
+    parts: tuple[Node, ...] = ()
+    own_memory: Callable[[Any], int] = lambda params: 0
 
     @property
     def is_alpha(self) -> bool:
@@ -106,6 +113,15 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
     def n_params(self) -> int:
         return len(self.params.__struct_fields__)
 
+    @property
+    def stateless(self) -> bool:
+        """Whether nothing but what its parts keep goes from one bar to the next."""
+        return bool(self.parts) and _arity(self.step) == len(STATELESS)
+
+    def settled(self, own: Floats) -> list[Settled]:
+        """The parts under the parameters `own`, as `own_row` has them."""
+        return settled(self.parts, own.tolist(), N_FIELDS)
+
     @cached_property
     def columns(self) -> tuple[int, ...]:
         """Where the outputs stand in the state."""
@@ -115,7 +131,7 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
     def run(self) -> Callable[..., None]:
         """Compiled `run(mem, at, size, bar, prow, prow_at)`: one step on the state and memory kept in `size` floats of
         `mem` from flat position `at`, with the parameters in `prow` from `prow_at`."""
-        return _run(self.step, self.state, self.params_tuple)
+        return _run_parts(self) if self.parts else _run(self.step, self.state, self.params_tuple)
 
     @cached_property
     def params_tuple(self) -> type[Any]:
@@ -134,14 +150,28 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
         """Validated parameters; `ConfigError` names the field, the value and `place`."""
         return load_settings(dict(values), self.params, place)
 
-    def row(self, params: Settings) -> Floats:
+    @cached_property
+    def parts_tuple(self) -> type[Any]:
+        """The values of the parts as the step sees them."""
+        return namedtuple(f"{self.name}_parts", [node.name for node in self.parts])
+
+    def own_row(self, params: Settings) -> Floats:
         """Parameters as the floats the step sees, shape `(n_params,)`; a choice is its position in its list."""
         return np.array([_number(self.params, name, getattr(params, name)) for name in self.params.__struct_fields__])
+
+    def row(self, params: Settings) -> Floats:
+        """`own_row`, and behind it what the parts are told; what `run` reads."""
+        own = self.own_row(params)
+        return np.array([*own, *row_of(self.settled(own))]) if self.parts else own
 
     def start(self, params: Settings) -> Floats:
         """State and memory before the first bar, shape `(n_state + memory,)`."""
         mem = np.zeros(self.n_state + self.memory(params))
         mem[: self.n_state] = list(self.state())
+        if self.parts:
+            found = zip(self.parts, self.settled(self.own_row(params)), strict=True)
+            kept = [value for node, one in found for value in node.part.start(one.values)]
+            mem[self.n_state + 1 : self.n_state + 1 + len(kept)] = kept
         return mem
 
     def fold(self, mem: Floats, bars: Floats, params: Settings, fields: tuple[str, ...] | None = None) -> Floats:
@@ -195,41 +225,80 @@ class Stream:
         return self._mem
 
 
+STATEFUL = ("state", "bar", "params", "memory", "x")
+STATELESS = ("bar", "params", "x")
+"""What a step takes that reads parts, and keeps something of its own or nothing."""
+
+
 def kernel(
     params: type[Settings],
     state: type[Any],
     *,
-    inputs: tuple[str, ...],
-    warmup: Callable[[Any], int] | None,
+    inputs: tuple[str, ...] = (),
+    warmup: Callable[[Any], int] | None = None,
     memory: Callable[[Any], int] = lambda params: 0,
     outputs: tuple[str, ...] = ALPHA_OUTPUTS,
     shown: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
+    parts: Mapping[str, Use] | None = None,
 ) -> Callable[[Callable[..., Any]], Kernel]:
-    """Makes the decorated step a `Kernel` named like the function. `KernelError` where the declaration cannot be."""
+    """Makes the decorated step a `Kernel` named like the function. `KernelError` where the declaration cannot be.
+
+    With `parts` their fields of the bar are inputs without being named, and the warm-up is theirs where none is given.
+    """
 
     def declare(step: Callable[..., Any]) -> Kernel:
         name = step.__name__
-        _check_declaration(name, state, inputs, optional, outputs + shown)
-        count = len(inspect.signature(step).parameters)
-        if count != 4 or step.__defaults__:
-            told = f"takes {count} arguments, it must take state, bar, params and memory, without defaults"
-            raise KernelError(f"kernel {name}: its step {told}")
-        return Kernel(
+        nodes = placed(name, parts or {}, FIELDS, params.__struct_fields__)
+        read = {FIELDS[source] for node in nodes for source in node.sources if source < N_FIELDS}
+        needed = inputs + tuple(f for f in FIELDS if f in read and f not in inputs + optional)
+        _check_declaration(name, state, needed, optional, outputs + shown)
+        _check_arguments(name, step, bool(nodes))
+        made = Kernel(
             name=name,
             params=params,
             state=state,
             step=compiled_afresh(with_start_values(step, state)),
-            inputs=inputs,
+            inputs=needed,
             outputs=outputs,
             shown=shown,
             warmup=warmup,
             memory=memory,
             doc=(step.__doc__ or "").strip(),
             optional=optional,
+            parts=nodes,
+            own_memory=memory,
         )
+        return _with_parts(made) if nodes else made
 
     return declare
+
+
+def _with_parts(bare: Kernel) -> Kernel:
+    """`bare` with what its parts keep in its memory, and their warm-up where it has none."""
+    own = bare.own_memory
+
+    def memory(params: Any) -> int:
+        return 1 + sum(one.size for one in bare.settled(bare.own_row(params))) + own(params)
+
+    def warmup(params: Any) -> int:
+        return max(one.ready for one in bare.settled(bare.own_row(params)))
+
+    return msgspec.structs.replace(bare, memory=memory, warmup=bare.warmup or warmup)
+
+
+def _check_arguments(name: str, step: Callable[..., Any], parts: bool) -> None:
+    count = len(inspect.signature(step).parameters)
+    if parts:
+        allowed = f"{' and '.join([', '.join(STATEFUL[:-1]), STATEFUL[-1]])}, or bar, params and x"
+    else:
+        allowed = "state, bar, params and memory"
+    if count not in ((len(STATEFUL), len(STATELESS)) if parts else (len(STATEFUL) - 1,)) or step.__defaults__:
+        raise KernelError(f"kernel {name}: its step takes {count} arguments, it must take {allowed}, without defaults")
+
+
+def _arity(step: Callable[..., Any]) -> int:
+    return len(inspect.signature(getattr(step, "py_func", step)).parameters)
 
 
 def _check_declaration(
@@ -266,6 +335,41 @@ def _run(step: Callable[..., Any], state_type: type[Any], params_type: type[Any]
         write_floats(mem, at, step(before, bar, params, borrow(mem, at + n_state, size - n_state)))
 
     return run
+
+
+def _run_parts(kernel: Kernel) -> Callable[..., None]:
+    state_type, n_state, params_type, n_params = kernel.state, kernel.n_state, kernel.params_tuple, kernel.n_params
+    fields, parts = picked(tuple(range(N_FIELDS))), chain(kernel.parts)
+    values, x_type = picked(tuple(N_FIELDS + k for k in range(len(kernel.parts)))), kernel.parts_tuple
+    step = called(kernel)
+
+    @compiled_afresh
+    def run(mem: Floats, at: int, size: int, bar: Bar, prow: Floats, prow_at: int) -> None:
+        kept, told = borrow(mem, at, size), borrow(prow, prow_at + n_params, 2)
+        kept[n_state] += 1.0
+        count = kept[n_state]
+        x = values(parts(mem, at + n_state + 1, prow, prow_at + n_params + 2, count, fields(bar)))
+        if count >= told[0]:
+            own = n_state + 1 + int(told[1])
+            params = params_type(*read_floats(prow, prow_at, n_params))
+            memory = borrow(mem, at + own, size - own)
+            before = state_type(*read_floats(mem, at, n_state))
+            write_floats(mem, at, step(before, bar, params, memory, x_type(*x)))
+
+    return run
+
+
+def called(kernel: Kernel) -> Callable[..., Any]:
+    """The step of a kernel with parts as it is always called: `step(state, bar, params, memory, x)`."""
+    step = kernel.step
+    if not kernel.stateless:
+        return step
+
+    @compiled_afresh
+    def bare(before: Any, bar: Bar, params: Any, memory: Floats, x: Any) -> Any:
+        return step(bar, params, x)
+
+    return bare
 
 
 def _fold(run: Callable[..., None]) -> Callable[..., None]:

@@ -6,8 +6,12 @@ same bits for the same values whenever the history began.
 
 import math
 
+import numpy as np
+import numpy.typing as npt
+
 from flea_lab.compiled import compiled
-from flea_lab.signal.kernel import Floats
+
+Floats = npt.NDArray[np.float64]
 
 
 @compiled
