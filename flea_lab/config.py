@@ -84,10 +84,12 @@ class DataSettings(Settings, frozen=True, kw_only=True):
 
 
 class Deployment(Settings, frozen=True, kw_only=True):
-    """How a run uses this machine; decides nothing."""
+    """How a run uses this machine; decides nothing. `memory_mib` is what a sweep may hold besides program and market; it
+    decides threads and chunks, where `chunk` does not."""
 
     threads: Annotated[int, Meta(ge=1, le=256)] = 2
-    chunk: Annotated[int, Meta(ge=1, le=100_000, description="combinations in a chunk")] = 16
+    chunk: Annotated[int, Meta(ge=1, le=100_000, description="combinations in a chunk")] | None = None
+    memory_mib: Annotated[int, Meta(ge=1, le=1_048_576, description="MiB")] = 256
 
 
 class LiveSettings(Settings, frozen=True, kw_only=True):
@@ -135,7 +137,7 @@ class RunConfig(Settings, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every default written out; `from_dict` of them is this config again."""
-        values: dict[str, Any] = _plain(msgspec.to_builtins(self))
+        values: dict[str, Any] = plain(msgspec.to_builtins(self))
         return values
 
     def decision_dict(self) -> dict[str, Any]:
@@ -201,7 +203,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 def from_dict(values: Mapping[str, Any], place: str = "config") -> RunConfig:
     """A validated config from plain values: kernels known, parameters complete, instruments resolved."""
-    values = _plain(values)
+    values = plain(values)
     stated = values.get("instruments") if isinstance(values, dict) else None
     for name, grid in stated.items() if isinstance(stated, dict) else ():
         load_settings(grid, Instrument, f"{place}, [instruments.{name}]")
@@ -304,11 +306,12 @@ def _child(at: Any, step: str) -> Any:
     return at.get(step) if isinstance(at, dict) else None
 
 
-def _plain(values: Any) -> Any:
+def plain(values: Any) -> Any:
+    """`values` as JSON knows them: numpy's numbers as Python's, times of TOML as text, sequences as lists."""
     if isinstance(values, Mapping):
-        return {str(key): _plain(value) for key, value in values.items()}
+        return {str(key): plain(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
-        return [_plain(value) for value in values]
+        return [plain(value) for value in values]
     if isinstance(values, date):  # TOML writes times without quotes too
         return values.isoformat()
     return values.item() if isinstance(values, np.generic) else values

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from flea_lab.backtest.arrays import new_sink, new_state, tape
-from flea_lab.backtest.cell import Cell, book_of, rules_of, vpin_start
+from flea_lab.backtest.cell import Cell, book_of, require_held, rules_of, vpin_start
 from flea_lab.backtest.fold import fold_for
 from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import METRICS
@@ -54,7 +54,10 @@ class Batch(NamedTuple):
 
 
 def batch_of(configs: Sequence[RunConfig]) -> Batch:
-    """Validated configs as a batch; all must name the same kernels in the same order."""
+    """Validated configs as a batch; all must name the same kernels in the same order. `ConfigError` for one that checks
+    orders in a way that the fold does not hold."""
+    for config in configs:
+        require_held(config)
     found = [alphas(config) for config in configs]
     listed = [_distinct([each.params[a] for each in found]) for a in range(len(found[0].kernels))]
     vpins, vpin_which = _distinct([config.risk.vpin for config in configs])

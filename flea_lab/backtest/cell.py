@@ -79,15 +79,18 @@ def vpin_params(config: RunConfig) -> dict[str, Settings]:
     return {s: vpin_kernel().load(v, f"risk.vpin of {s}") for s, v in values.items()}
 
 
-def rules_of(config: RunConfig) -> Floats:
-    """`Rules` of a config as an array `(N_RULES,)`; `ConfigError` where it checks orders in a way that the fold does
-    not hold."""
+def require_held(config: RunConfig) -> None:
+    """`ConfigError` where a config checks orders in a way that the fold does not hold."""
     unheld = config.risk.orders.acts_on_bars(config.interval_ms / 1_000)
     if unheld:
         raise ConfigError(
             f"risk.orders.{unheld} may refuse orders of config {config.name!r}, and the sweep's fold does not hold it: "
             "use the replay, or its default"
         )
+
+
+def rules_of(config: RunConfig) -> Floats:
+    """`Rules` of a config as an array `(N_RULES,)`."""
     sizing, risk, costs = config.sizing, config.risk, config.costs
     rules = Rules(
         min_confidence=config.combination.min_confidence,
@@ -127,12 +130,12 @@ def book_of(config: RunConfig) -> Book:
 
 def build_cell(config: RunConfig, alphas: Alphas) -> Cell:
     """The numbers of `config`; `ConfigError` where it checks orders in a way that the fold does not hold."""
-    rules = rules_of(config)
+    require_held(config)
     ensemble = Ensemble(alphas.kernels)
     mem, sizes = ensemble.start(alphas.params)
     vpin_prow, vpin_mem = vpin_start(config)
     return Cell(
-        rules=rules,
+        rules=rules_of(config),
         weights=alphas.weights,
         prow=ensemble.rows(alphas.params),
         mem=mem,

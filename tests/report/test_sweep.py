@@ -4,7 +4,6 @@ import errno
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -175,9 +174,9 @@ def test_best_names_the_cell_and_refuses_a_metric_that_is_nowhere_known(config: 
     values = found.best("total_return")
     row = found.table.loc[found.table["total_return"].idxmax()]
     assert values == {name: row[name] for name in GRID}
-    found.table["calmar"] = np.nan
-    with pytest.raises(ConfigError, match="metric 'calmar' is not a number in any of 5 cells"):
-        found.best("calmar")
+    nothing = sweep(config, {"sizing.base_fraction": [1e-7]}, load_market(config).market)
+    with pytest.raises(ConfigError, match="metric 'win_rate' is not a number in any of 1 cells"):
+        nothing.best("win_rate")
 
 
 def test_a_sweep_where_nothing_trades_says_so(config: RunConfig) -> None:
