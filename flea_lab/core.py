@@ -36,6 +36,8 @@ from flea_lab.model.trading import (
     Doubt,
     Fill,
     Halt,
+    HandCancel,
+    HandOrder,
     OrderReport,
     Reduce,
     Resume,
@@ -122,6 +124,10 @@ class TradingCore:
                 return self._on_doubt(event)
             case Adopt():
                 return self._on_adopt(event)
+            case HandOrder():
+                return self._on_hand_order(event)
+            case HandCancel():
+                return self.dealer.working.end_one(event)
             case WarmUp():
                 self._waiting.clear()
                 self._trade_from_ns = event.until_ns + 1
@@ -328,6 +334,14 @@ class TradingCore:
             return (Alert(ts_event=ts, severity="warning", text=f"doubt of {symbol}, which is not traded here"),)
         self.doubts.doubt(symbol)
         return ()
+
+    def _on_hand_order(self, order: HandOrder) -> tuple[Command, ...]:
+        symbol, ts = order.symbol, order.ts_event
+        if symbol not in self._instruments:
+            return (Alert(ts_event=ts, severity="warning", text=f"order for {symbol}, which is not traded here"),)
+        unsettled = self.doubts.awake and self.doubts.unsettled(symbol)
+        toxicity = float(self.toxicities[self.ledger.row[symbol]])
+        return self.dealer.by_hand(order, self.ledger.equity_uusd(), toxicity, unsettled)
 
     def _decide(self) -> tuple[Command, ...]:
         """The bar of the account that closes at `_bar_ns`: mark, judge, step, then one symbol's order after the

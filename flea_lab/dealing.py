@@ -13,12 +13,12 @@ from flea_lab.execution.slicing import Slicing
 from flea_lab.ledger import DEN, LOTS, MARK, NUM, Ledger, gross_uusd
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.limit import intent_ticks
-from flea_lab.model.trading import Alert, Approved, Command, Fill, OrderIntent, OrderReport, Reduce, Refused
+from flea_lab.model.trading import Alert, Approved, Command, Fill, HandOrder, OrderIntent, OrderReport, Reduce, Refused
 from flea_lab.money import value_uusd
 from flea_lab.risk.checks import BELOW_MINIMUM, CHECKS, COLLAR, PASSED, THROTTLE, worst_uusd
 from flea_lab.risk.gate import Gate
 from flea_lab.risk.watch import Given
-from flea_lab.working import Working
+from flea_lab.working import Working, by_hand
 
 MINUTE_NS = 60_000_000_000
 
@@ -53,9 +53,42 @@ class Dealer:
         turned = self.working.stop(intent.ts_event, symbol, "sell" if size > 0 else "buy")
         return (*turned, *self._deal(intent, size, equity, toxicity, unsettled, volume))
 
+    def by_hand(self, order: HandOrder, equity: int, toxicity: float, unsettled: bool) -> tuple[Command, ...]:
+        """The parent for what a person orders, or its refusal: it passes the same guards as an intent of the desk."""
+        symbol, ts = order.symbol, order.ts_event
+        ticks = int(self._ledger.book[self._ledger.row[symbol], MARK])
+        slicing = self.working.slicing_of(order)
+        if isinstance(slicing, str) or ticks < 1:
+            why = slicing if isinstance(slicing, str) else f"{symbol} has no price yet"
+            return (Alert(ts_event=ts, severity="warning", text=f"order {order.name!r} is not taken: {why}"),)
+        intent = OrderIntent(
+            symbol=symbol,
+            side=order.side,
+            size_usd=order.size_uusd / 1e6,
+            order_type="twap" if order.limit_price is None else "limit",
+            limit_price=order.limit_price,
+            urgency="normal",
+            signal_sources=(by_hand(order.name),),
+            ts_event=ts,
+            price_ticks=ticks,
+            size_uusd=order.size_uusd,
+            conviction=0.0,
+        )
+        size = order.size_uusd if order.side == "buy" else -order.size_uusd
+        turned = self.working.stop(ts, symbol, "sell" if size > 0 else "buy")
+        return (*turned, *self._deal(intent, size, equity, toxicity, unsettled, 0.0, slicing))
+
     def _deal(
-        self, intent: OrderIntent, size: int, equity: int, toxicity: float, unsettled: bool, volume: float
+        self,
+        intent: OrderIntent,
+        size: int,
+        equity: int,
+        toxicity: float,
+        unsettled: bool,
+        volume: float,
+        slicing: Slicing | None = None,
     ) -> tuple[Command, ...]:
+        """With `slicing` it is worked in slices, that way, however small it is."""
         gate, symbol = self._gate, intent.symbol
         try:
             ticks = intent_ticks(intent, self._instruments[symbol])
@@ -72,14 +105,16 @@ class Dealer:
             return (Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1]),)
         given = Given(symbol, intent.ts_event, lots, ticks)
         reduces = abs(before + size) <= abs(before) and (before + size) * before >= 0
-        sliced = self.working.too_large(symbol, lots)
+        sliced = slicing is not None or self.working.too_large(symbol, lots)
         minute_lots = float("inf") if sliced else volume * self._minute_lots[symbol]  # each slice has its own share
         said = int(self._ledger.book[self._ledger.row[symbol], MARK])
         code = gate.watch.code(given, said, minute_lots, reduces=reduces)
         if code != PASSED:
             return self._turned_back(intent, code)
+        if slicing is not None:
+            gate.watch.note(given)
         if sliced:
-            return self.working.begin(verdict, lots)
+            return self.working.begin(verdict, lots, slicing)
         if self.working.resting(intent):
             return self.working.rest(verdict, lots)
         gate.watch.note(given)

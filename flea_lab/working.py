@@ -8,6 +8,8 @@ its child is taken back.
 
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from flea_lab.execution.order import Order
 from flea_lab.execution.parents import Parent, Wanted
 from flea_lab.execution.router import Router
@@ -15,7 +17,7 @@ from flea_lab.execution.slicing import Slicing
 from flea_lab.ledger import LOTS, MARK, Ledger
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import DAY_NS
-from flea_lab.model.trading import Alert, Approved, CancelOrder, Command, OrderIntent
+from flea_lab.model.trading import Alert, Approved, CancelOrder, Command, HandCancel, HandOrder, OrderIntent
 from flea_lab.money import value_uusd
 from flea_lab.risk.checks import CHECKS, PASSED
 from flea_lab.risk.gate import Gate, TradingState
@@ -25,6 +27,13 @@ HOUR_NS = 3_600_000_000_000
 HOURS = 24
 Hour = tuple[int, float, int]
 """An hour since 1970, the lots traded in it, and the bars that were heard of it."""
+
+LONGEST_MINUTES = 1_440.0
+
+
+def by_hand(name: str) -> str:
+    """Where an order comes from that a person gave as `name`."""
+    return f"by hand: {name}"
 
 
 class Working:
@@ -80,11 +89,31 @@ class Working:
         self._ledger.pend(approved.intent.symbol, lots)
         return parent, *self.tick(parent.ts_event)
 
-    def begin(self, approved: Approved, lots: int) -> tuple[Command, ...]:
+    def slicing_of(self, order: HandOrder) -> Slicing | str:
+        """How an order by hand is worked, or why it is not."""
+        plain, minutes = self.slicing, order.minutes
+        if plain is None:
+            return "all orders fill at the next open here, none is worked in slices"
+        if not 1.0 <= minutes <= LONGEST_MINUTES or not plain.every_s <= minutes * 60.0:
+            return f"{minutes:g} minutes must be 1 to {LONGEST_MINUTES:g}, and at least a slice of {plain.every_s:g} s"
+        if any(by_hand(order.name) in one.command.intent.signal_sources for one in self._router.parents.active()):
+            return "one of that name is worked already"
+        return replace(plain, style=order.style, minutes=minutes, offset_ticks=0)
+
+    def end_one(self, cancel: HandCancel) -> tuple[Command, ...]:
+        """Ends one parent, as a person asks."""
+        for one in self._router.parents.active():
+            if one.command.parent_id == cancel.parent_id:
+                return self._give_up(one, cancel.ts_event)
+        text = f"order {cancel.parent_id} cannot be ended: it is not worked"
+        return (Alert(ts_event=cancel.ts_event, severity="warning", text=text),)
+
+    def begin(self, approved: Approved, lots: int, slicing: Slicing | None = None) -> tuple[Command, ...]:
         """The parent of an order that is too large to go at once, and what of it goes now."""
-        assert self.slicing is not None, "nothing is too large without slicing"
+        slicing = slicing or self.slicing
+        assert slicing is not None, "nothing is too large without slicing"
         symbol = approved.intent.symbol
-        parent = self._router.begin(approved, lots, self.slicing, self.day_lots(symbol), self._last.get(symbol, 0.0))
+        parent = self._router.begin(approved, lots, slicing, self.day_lots(symbol), self._last.get(symbol, 0.0))
         self._ledger.pend(symbol, lots)
         return parent, *self.tick(parent.ts_event)
 

@@ -1,4 +1,4 @@
-"""The runner's control socket: status, halt, resume, stop, from other processes of the same user.
+"""The runner's control socket: status, halt, resume, stop, orders by hand, from other processes of the same user.
 
 The server has a thread of its own and never waits for the trading loop: a halt is taken while that loop is blocked.
 One request a line, one answer a line, JSON: `{"verb": "halt", "reason": "..."}` is answered by
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -32,8 +32,8 @@ CHECK_S = 5.0  # how often the server looks whether its socket is still there
 
 Handle = Callable[[dict[str, Any]], dict[str, Any]]
 """Answers one request: `verb`, its arguments, and `received_ns`. Called in the server's thread, so it must only read
-what may be read from there, set flags, and post to the loop with `call_soon_threadsafe`. Only a resume may wait for the
-loop: it is called in a thread of its own, perhaps while another request is answered."""
+what may be read from there, set flags, and post to the loop with `call_soon_threadsafe`. Only a resume and an order by
+hand may wait for the loop: they are called in a thread of its own, perhaps while another request is answered."""
 
 
 class _Request(Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True):
@@ -59,8 +59,26 @@ class _Stop(_Request, frozen=True, kw_only=True, tag="stop"):
     pass
 
 
+class _Order(_Request, frozen=True, kw_only=True, tag="order"):
+    symbol: Annotated[str, Meta(min_length=1, max_length=40)]
+    side: Literal["buy", "sell"]
+    usd: Annotated[float, Meta(gt=0.0, le=1e9)]
+    style: Literal["twap", "iceberg"] = "twap"
+    minutes: Annotated[float, Meta(ge=1.0, le=1_440.0)] = 30.0
+    limit_price: Annotated[float, Meta(gt=0.0)] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    by: Annotated[str, Meta(min_length=1, max_length=100)]
+    phrase: Annotated[str, Meta(max_length=200)] = ""
+
+
+class _Cancel(_Request, frozen=True, kw_only=True, tag="cancel"):
+    parent_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    by: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+_WAITS = _Resume | _Order | _Cancel
 _TOO_LONG = {"ok": False, "error": f"a request is at most {CAP} bytes"}
-_DECODER = msgspec.json.Decoder(_Status | _Halt | _Resume | _Stop)
+_DECODER = msgspec.json.Decoder(_Status | _Halt | _Stop | _WAITS)
 
 
 class _Peer:
@@ -223,7 +241,7 @@ class ControlServer:
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 self._answer(peer, {"ok": False, "error": f"not a request: {str(error)[:300]}"})
                 continue
-            if isinstance(request, _Resume):
+            if isinstance(request, _WAITS):
                 self._answer_aside(peer, request, received_ns)
             else:
                 self._answer(peer, self._reply(request, received_ns))
@@ -241,7 +259,7 @@ class ControlServer:
                 peer.sock.settimeout(1.0)
                 peer.sock.sendall(_encoded(self._reply(request, received_ns)))
 
-        threading.Thread(target=answer, name="resume", daemon=True).start()
+        threading.Thread(target=answer, name="waits", daemon=True).start()
 
     def _reply(self, request: _Request, received_ns: int) -> dict[str, Any]:
         try:

@@ -1,4 +1,4 @@
-"""What another process of the same user asks a runner: status, halt, resume, stop."""
+"""What another process of the same user asks a runner: status, halt, resume, stop, and orders by hand."""
 
 import socket
 import threading
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from flea_lab.clock import Stopwatch
 from flea_lab.errors import WorkspaceError
@@ -18,6 +19,21 @@ QUEUE_S = 0.02  # between two tries to get into the server's queue, or two looks
 OPENED_S = 2.0  # for which a latch that was cleared is looked at
 
 Latch = Literal["kill_switch", "reducing", "drawdown"]
+
+
+class HandAsked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An order by hand: `usd` of `symbol`, in slices over `minutes`, never beyond `limit_price` where there is one.
+    `name` is of whoever asks, `by` a person."""
+
+    symbol: str
+    side: Literal["buy", "sell"]
+    usd: float
+    name: str
+    by: str
+    phrase: str
+    style: Literal["twap", "iceberg"] = "twap"
+    minutes: float = 30.0
+    limit_price: float | None = None
 
 
 class NoRunner(WorkspaceError):
@@ -62,6 +78,15 @@ class ControlClient:
             pause.wait(QUEUE_S)
             said = self.status()
         return said
+
+    def order(self, asked: HandAsked) -> dict[str, Any]:
+        """What the runner says to an order by hand, with its `parent_id`; it declines without the phrase that a person
+        types (`live.phrase.order_phrase`). Where the answer is lost, the same `name` again orders nothing twice."""
+        return self._ask({"verb": "order", **msgspec.to_builtins(asked)})
+
+    def cancel(self, parent_id: str, by: str) -> dict[str, Any]:
+        """What the runner says once nothing more of a parent order is given, and its child is taken back."""
+        return self._ask({"verb": "cancel", "parent_id": parent_id, "by": by})
 
     def stop(self) -> dict[str, Any]:
         """What the runner says to being stopped; its process ends later."""

@@ -2,18 +2,22 @@
 
 import asyncio
 import os
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import HALT
+from flea_lab.live.by_hand import ByHand
 from flea_lab.live.latch import is_latched, remove_before, write_halt_file
 from flea_lab.live.opening import Bot
 from flea_lab.live.phrase import clearing_phrase
 from flea_lab.live.runner import Runner
 from flea_lab.live.status import status_of
 from flea_lab.model.trading import Resume
+
+T = TypeVar("T")
 
 COMPARE_S = 3.0
 REPLY_S = 4.0
@@ -28,6 +32,7 @@ class Desk:
         self._loop = asyncio.get_running_loop()
         self._since_ns = bot.clock.now_ns()
         self._halted_ns = -1
+        self._by_hand = ByHand(runner, bot.about.account, bot.alerts.put)
 
     def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
         match request["verb"]:
@@ -36,11 +41,19 @@ class Desk:
             case "stop":
                 self._loop.call_soon_threadsafe(self._runner.finish, "stopped by a person")
             case "resume":
-                try:
-                    asyncio.run_coroutine_threadsafe(self._resume(request), self._loop).result(REPLY_S)
-                except TimeoutError:
-                    raise WorkspaceError(f"the runner's loop did not take it within {REPLY_S:g} s") from None
+                self._wait(self._resume(request))
+            case "order":
+                return {**self.status(), "parent_id": self._wait(self._by_hand.order(request))}
+            case "cancel":
+                self._wait(self._by_hand.cancel(request))
         return self.status()
+
+    def _wait(self, answer: Coroutine[Any, Any, T]) -> T:
+        """What the loop answers."""
+        try:
+            return asyncio.run_coroutine_threadsafe(answer, self._loop).result(REPLY_S)
+        except TimeoutError:
+            raise WorkspaceError(f"the runner's loop did not take it within {REPLY_S:g} s") from None
 
     def _halt(self, request: dict[str, Any]) -> None:
         """Stops orders at once; a file keeps the halt until the journal has it, which waits for the loop."""

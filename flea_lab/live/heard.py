@@ -13,7 +13,7 @@ import pandas as pd
 from flea_lab.journal import Entry
 from flea_lab.model.finding import Kind
 from flea_lab.model.market import MS_NS, Candle, Funding, Heartbeat
-from flea_lab.model.trading import Adopt, Control, Doubt, Fill, Halt, Reduce, Resume, WarmUp
+from flea_lab.model.trading import Adopt, Control, Doubt, Fill, Halt, HandCancel, HandOrder, Reduce, Resume, WarmUp
 
 HOLES = 20
 """Holes that are listed for a symbol, the longest."""
@@ -63,7 +63,7 @@ class Heard:
                 self._trade_from_ns = event.until_ns + 1
                 self._stale_ns = event.until_ns if event.until_ns == event.ts_event else -1
                 self._pending[self._filled].append(event)
-            case Halt() | Reduce() | Resume() | Doubt() | Adopt():
+            case Halt() | Reduce() | Resume() | Doubt() | Adopt() | HandOrder() | HandCancel():
                 self._pending[self._filled].append(event)
             case Fill():
                 self._filled = True

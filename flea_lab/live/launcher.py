@@ -4,18 +4,18 @@ import os
 import subprocess
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flea_lab.clock import Stopwatch, WallClock
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import HALT, JOURNAL, LOG, account_folder, ready_folder
 from flea_lab.live.consent import LIVE, Consent, agreed, hand_over, taken, terms_of
-from flea_lab.live.control_client import ControlClient, Latch, NoRunner, Unanswered
+from flea_lab.live.control_client import ControlClient, HandAsked, Latch, NoRunner, Unanswered
 from flea_lab.live.halt import Halted, halt_account
 from flea_lab.live.keys import VARIABLE
 from flea_lab.live.latch import is_latched
 from flea_lab.live.lock import holder
-from flea_lab.live.phrase import clearing_phrase, required
+from flea_lab.live.phrase import clearing_phrase, order_phrase, required
 from flea_lab.live.process import config_file, end, last_line, open_log, start_detached
 
 if TYPE_CHECKING:
@@ -68,6 +68,44 @@ class Session:
         expected = clearing_phrase(self.account, clear)
         said = required(expected, phrase, input, f"clearing {', '.join(clear)} of account {self.account!r}")
         return self._client.resume(clear, by, said, why)
+
+    def order(
+        self,
+        symbol: str,
+        side: Literal["buy", "sell"],
+        usd: float,
+        by: str,
+        *,
+        style: Literal["twap", "iceberg"] = "twap",
+        minutes: float = 30.0,
+        limit_price: float | None = None,
+        phrase: str | None = None,
+        name: str | None = None,
+    ) -> str:
+        """The id of the parent order that works `usd` of `symbol` in slices over `minutes`, in the name of `by`.
+
+        It passes the guards like an intent of the desk, and is refused while the session is halted. `phrase` is typed
+        by that person, as with `resume`: `"buy 2500.00 USD of BTCUSDT on main"`. Asked again under the same `name`, as
+        after an answer that was lost, nothing is ordered twice.
+        """
+        expected = order_phrase(self.account, side, usd, symbol)
+        said = required(expected, phrase, input, f"an order on account {self.account!r}")
+        asked = HandAsked(
+            symbol=symbol,
+            side=side,
+            usd=usd,
+            name=name or f"hand-{WallClock().now_ns()}",
+            by=by,
+            phrase=said,
+            style=style,
+            minutes=minutes,
+            limit_price=limit_price,
+        )
+        return str(self._client.order(asked)["parent_id"])
+
+    def cancel(self, parent_id: str, by: str) -> dict[str, Any]:
+        """What the runner says once nothing more of a parent order is given, and its child is taken back."""
+        return self._client.cancel(parent_id, by)
 
     def stop(self, *, wait_s: float = 30.0) -> bool:
         """Whether the runner, asked to stop, ended within `wait_s`; True as well where none was there."""

@@ -18,6 +18,15 @@ def clearing_phrase(account: str, latches: Sequence[str]) -> str:
     return f"clear {' and '.join(latches)} of {account}"
 
 
+def order_phrase(account: str, side: str, usd: float, symbol: str) -> str:
+    """What a person types to give an order by hand on `account`.
+
+    >>> order_phrase("main", "buy", 2500.0, "BTCUSDT")
+    'buy 2500.00 USD of BTCUSDT on main'
+    """
+    return f"{side} {usd:.2f} USD of {symbol} on {account}"
+
+
 def at_terminal() -> bool:
     """Whether a person can be asked: neither a job of cron nor a notebook that papermill runs has one."""
     try:

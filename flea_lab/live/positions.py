@@ -46,3 +46,21 @@ def profit_of(core: TradingCore) -> dict[str, Any]:
     cost, realised, fees, funding = (int(ledger.book[:, at].sum()) for at in (COST, REALISED, FEES, FUNDING))
     explained = ledger.opening_uusd - cost + realised - fees - funding
     return totals | {"adopted_usd": (ledger.cash_uusd - explained) / USD}
+
+
+def worked(core: TradingCore) -> list[dict[str, Any]]:
+    """The orders that are worked in slices, as plain values, quantities in base units."""
+    return [
+        {
+            "parent_id": one.command.parent_id,
+            "symbol": one.command.symbol,
+            "side": one.command.side,
+            "style": one.command.style,
+            "ordered": core.instruments[one.command.symbol].qty(one.command.lots),
+            "filled": core.instruments[one.command.symbol].qty(one.filled_lots),
+            "left": core.instruments[one.command.symbol].qty(core.router.parents.left(one)),
+            "until_ns": one.command.until_ns,
+            "from": list(one.command.intent.signal_sources),
+        }
+        for one in core.router.parents.active()
+    ]

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from flea_lab.live.positions import positions_of, profit_of
+from flea_lab.live.positions import positions_of, profit_of, worked
 
 if TYPE_CHECKING:
     from flea_lab.live.runner import Runner
@@ -26,6 +26,7 @@ def status_of(runner: "Runner") -> dict[str, Any]:
         **profit_of(core),
         "open_orders": len(blotter.open_orders()),
         "unknown_orders": len(blotter.unknown_orders()),
+        "working": worked(core),
         "latches": list(pump.latched),
         "halt_verified": bool(pump.halted and runner.brake.verified),
         "dead_man": runner.dead_man.state,

@@ -236,6 +236,29 @@ class Adopt(Struct, frozen=True, kw_only=True, tag=True):
     lots: dict[str, int]
 
 
+class HandOrder(Struct, frozen=True, kw_only=True, tag=True):
+    """A person orders `size_uusd` of `symbol`, worked in slices over `minutes`, never beyond `limit_price` where there
+    is one. `name` is theirs: while an order of that name is worked there is no other."""
+
+    ts_event: int
+    name: str
+    by: str
+    symbol: str
+    side: Side
+    size_uusd: int
+    style: Literal["twap", "iceberg"]
+    minutes: float
+    limit_price: float | None = None
+
+
+class HandCancel(Struct, frozen=True, kw_only=True, tag=True):
+    """A person ends the parent order `parent_id`: nothing more of it is given, its child is taken back."""
+
+    ts_event: int
+    parent_id: str
+    by: str
+
+
 class Alert(Struct, frozen=True, kw_only=True, tag=True):
     """Something a person should hear of."""
 
@@ -258,5 +281,5 @@ class Account(Struct, frozen=True, kw_only=True, tag=True):
 Report = (
     Accepted | Rejected | SendUnclear | NotFound | CancelSent | CancelRejected | Cancelled | Expired | Filled | Fill
 )
-Control = Halt | Reduce | Resume | WarmUp | Doubt | Adopt
+Control = Halt | Reduce | Resume | WarmUp | Doubt | Adopt | HandOrder | HandCancel
 Command = NewOrder | ParentOrder | CancelOrder | Refused | Alert

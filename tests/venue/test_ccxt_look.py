@@ -1,4 +1,4 @@
-"""No byte of an order leaves through ccxt after a halt: it is looked for after ccxt has waited, signed and connected."""
+"""No byte of an order leaves through ccxt after a halt: it is looked for when ccxt has waited, signed and connected."""
 
 import asyncio
 import importlib.util
