@@ -113,6 +113,11 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     lag_alert_s: Seconds = 0.1
     lag_block_s: Seconds = 1.0
 
+    def __post_init__(self) -> None:
+        if not self.lag_alert_s <= self.lag_block_s:
+            alert, block = self.lag_alert_s, self.lag_block_s
+            raise ValueError(f"lag_block_s ({block:g}) must be at least lag_alert_s ({alert:g})")
+
 
 class RunConfig(Settings, frozen=True, kw_only=True):
     """Everything a run is. Load it (`load`, `from_dict`, `with_values`); a constructor checks nothing."""

@@ -272,6 +272,29 @@ def test_a_file_that_is_no_config_is_named(content: bytes | None, message: str, 
         load(file)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"live.lag_block_s": 0.05},
+            r"lag_block_s \(0\.05\) must be at least lag_alert_s \(0\.1\) \(in changed config\)",
+        ),
+        ({"live.lag_alert_s": 1.5}, r"lag_block_s \(1\) must be at least lag_alert_s \(1\.5\)"),
+        ({"alerts.drawdown_steps": [0.05, 0.02]}, r"drawdown_steps \[0\.05, 0\.02\] must rise, from above 0"),
+        ({"alerts.drawdown_steps": [0.02, 0.02]}, r"drawdown_steps \[0\.02, 0\.02\] must rise"),
+        ({"alerts.drawdown_steps": [0.0, 0.02]}, r"drawdown_steps \[0\.0, 0\.02\] must rise"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        with_values(CONFIG, changes)
+
+
+def test_settings_that_are_equal_or_empty_do_not_contradict() -> None:
+    found = with_values(CONFIG, {"live.lag_alert_s": 1.0, "live.lag_block_s": 1.0, "alerts.drawdown_steps": []})
+    assert found.live.lag_block_s == 1.0 and found.alerts.drawdown_steps == ()
+
+
 def test_a_folder_is_no_config(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config .* cannot be read"):
         load(tmp_path)

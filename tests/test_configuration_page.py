@@ -14,9 +14,11 @@ from flea_lab.config import RunConfig, from_dict
 from flea_lab.model.market import INTERVAL_MS
 from flea_lab.runs import to_toml
 from flea_lab.signal.registry import builtin_kernels
+from flea_lab.venue.dialects import Dialect, load_dialect
 from tests.laws.source import ROOT
 
 PAGE = ROOT / "docs" / "configuration.md"
+DIALECTS = ROOT / "docs" / "dialects.md"
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 PLURAL = re.compile(r"\b(name|number|text)\b")
 SYMBOL, NAME = "SYMBOL", "NAME"
@@ -99,6 +101,24 @@ def test_a_stale_or_missing_row_would_be_found() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert stated(text.replace("`0.75`", "`0.7`")) != every_setting()
     assert stated(re.sub(r"\| `costs\.fee_bps`.*\n", "", text)) != every_setting()
+
+
+def every_dialect_setting() -> dict[str, tuple[str, str]]:
+    return settings(inspect.type_info(Dialect), "live.dialect.")
+
+
+def test_the_page_of_dialects_states_every_setting_as_it_is_and_its_example_can_be_loaded() -> None:
+    text = DIALECTS.read_text(encoding="utf-8")
+    assert stated(text) == every_dialect_setting()
+    assert len(ROW.findall(text)) == len(stated(text)), "a setting is stated twice"
+    (example,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert load_dialect(tomllib.loads(example)["live"]["dialect"], "the page").limits.per_minute == 120
+
+
+def test_a_stale_or_missing_row_of_a_dialect_would_be_found() -> None:
+    text = DIALECTS.read_text(encoding="utf-8")
+    assert stated(text.replace("`1200`", "`1300`")) != every_dialect_setting()
+    assert stated(re.sub(r"\| `live\.dialect\.limits\.share`.*\n", "", text)) != every_dialect_setting()
 
 
 def test_the_examples_of_the_page_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def send_test(
     try:
         notifier.send("flea_lab", "a test: this channel works")
     except NotSent as error:
-        print(f"alert channel {channel} did not take it: {error}")
+        print(f"alert channel {channel} was not told: {error}")
         raise typer.Exit(1) from None
     print(f"sent to {channel}")
 

@@ -122,7 +122,7 @@ class AppriseNotifier:
         except ConfigError as error:
             raise NotSent(str(error)) from None
         if not plugin.notify(title=title, body=body, body_format="text"):
-            raise NotSent("it was not taken")
+            raise NotSent("its service took no message, or could not be reached")
 
 
 def address_of(plugin: Any) -> str:

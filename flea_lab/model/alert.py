@@ -42,3 +42,8 @@ class AlertSettings(Settings, frozen=True, kw_only=True):
     drawdown_steps: tuple[Fraction, ...] = (0.02, 0.05, 0.08)
     balances: bool = False
     again_h: Hours = 24.0
+
+    def __post_init__(self) -> None:
+        steps = self.drawdown_steps
+        if not all(low < high for low, high in zip((0.0, *steps), steps, strict=False)):
+            raise ValueError(f"drawdown_steps {list(steps)} must rise, from above 0")

@@ -150,7 +150,9 @@ def test_a_channel_is_tried_and_alerts_are_listed(home: Path, monkeypatch: pytes
         assert phone.texts == "a test: this channel works"
         phone.manner = "fails"
         failed = CliRunner().invoke(app, ["alerts", "test", "phone"])
-        assert failed.exit_code == 1 and failed.output == "alert channel phone did not take it: it was not taken\n"
+        assert failed.exit_code == 1 and failed.output == (
+            "alert channel phone was not told: its service took no message, or could not be reached\n"
+        )
     error = CliRunner().invoke(app, ["alerts", "list", "main"]).exception
     assert str(error) == "account 'main': nothing has run there"
     folder = ready_folder("main")
