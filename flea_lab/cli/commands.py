@@ -13,6 +13,7 @@ from flea_lab.cli import (
     record,
     report,
     research,
+    runs,
     sandbox,
     schedule,
     sim,
@@ -31,6 +32,6 @@ app.add_typer(tape.app, name="tape")
 app.add_typer(journal.app, name="journal")
 app.add_typer(monitor.alerts, name="alerts")
 app.add_typer(schedule.app, name="schedule")
-for module in (research, walkforward, report, promotion, live, kill, sandbox, record, sim, monitor, nightly):
+for module in (research, walkforward, report, runs, promotion, live, kill, sandbox, record, sim, monitor, nightly):
     for command in module.app.registered_commands:
         app.registered_commands.append(command)

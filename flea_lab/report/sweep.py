@@ -41,6 +41,7 @@ def run_sweep(
     metric: str = "sharpe",
     progress: bool | None = None,
     standalone: bool = False,
+    with_page: bool = True,
     clock: Clock | None = None,
 ) -> tuple[Path, SweepResult]:
     """The finished run folder of a sweep and its result.
@@ -56,7 +57,9 @@ def run_sweep(
     try:
         shown = sys.stderr.isatty() if progress is None else progress
         found = sweep(config, grid, loaded.market, progress=shown, resume=kept, cells=cells)
-        manifest = _save(partial, found, loaded, metric, standalone, started, clock)
+        manifest = _save(partial, found, loaded, metric, started, clock)
+        if with_page:
+            write_html(page(found, loaded, metric), partial / PAGE, f"{config.name}: sweep", standalone=standalone)
         folder = runs.finish(partial, manifest)
     except KeyboardInterrupt:
         runs.fail(partial, "interrupted; its finished chunks are kept, run the same command again")
@@ -74,15 +77,12 @@ def run_sweep(
     return folder, found
 
 
-def _save(
-    partial: Path, found: SweepResult, loaded: Loaded, metric: str, standalone: bool, started: int, clock: Clock
-) -> runs.Manifest:
+def _save(partial: Path, found: SweepResult, loaded: Loaded, metric: str, started: int, clock: Clock) -> runs.Manifest:
     config = found.config
     runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
     runs.save_text(partial, "grid.toml", runs.to_toml(found.grid))
     numbers = found.table.drop(columns="config_id")
     runs.save_frames(partial, {"cells": found.table, **({"refused": found.refused} if len(found.refused) else {})})
-    write_html(page(found, loaded, metric), partial / PAGE, f"{config.name}: sweep", standalone=standalone)
     best = found.table.loc[found.table[metric].idxmax()] if found.table[metric].notna().any() else None
     chosen = {name: float(best[name]) for name in METRICS} if best is not None else {}
     return runs.Manifest(
@@ -100,6 +100,7 @@ def _save(
         metrics=runs.defined(chosen),
         result_digest=runs.result_digest({}, None, numbers.select_dtypes("number")),
         grid=found.grid,
+        options={"metric": metric},
         modules=runs.loaded_modules(),
         kernels=runs.kernels_of(config),
         lock=runs.lock_digest(),

@@ -39,9 +39,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     `metrics` are None where they are undefined (NaN is not JSON). `outputs`, `frames`, `cells` and `seal` are filled in
     by `finish`, and `reproduce` where it is not given. Times are ISO 8601 UTC. `decisions_digest` is None where nothing
-    decided. `modules` are the package's that were loaded, by path, `kernels` the signals, by name: digests of sources.
-    `frames` are digests of what the stored frames hold, `cells` of the cells of the stored notebook. `hidden` says in a
-    line each what no second execution would know. What an older run did not write down is empty or None.
+    decided. `options` are what the command was told beside config and grid. `modules` are the package's that were
+    loaded, by path, `kernels` the signals, by name: digests of sources. `frames` are digests of what the stored frames
+    hold, `cells` of the cells of the stored notebook. `hidden` says in a line each what no second execution would know.
+    What an older run did not write down is empty or None.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     decisions_digest: str | None = None
     seed: int | None = None
     grid: dict[str, Any] | None = None
+    options: dict[str, Any] = {}
     flea_version: str = flea_lab.__version__
     outputs: dict[str, str] = {}
     reproduce: str = ""

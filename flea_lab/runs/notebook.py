@@ -13,7 +13,7 @@ INJECTED = "injected-parameters"
 
 def notebook_digest(file: Path) -> str:
     """SHA-256 over the kinds and sources of the cells of `file`: not its outputs, nor parameters that were put in."""
-    return json_digest([[cell["cell_type"], _source(cell)] for cell in read_cells(file) if not _injected(cell)])
+    return json_digest([[cell["cell_type"], _source(cell)] for cell in read_cells(file) if not injected(cell)])
 
 
 def cell_digests(file: Path) -> list[str]:
@@ -25,7 +25,7 @@ def injected_parameters(file: Path) -> dict[str, Any] | None:
     """The values that papermill put into `file`, by name, as its cell has them; None where there is no such cell, or
     it holds anything but values."""
     for cell in read_cells(file):
-        if _injected(cell):
+        if injected(cell):
             return _assigned(_source(cell))
     return None
 
@@ -48,7 +48,8 @@ def _source(cell: dict[str, Any]) -> str:
     return text if isinstance(text, str) else "".join(text)
 
 
-def _injected(cell: dict[str, Any]) -> bool:
+def injected(cell: dict[str, Any]) -> bool:
+    """Whether papermill put this cell in, with parameters."""
     return INJECTED in cell.get("metadata", {}).get("tags", [])
 
 
