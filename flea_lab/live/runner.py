@@ -136,6 +136,7 @@ class Runner:
             "orders": self._sender.send_orders(),
             "cancels": self._sender.send_cancels(),
             "questions": self._ask(),
+            "brake": self._take_back(),
             "dead man": self.dead_man.run(),
             "deadline": self.brake.deadline(),
         }
@@ -379,7 +380,7 @@ class Runner:
                 self.state, self.brake.verified = state, False
 
     async def _ask(self) -> None:
-        """Asks for what is unknown, and at a halt for what is open, until there is nothing left to ask."""
+        """Asks for what is unknown, and for books, for as long as there is anything to ask."""
         while True:
             await asyncio.sleep(ASK_S)
             self._tell(often=False)  # the loop may be waiting for the venue
@@ -390,6 +391,12 @@ class Runner:
                 await self._sender.ask(self.core.router.blotter)
             if self.link and self.intake.wanted:
                 await self.intake.refresh(self.feed)
+
+    async def _take_back(self) -> None:
+        """At a halt and at the end: takes back what is open until the venue says that nothing is. It waits for no other
+        question: those may take as long as the venue is silent."""
+        while True:
+            await asyncio.sleep(ASK_S)
             if self.brake.pulled and not self.brake.verified and self.state != "starting":
                 await self.brake.verify(self._sender)
 

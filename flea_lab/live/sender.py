@@ -3,9 +3,9 @@
 Rules. Whether orders may go is asked again right before each is sent, with nothing awaited in between. What an answer
 says, and that there was none, goes back in as a report. An order is tried again only where it provably never left; a
 cancel, which may be repeated, also where its answer was lost. An order whose fate is unknown is asked for until the
-venue says what became of it; that it was never seen is believed only on the second answer, and after the time in which
-the order could still arrive. A question that fails is no answer. An order that is over, and of which fills are missing,
-is asked for as well.
+venue says what became of it; that it was never seen is believed only on the second answer, after the time in which the
+order could still arrive, and where no fill of it is listed: a venue may forget what is over. A question that fails is
+no answer. An order that is over, and of which fills are missing, is asked for as well.
 """
 
 import asyncio
@@ -235,8 +235,20 @@ class Sender:
                 continue
             self._asked[name] = first, missing + 1
             if missing >= 1 and now - first >= self._unknown_wait_s and not self._may_arrive(order, now - first):
-                del self._asked[name]
-                self._put(NotFound(client_order_id=name, ts_event=self._now_ns()))
+                await self._conclude(name)
+
+    async def _conclude(self, name: str) -> None:
+        """Concludes that the venue never saw an order, unless it has fills of it: it may forget what is over."""
+        try:
+            fills = await self._exchange.fills(self._fills_after())
+        except VenueError:
+            return
+        del self._asked[name]
+        mine = [fill for _, fill in fills if fill.client_order_id == name]
+        for fill in mine:
+            self._put(fill)
+        if not mine:
+            self._put(NotFound(client_order_id=name, ts_event=self._now_ns()))
 
 
 def _unsent(reports: tuple[OrderReport, ...]) -> bool:

@@ -105,6 +105,9 @@ def test_never_seen_is_not_believed_while_the_venue_may_still_take_the_order() -
         async def order(self, client_order_id: str) -> None:
             return None
 
+        async def fills(self, after: int) -> list[Any]:
+            return []
+
     told: list[Any] = []
 
     async def run(now_s: int) -> None:
