@@ -25,6 +25,7 @@ from flea_lab.ledger import LOTS
 from flea_lab.live.alerts import Alerts
 from flea_lab.live.journal import LiveJournal, open_journal
 from flea_lab.live.paper import PaperVenue
+from flea_lab.live.reconcile import FOREIGN
 from flea_lab.live.recovery import Terms, resumed
 from flea_lab.live.store import FILE
 from flea_lab.model.instrument import Instrument
@@ -200,6 +201,9 @@ async def core_of(bot: Bot, journal: LiveJournal, account: VenueAccount, time: V
         return core
     held = [symbol for symbol, lots in account.lots.items() if lots]
     orders = await bot.exchange.open_orders()
+    strange = [symbol for symbol in held if symbol not in bot.config.symbols]
+    if strange:
+        raise VenueRefusal(f"the account holds {', '.join(strange)}, not traded by this config: {FOREIGN}")
     if held or orders:
         what = ", ".join(held) or f"{len(orders)} open orders"
         raise VenueRefusal(

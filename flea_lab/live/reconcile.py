@@ -25,6 +25,9 @@ from flea_lab.venue.protocol import Exchange, VenueAccount
 AGAIN_S = 1.0
 """How long to wait after a comparison that was not equal, at least."""
 
+FOREIGN = "close it at the venue, or trade it on an account of its own"
+"""What a person does about a position that no configuration of the account trades."""
+
 PATIENT = 5
 """Differences in a row after which one is adopted, even if it is another each time."""
 
@@ -213,6 +216,8 @@ def differences(mine: dict[str, Any], venue: dict[str, Any]) -> list[str]:
     symbols = dict.fromkeys([*mine["lots"], *venue["lots"]])
     for symbol in symbols:
         a, b = mine["lots"].get(symbol, 0), venue["lots"].get(symbol, 0)
-        if a != b:
+        if symbol not in mine["lots"]:
+            found.append(f"{symbol} is held there and not traded here: {FOREIGN}")
+        elif a != b:
             found.append(f"{symbol} {a} lots here, {b} there")
     return found

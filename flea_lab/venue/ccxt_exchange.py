@@ -296,13 +296,16 @@ class CcxtExchange:
         rows = await self._listed()
         await self._pass(rows)
         balance = await self._ask("fetch_balance")
-        positions = await self._ask("fetch_positions", [self._theirs(symbol) for symbol in self._grids])
+        positions = await self._ask("fetch_positions")
         ours = {self._theirs(symbol): symbol for symbol in self._grids}
         lots: dict[str, int] = {}
         cost = gain = Decimal(0)
         for row in positions:
             symbol = ours.get(row["symbol"])
-            if symbol is None or not row.get("contracts"):
+            if not row.get("contracts"):
+                continue
+            if symbol is None:  # not traded here: that it is there is what counts, not in which lots
+                lots[str(row["symbol"])] = 1 if row["side"] == "long" else -1
                 continue
             size = self._lots(row["contracts"], symbol, f"{symbol}: contracts")
             lots[symbol] = size if row["side"] == "long" else -size

@@ -6,11 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from flea_lab.errors import VenueRefusal
 from flea_lab.ledger import LOTS
+from flea_lab.live.control_client import Declined
 from flea_lab.live.runner import OVER
 from flea_lab.model.market import MS_NS
-from tests.live.session import Gate, World, account, assert_whole, last_reconcile, rows, running, until, world
+from flea_lab.venue.client import PurpleFlea
+from flea_lab.venue.protocol import VenueAccount
+from tests.live.session import (
+    Gate,
+    World,
+    account,
+    ask,
+    assert_whole,
+    last_reconcile,
+    rows,
+    running,
+    session,
+    until,
+    world,
+)
 from tests.live.test_bad_input_live import turning
 
 
@@ -81,5 +98,60 @@ def test_profit_costs_and_what_was_adopted_add_up_to_equity(folder: Path) -> Non
                 tracked = said["tracker"]["X"]
                 assert tracked["qty"] == said["positions"]["X"]
                 assert tracked["unrealised_usd"] == pytest.approx(tracked["qty"] * (tracked["mark"] - tracked["entry"]))
+
+    asyncio.run(play())
+
+
+def test_a_position_that_is_not_traded_here_halts_until_it_is_gone_and_then_a_person_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, market = turning(30)
+    real, strange = PurpleFlea.account, dict[str, int]()
+
+    async def told(client: PurpleFlea) -> VenueAccount:
+        account = await real(client)
+        return replace(account, lots={**account.lots, **strange})
+
+    monkeypatch.setattr(PurpleFlea, "account", told)
+
+    async def play() -> None:
+        async with world(run, market) as here:
+            gate = Gate(here.server, here.closes(6))
+            async with running(here, folder):
+                await here.at(6)
+                await until(folder, lambda said: said["last_bar_ns"] == here.closes(6) * MS_NS and said["reconciled"])
+                strange["DOGE"] = 7
+                gate.open(here.closes(8))
+                said = await until(folder, lambda said: said["halt_verified"])
+                assert said["latches"] == ["kill_switch"] and not said["adopted"]
+                assert "DOGE is held there and not traded here: close it at the venue" in here.console.getvalue()
+                with pytest.raises(Declined, match="cannot resume"):
+                    await ask(folder, "resume", ["kill_switch"], "me", "clear kill_switch of adopt")
+                strange.clear()
+                here.customer.ledger.cash_uusd -= 3_000_000  # what it lost
+                said = await until(folder, lambda said: said["adopted"] and said["reconciled"])
+                assert said["latches"] == ["kill_switch", "reducing"] and said["adopted_usd"] == -3.0
+                both = ["kill_switch", "reducing"]
+                said = await ask(folder, "resume", both, "me", "clear kill_switch and reducing of adopt")
+                assert said["latches"] == []
+
+    asyncio.run(play())
+
+
+def test_an_account_that_holds_what_is_not_traded_here_does_not_begin(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, market = turning()
+    real = PurpleFlea.account
+
+    async def told(client: PurpleFlea) -> VenueAccount:
+        return replace(await real(client), lots={"DOGE": -7})
+
+    monkeypatch.setattr(PurpleFlea, "account", told)
+
+    async def play() -> None:
+        async with world(run, market) as here:
+            with pytest.raises(VenueRefusal, match="the account holds DOGE, not traded by this config: close it at"):
+                await session(here, folder)
 
     asyncio.run(play())

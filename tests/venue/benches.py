@@ -257,11 +257,11 @@ class CcxtShaped:
         entry = sum((size * self._exchange.mids[coin] for coin, size in self._book.held.items()), Decimal(0))
         return {"total": {"USDT": str(self._book.raw + entry)}}
 
-    async def fetch_positions(self, symbols: list[str]) -> list[dict[str, Any]]:
+    async def fetch_positions(self) -> list[dict[str, Any]]:
         return [
             {"symbol": f"{coin}/USDT:USDT", "contracts": float(abs(size)), "side": "long" if size > 0 else "short",
              "entryPrice": float(self._exchange.mids[coin]), "unrealizedPnl": 0.0}
-            for coin, size in self._book.held.items() if size and f"{coin}/USDT:USDT" in symbols
+            for coin, size in self._book.held.items() if size
         ]  # fmt: skip
 
 

@@ -126,3 +126,17 @@ def test_reading_that_fails_at_the_start_opens_nothing() -> None:
 
     with pytest.raises(VenueError, match="fetch_my_trades: NetworkError: away"):
         asyncio.run(run())
+
+
+def test_a_position_in_a_symbol_that_is_not_traded_here_is_told() -> None:
+    async def run() -> Any:
+        async with ccxt_bench() as bench:
+            fake: CcxtShaped = bench.exchange._exchange  # type: ignore[attr-defined]
+
+            async def fetch_positions() -> list[dict[str, Any]]:
+                return [{"symbol": "DOGE/USDT:USDT", "contracts": 3.5, "side": "short"}]
+
+            fake.fetch_positions = fetch_positions  # type: ignore[method-assign]
+            return (await bench.exchange.account()).lots
+
+    assert asyncio.run(run()) == {"DOGE/USDT:USDT": -1}
