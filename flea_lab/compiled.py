@@ -22,7 +22,7 @@ from numba.np import arrayobj
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DECIDING = (
-    *("compiled.py", "money.py", "ledger.py"),
+    *("compiled.py", "lanes.py", "money.py", "ledger.py"),
     *("model", "signal", "strategy", "risk", "execution", "sandbox", "backtest"),
 )
 

@@ -10,11 +10,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from flea_lab.backtest.arrays import new_sink, new_state, tape
 from flea_lab.backtest.cell import Cell, book_of, require_held, rules_of, vpin_start
-from flea_lab.backtest.fold import fold_for
-from flea_lab.backtest.market import Ints, Market
-from flea_lab.backtest.metrics import METRICS
+from flea_lab.backtest.market import Ints
 from flea_lab.config import RunConfig, alphas
 from flea_lab.ledger import Book
 from flea_lab.settings import Settings
@@ -72,18 +69,6 @@ def batch_of(configs: Sequence[RunConfig]) -> Batch:
         vpin_which,
         book_of(configs[0]),
     )
-
-
-def fold_batch(batch: Batch, market: Market, start: int) -> Floats:
-    """Metrics of every combination, shape `(n, len(METRICS))`; one thread, nothing recorded."""
-    symbols = len(market.symbols)
-    played, sink = tape(market), new_sink(0, symbols, 0)
-    out = np.empty((batch.n, len(METRICS)))
-    for i, row in enumerate(out):
-        cell = batch.cell(i)
-        run = fold_for(batch.kernels, symbols, cell)
-        run(played, cell, new_state(cell, symbols), start, market.bars_per_year, sink, row)
-    return out
 
 
 def _distinct(values: Sequence[Settings]) -> tuple[list[Settings], Ints]:

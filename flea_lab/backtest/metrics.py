@@ -9,15 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from flea_lab.compiled import compiled
+from flea_lab.lanes import WIDTH, bits, higher, lane, later, load, lower, splat, store
 from flea_lab.ledger import FEES, FILLS, FUNDING, SLIPPAGE, TRIPS, TURNOVER, WINS, Book
 from flea_lab.money import USD
 from flea_lab.risk.checks import NAMES
 from flea_lab.signal.kernel import Floats
 
-# What is kept of the past: bars, sum and sum of squares of returns, sum of squared negative returns, last equity, peak,
-# deepest drawdown, sum of gross exposure over equity, and the equity it began with.
-N, SUM, SQUARES, DOWNSIDE, LAST, PEAK, DEEPEST, EXPOSED, FIRST = range(9)
-ACCUMULATORS = 9
+# What is kept of the past: bars, last equity and its inverse, peak, deepest drawdown, equity at the beginning; then
+# four sums in eight lanes each, by bar number modulo 8: of returns, of their squares, of the squares of negative ones,
+# and of gross exposure over equity. Lanes are added up at the end only, so that eight bars can be taken in at once.
+N, LAST, INVERSE, PEAK, DEEPEST, FIRST = range(6)
+SUM, SQUARES, DOWNSIDE, EXPOSED = 8, 8 + WIDTH, 8 + 2 * WIDTH, 8 + 3 * WIDTH
+ACCUMULATORS = 8 + 4 * WIDTH
 
 BASIC = (
     "total_return",
@@ -66,32 +69,95 @@ def begin(acc: Floats, equity: int) -> None:
     """Sets the accumulators to the equity before the first bar, in micro-dollars."""
     acc[:] = 0.0
     acc[LAST] = acc[PEAK] = acc[FIRST] = equity
+    acc[INVERSE] = 1.0 / acc[LAST]
 
 
 @compiled
-def observe(acc: Floats, equity: int, gross: int) -> None:
-    """Takes in one closed bar."""
-    now = equity * 1.0
-    change = now / acc[LAST] - 1.0
+def observe(acc: Floats, now: float, gross: float) -> None:
+    """Takes in one closed bar: equity and gross exposure in micro-dollars."""
+    at = int(acc[N]) % WIDTH
+    inverse = 1.0 / now
+    change = (now - acc[LAST]) * acc[INVERSE]
+    lower_change = change if change < 0.0 else 0.0
+    acc[SUM + at] += change
+    acc[SQUARES + at] += change * change
+    acc[DOWNSIDE + at] += lower_change * lower_change
+    acc[EXPOSED + at] += gross * inverse
     acc[N] += 1.0
-    acc[SUM] += change
-    acc[SQUARES] += change * change
-    lower = change if change < 0.0 else 0.0  # no branch: which way a bar goes cannot be predicted
-    acc[DOWNSIDE] += lower * lower
-    acc[LAST] = now
+    acc[LAST], acc[INVERSE] = now, inverse
     acc[PEAK] = max(acc[PEAK], now)
     acc[DEEPEST] = min(acc[DEEPEST], now / acc[PEAK] - 1.0)
-    acc[EXPOSED] += gross / now
+
+
+@compiled
+def observe_run(acc: Floats, equity: Floats, gross: Floats, count: int) -> None:
+    """`observe` of `count` bars, to the bit: bar by bar up to a multiple of eight, then eight at once."""
+    i = 0
+    while i < count and int(acc[N]) % WIDTH != 0:
+        observe(acc, equity[i], gross[i])
+        i += 1
+    if i + WIDTH <= count:
+        i = _observe_eights(acc, equity, gross, i, count)
+    while i < count:
+        observe(acc, equity[i], gross[i])
+        i += 1
+
+
+@compiled
+def _observe_eights(acc: Floats, equity: Floats, gross: Floats, i: int, count: int) -> int:
+    """Takes in whole eights from bar `i` on; returns the bar after them."""
+    one, zero = splat(1.0), splat(0.0)
+    before, inverse_before = splat(acc[LAST]), splat(acc[INVERSE])
+    total, squares, downside, exposed = load(acc, SUM), load(acc, SQUARES), load(acc, DOWNSIDE), load(acc, EXPOSED)
+    peak, deepest, first = acc[PEAK], splat(acc[DEEPEST]), i
+    peaks = lowest = splat(peak)
+    while i + WIDTH <= count:
+        now = load(equity, i)
+        inverse = one / now
+        change = (now - later(before, now, 1)) * later(inverse_before, inverse, 1)
+        fall = lower(change, zero)
+        total, squares, downside = total + change, squares + change * change, downside + fall * fall
+        exposed = exposed + load(gross, i) * inverse
+        before, inverse_before = now, inverse
+        if bits(now > peaks) == 0:
+            lowest = lower(now, lowest)  # below one peak the lowest equity is the deepest drawdown
+        else:
+            deepest = lower(lowest / peaks - one, deepest)
+            top = higher(now, later(peaks, now, 1))
+            top = higher(top, later(peaks, top, 2))
+            top = higher(top, later(peaks, top, 4))
+            deepest = lower(now / top - one, deepest)
+            peaks = lowest = splat(lane(top, WIDTH - 1))
+        i += WIDTH
+    deepest = lower(lowest / peaks - one, deepest)
+    store(acc, SUM, total)
+    store(acc, SQUARES, squares)
+    store(acc, DOWNSIDE, downside)
+    store(acc, EXPOSED, exposed)
+    acc[N] += i - first
+    acc[LAST], acc[INVERSE] = lane(before, WIDTH - 1), lane(inverse_before, WIDTH - 1)
+    acc[PEAK] = lane(peaks, 0)
+    for at in range(WIDTH):
+        acc[DEEPEST] = min(acc[DEEPEST], lane(deepest, at))
+    return i
+
+
+@compiled
+def _added(acc: Floats, at: int) -> float:
+    """The sum of eight lanes, always in this order."""
+    low = (acc[at] + acc[at + 1]) + (acc[at + 2] + acc[at + 3])
+    return low + ((acc[at + 4] + acc[at + 5]) + (acc[at + 6] + acc[at + 7]))
 
 
 @compiled
 def summarise(acc: Floats, book: Book, vetoes: npt.NDArray[np.int64], bars_per_year: float, out: Floats) -> None:
     """Writes `METRICS` to `out`. A ratio without a denominator (no bars, no spread, no trips) is NaN."""
     n = acc[N]
-    mean = acc[SUM] / n
-    variance = (acc[SQUARES] - n * mean * mean) / (n - 1.0)
+    mean = _added(acc, SUM) / n
+    falls = _added(acc, DOWNSIDE)
+    variance = (_added(acc, SQUARES) - n * mean * mean) / (n - 1.0)
     deviation = math.sqrt(variance) if variance > 0.0 else math.nan
-    downside = math.sqrt(acc[DOWNSIDE] / n) if acc[DOWNSIDE] > 0.0 else math.nan
+    downside = math.sqrt(falls / n) if falls > 0.0 else math.nan
     growth = acc[LAST] / acc[FIRST]
     annual = growth ** (bars_per_year / n) - 1.0 if growth > 0.0 else -1.0
     root = math.sqrt(bars_per_year)
@@ -111,7 +177,7 @@ def summarise(acc: Floats, book: Book, vetoes: npt.NDArray[np.int64], bars_per_y
     out[4] = mean / downside * root
     out[5] = annual / -acc[DEEPEST] if acc[DEEPEST] < 0.0 else math.nan
     out[6] = acc[DEEPEST]
-    out[7] = acc[EXPOSED] / n
+    out[7] = _added(acc, EXPOSED) / n
     out[8] = turnover / acc[FIRST]
     out[9] = fills
     out[10] = trips
@@ -134,9 +200,8 @@ def summarise_curve(
     bars_per_year: float,
     out: Floats,
 ) -> None:
-    """`summarise` of a whole curve in micro-dollars, the same additions in the same order as bar by bar."""
+    """`summarise` of a whole curve in micro-dollars, the same to the bit as bar by bar."""
     acc = np.empty(ACCUMULATORS)
     begin(acc, first)
-    for i in range(equity.shape[0]):
-        observe(acc, equity[i], gross[i])
+    observe_run(acc, equity.astype(np.float64), gross.astype(np.float64), equity.shape[0])
     summarise(acc, book, vetoes, bars_per_year, out)

@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from flea_lab.backtest.batch import Batch, batch_of, fold_batch
+from flea_lab.backtest.batch import Batch, batch_of
 from flea_lab.backtest.cell import book_of, require_held, rules_of, vpin_start
+from flea_lab.backtest.cells import fold_batch
 from flea_lab.backtest.features import features_needed
 from flea_lab.backtest.grid import Grid, Space, check_axes, listed
 from flea_lab.backtest.group import Mixed, Parameters, Sections, groups_of, refusal
