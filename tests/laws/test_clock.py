@@ -32,6 +32,8 @@ UNSAFE_METHODS = ("eval", "read_pickle", "to_pickle")
 PROCESSES = ("subprocess", "multiprocessing", "os.system", "os.popen", "os.fork", "pty")
 # Who may start a process, and what for.
 PROCESSES_IN = {
+    "schedule/process.py": "every job of a schedule is a command of its own",
+    "schedule/stub.py": "stays beside that command and writes down how it ended",
     "live/": "the runner is a process of its own",
     "sim/campaign.py": "a campaign of simulations runs on every core",
     "runs/": "asks git which commit a result came from; a run is executed again in a process of its own",
