@@ -15,6 +15,7 @@ from flea_lab.cli import (
     research,
     runs,
     sandbox,
+    schedule,
     sim,
     tape,
     walkforward,
@@ -30,6 +31,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(tape.app, name="tape")
 app.add_typer(journal.app, name="journal")
 app.add_typer(monitor.alerts, name="alerts")
+app.add_typer(schedule.app, name="schedule")
 for module in (research, walkforward, report, runs, promotion, live, kill, sandbox, record, sim, monitor, nightly):
     for command in module.app.registered_commands:
         app.registered_commands.append(command)
