@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from flea_lab.clock import Clock
 from flea_lab.config import LiveSettings
 from flea_lab.core import Event
@@ -63,6 +65,7 @@ class Intake:
         self._pump, self._core, self._hearing, self._settings = pump, pump.core, hearing, settings
         self._wall_clock, self._clock, self._alert, self._give = wall_clock, clock, alert, give
         self._tape: Tape = TapeWriter(folder / "market.tape") if tape is None else tape
+        self._heard_ns = clock.now_ns()  # everything on the tape was received by then
         self._refreshed_s: dict[str, float] = {}
         self._warm_ns = self._fresh_ns = -1
         self._saw_ns, self._saw_s = 0, 0.0  # a time that the venue named, and that of the loop then
@@ -92,7 +95,7 @@ class Intake:
             self.saw(item.ts_event)
             self._give(item)
             return
-        self._tape.append(item)
+        self._record(item)
         if not isinstance(item, Funding):
             self.saw(item.ts_event)
         self._note(self._hearing.on(item))
@@ -101,7 +104,7 @@ class Intake:
 
     def take_candle(self, candle: Candle, ready: bool) -> bool:
         """Whether history must bring its bar whole. `ready` says that bars may be decided on."""
-        self._tape.append(candle)
+        self._record(candle)
         if not candle.complete:
             return False
         ts = candle.ts_event
@@ -128,9 +131,16 @@ class Intake:
         self._give(candle)
         return False
 
+    def _record(self, item: Candle | Trade | BookSnapshot | BookDelta | Funding) -> None:
+        self._heard_ns = max(self._heard_ns, item.ts_recv)
+        self._tape.append(item)
+
     def take_past(self, candle: Candle) -> None:
-        """Takes a candle of history, which the core hears of beside it."""
-        self._tape.append(candle)
+        """Takes a candle of history, which the core hears of beside it.
+
+        On the tape it stands as received with what was heard last: what comes meanwhile waits, and is written later.
+        """
+        self._tape.append(replace(candle, ts_recv=self._heard_ns))
         self.saw(candle.ts_event)
         self._note(self._hearing.bar(candle)[1])
 
