@@ -14,7 +14,7 @@ from flea_lab.schedule.job import Planned, Schedule
 from flea_lab.schedule.ledger import Run, Status
 
 FORCE_S = 5.0
-"""How long a group that was asked to end may take."""
+"""How long a group that was asked to end may take, where its job has left the schedule."""
 
 LONGEST_BACKOFF_S = 3_600.0
 MOST_MISSED = 200
@@ -110,7 +110,7 @@ def _of_run(job: Planned | None, run: Run, now_ns: int) -> list[Action]:
         return found
     at = ends_ns(run)
     if run.term_ns is not None:
-        if now_ns >= run.term_ns + round(FORCE_S * 1e9):
+        if now_ns >= forced_ns(job, run.term_ns):
             found.append(End(run, force=True))
     elif now_ns >= at:
         found.append(End(run, force=False))
@@ -120,6 +120,11 @@ def _of_run(job: Planned | None, run: Run, now_ns: int) -> list[Action]:
 def ends_ns(run: Run) -> int:
     """When the current attempt of `run` has taken too long."""
     return (run.started_ns or 0) + run.slept_ns + round(run.timeout_s * 1e9)
+
+
+def forced_ns(job: Planned | None, term_ns: int) -> int:
+    """When a group that was asked to end at `term_ns` is ended by force."""
+    return term_ns + round((FORCE_S if job is None else job.job.kill_after_s) * 1e9)
 
 
 def _of_job(job: Planned, settled_ns: int, active: Run | None, now_ns: int) -> list[Action]:
@@ -161,6 +166,6 @@ def wake_ns(schedule: Schedule, settled: Mapping[str, int], active: Sequence[Run
     for run in active:
         times += [None if run.told else run.due_ns, run.retry_ns if run.status == "retrying" else None]
         if run.status == "running":
-            over = None if run.term_ns is None else run.term_ns + round(FORCE_S * 1e9)
-            times.append(over if over is not None else ends_ns(run))
+            job_of = schedule.jobs.get(run.job)
+            times.append(ends_ns(run) if run.term_ns is None else forced_ns(job_of, run.term_ns))
     return min((at for at in times if at is not None), default=None)

@@ -37,6 +37,7 @@ class Job(Settings, frozen=True, kw_only=True):
     every_s: Annotated[int, Meta(ge=1, le=31_622_400, description="seconds")] | None = None
     zone: str = "UTC"
     timeout_s: Seconds = 3_600.0
+    kill_after_s: Pause = 5.0
     deadline_s: Seconds = 3_600.0
     retries: Retries = 0
     backoff_s: Pause = 60.0

@@ -113,8 +113,7 @@ class Ledger:
                 version = self._db.execute("PRAGMA user_version").fetchone()[0]
                 if version > FORMAT:
                     raise WorkspaceError(f"ledger {file}: of a later format ({version}, this is {FORMAT})")
-                self._db.executescript(SCHEMA)
-                self._db.execute(f"PRAGMA user_version={FORMAT}")
+                self._db.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version={FORMAT};COMMIT;")  # at once
             except BaseException:
                 self._db.close()
                 raise
@@ -273,7 +272,7 @@ def history(file: Path, job: str | None = None, last: int = 20, since_ns: int = 
 
 def scheduler_of(file: Path) -> Scheduler | None:
     """The scheduler that was last heard of; None where none ever was."""
-    if not file.is_file():
+    if not has_begun(file):
         return None
     with _told(file), closing(open_read_only(file)) as db:
         row = db.execute("SELECT pid, started_ns, beat_ns, ended_ns, file FROM scheduler").fetchone()
@@ -282,7 +281,7 @@ def scheduler_of(file: Path) -> Scheduler | None:
 
 def last_runs(file: Path) -> dict[str, Run]:
     """The last run of each job that has one."""
-    if not file.is_file():
+    if not has_begun(file):
         return {}
     with _told(file), closing(open_read_only(file)) as db:
         where = "WHERE planned_ns = (SELECT max(planned_ns) FROM runs AS other WHERE other.job = runs.job)"
@@ -295,6 +294,14 @@ def attempts_of(file: Path, run: str) -> list[tuple[int, Attempt]]:
         query = "SELECT n, ended_ns, status, exit_code, note FROM attempts WHERE run=? ORDER BY n"
         rows = db.execute(query, (run,)).fetchall()
     return [(n, Attempt(status=how, ended_ns=at, exit_code=code, note=note)) for n, at, how, code, note in rows]
+
+
+def has_begun(file: Path) -> bool:
+    """Whether there is a ledger: none is while it is being made."""
+    if not file.is_file():
+        return False
+    with _told(file), closing(open_read_only(file)) as db:
+        return bool(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def open_read_only(file: Path) -> sqlite3.Connection:

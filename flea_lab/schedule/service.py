@@ -29,7 +29,7 @@ def run_schedule(
     file: Path,
     *,
     once: bool = False,
-    for_s: float | None = None,
+    until: Callable[[], bool] | None = None,
     signals: bool = True,
     console: TextIO | None = None,
     clock: Clock | None = None,
@@ -37,9 +37,9 @@ def run_schedule(
 ) -> int:
     """How many runs did not end well, after the scheduler of this workspace was told to end.
 
-    With `once` it ends when nothing is due and nothing runs any more, with `for_s` after that long. SIGTERM, SIGINT and
-    a closed terminal end it, where `signals` are its own to have. What runs then goes on: the next scheduler takes it
-    over.
+    With `once` it ends when nothing is due and nothing runs any more, with `until` when that says so. SIGTERM, SIGINT
+    and a closed terminal end it, where `signals` are its own to have. What runs then goes on: the next scheduler takes
+    it over.
     """
     schedule = load_schedule(file)
     clock = clock or WallClock()
@@ -54,15 +54,13 @@ def run_schedule(
     ):
         ledger = Ledger(ledger_file(home))
         try:
-            keeper = Keeper(
-                schedule, home, clock, ledger, RealProcesses(), alerts.put, elapsed_s=(watch := Stopwatch()).elapsed_s
-            )
+            keeper = Keeper(schedule, home, clock, ledger, RealProcesses(), alerts.put, elapsed_s=Stopwatch().elapsed_s)
             runners = RunnerWatch(alerts.put)
             told(f"schedule  {file}: {len(schedule.jobs)} jobs, ledger {ledger_file(home)}")
             while not wake.ending:
                 keeper.step()
                 runners.look(keeper.schedule.watch, clock.now_ns())
-                if (once and not keeper.busy()) or (for_s is not None and watch.elapsed_s() >= for_s):
+                if (once and not keeper.busy()) or (until is not None and until()):
                     break
                 wake.wait(keeper.wait_s())
             left = keeper.close()
