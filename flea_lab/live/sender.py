@@ -49,6 +49,9 @@ SLACK_S = 2.0
 OWED_S = 1.0
 """How long fills may be on their way after the order's last word, before they are asked for."""
 
+FILLS_S = 5.0
+"""How often fills are asked for at a venue that does not number what it tells."""
+
 Put = Callable[[OrderReport | Halt | None], None]
 
 
@@ -82,6 +85,7 @@ class Sender:
         self._busy = 0
         self._asked: dict[str, tuple[float, int]] = {}
         self._owed_s: dict[str, float] = {}
+        self._filled_s, self._filled_seq = -1e9, 0
 
     def give(self, command: NewOrder | CancelOrder, ticket: Ticket) -> None:
         """Takes a command. An order waits for its ticket; a cancel waits for nothing, and not twice in the line."""
@@ -192,6 +196,23 @@ class Sender:
         """Asks once for every order whose fate is unknown, and for missing fills; what is learned is put back."""
         await self._ask_unknown(blotter)
         await self._ask_owed(blotter)
+        if not self._exchange.capabilities.private_seq:
+            await self._ask_fills(blotter)
+
+    async def _ask_fills(self, blotter: Blotter) -> None:
+        """Asks for fills where no number would show that one was missed."""
+        now = asyncio.get_running_loop().time()
+        if now - self._filled_s < FILLS_S:
+            return
+        self._filled_s = now
+        try:
+            fills = await self._exchange.fills(max(self._fills_after(), self._filled_seq))
+        except VenueError:
+            return
+        for seq, fill in fills:
+            self._filled_seq = max(self._filled_seq, seq)
+            if fill.client_order_id in blotter:
+                self._put(fill)
 
     async def _ask_owed(self, blotter: Blotter) -> None:
         """Asks for the fills of orders that are over, where they do not come by themselves."""

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from flea_lab.settings import Fraction, Settings
 from flea_lab.venue.reconnect import full_jitter_s
@@ -47,6 +48,16 @@ class RateLimits(Settings, frozen=True, kw_only=True):
             limit = getattr(self, name)
             if limit and usable(limit, self.share) - reserved(limit, self.share, self.cancel_reserve) < 1:
                 raise ValueError(f"{name} ({limit}) leaves nothing to ask with at share {self.share}")
+
+
+def stated(limits: RateLimits, published: int) -> RateLimits:
+    """`limits`, or where they name none, `published` requests a minute (0: none either).
+
+    >>> stated(RateLimits(), 30).per_minute, stated(RateLimits(per_day=100), 30).per_minute
+    (30, 0)
+    """
+    named = limits.per_second or limits.per_minute or limits.per_day
+    return limits if named or not published else replace(limits, per_minute=published)
 
 
 def usable(limit: int, share: float) -> int:

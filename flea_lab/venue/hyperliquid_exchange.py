@@ -65,9 +65,13 @@ class HyperliquidExchange:
         """A market order goes no further from its price than `collar_bps`, and never further than `wire.SLIP`."""
         collar = wire.SLIP if collar_bps is None else Decimal(str(collar_bps)) / 10_000
         self._slip = min(wire.SLIP, collar)
+        self._validity_ms = round((dialect.order_validity_s or VALIDITY_S) * 1_000)
         self.dialect, self._clock, self._grids, self._sign = dialect, clock, dict(instruments), sign
         self._coins = {symbol: dialect.theirs(symbol) for symbol in instruments}
-        self._rest = Rest(dialect, None, clock)
+        left = round(
+            self.capabilities.weight_per_minute * (1.0 - ACCOUNT_SHARE)
+        )  # beside questions; an action weighs 1
+        self._rest = Rest(dialect, None, clock, left)
         self._info = Info(dialect, self._rest, ACCOUNT_SHARE)
         self._account = Account(self._info, address, self._coins, self._grids)
         self._assets: dict[str, tuple[int, int]] = {}
@@ -78,7 +82,6 @@ class HyperliquidExchange:
         self._deliver: Deliver | None = None
         self.blocked: Blocked = lambda: ""
         self._looking = asyncio.Lock()
-        self._validity_ms = round((dialect.order_validity_s or VALIDITY_S) * 1_000)
 
     async def __aenter__(self) -> Self:
         require_reach((self.dialect.rest_url,), f"dialect {self.dialect.name!r}")

@@ -31,7 +31,7 @@ from flea_lab.venue.rest import OK, Answer, Rest, Unsent
 ORDERS_PER_MINUTE = 30
 """What the server allows of openings, and of closes, a minute, by its published code; it says so with a bare 429."""
 
-LIMITS = RateLimits(per_minute=ORDERS_PER_MINUTE, cancel_reserve=0.0, back_off_last_s=60.0)
+LIMITS = RateLimits(cancel_reserve=0.0, back_off_last_s=60.0)
 WINDOW_S = 60.0
 
 LOOKS = 3
@@ -71,7 +71,8 @@ class PublishedExchange:
         self._address = address
         self._account: Account | None = None
         self._known = OneInFlight(round(dialect.settle_s * 1e9))
-        self._budgets = {lane: RateBudget(LIMITS) for lane in ("open", "close")}
+        limits = replace(LIMITS, per_minute=dialect.limits.per_minute or self.capabilities.orders_per_minute)
+        self._budgets = {lane: RateBudget(limits) for lane in ("open", "close")}
         self._looking = asyncio.Lock()
         self._looked_s = -1e9
         self._lots: dict[str, int] = {}

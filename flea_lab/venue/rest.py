@@ -12,7 +12,7 @@ from yarl import URL
 from flea_lab.clock import Clock
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.secret import Secret
-from flea_lab.venue.budget import RateBudget, Use
+from flea_lab.venue.budget import RateBudget, Use, stated
 from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.order_wire import complaint
 from flea_lab.venue.reading import shown
@@ -58,10 +58,11 @@ class Banned(VenueRefusal):
 class Rest:
     """Requests of one session; nothing here knows what they are about."""
 
-    def __init__(self, dialect: Dialect, key: Secret | None, clock: Clock) -> None:
+    def __init__(self, dialect: Dialect, key: Secret | None, clock: Clock, published: int = 0) -> None:
+        """`published` is how many requests a minute the venue is known to take, where the dialect names no limit."""
         self._dialect, self._key, self._clock = dialect, key, clock
         self._base = dialect.rest_url.rstrip("/")
-        self.budget = RateBudget(dialect.limits)
+        self.budget = RateBudget(stated(dialect.limits, published))
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:

@@ -3,13 +3,19 @@
 import asyncio
 from typing import Any, cast
 
+import pytest
+from msgspec.structs import replace
+
+from flea_lab.errors import VenueError
 from flea_lab.execution.blotter import Blotter
 from flea_lab.journal import Ticket
+from flea_lab.live import sender as sender_module
 from flea_lab.live.sender import TRIES, Sender
 from flea_lab.model.trading import (
     Accepted,
     CancelOrder,
     CancelRejected,
+    Fill,
     NewOrder,
     NotFound,
     OrderReport,
@@ -17,7 +23,7 @@ from flea_lab.model.trading import (
     SendUnclear,
 )
 from flea_lab.venue.protocol import Capabilities
-from tests.execution.orders import an_order
+from tests.execution.orders import a_report, an_order
 
 
 class Exchange:
@@ -123,3 +129,40 @@ def test_never_seen_is_not_believed_while_the_venue_may_still_take_the_order() -
     assert told == []
     asyncio.run(run(33))
     assert {type(report) for report in told} == {NotFound}
+
+
+class Unnumbered(Exchange):
+    """Tells its fills where it is asked, and counts how often and from where."""
+
+    capabilities = Capabilities(id_scope="for_ever", query_by_id=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    async def fills(self, after: int) -> list[tuple[int, Fill]]:
+        self.asked.append(after)
+        if len(self.asked) == 2:
+            raise VenueError("away")
+        one = a_report(Fill, fill_id="f1")
+        return [(3, one), (4, replace(one, client_order_id="a stranger", fill_id="f2"))]
+
+
+def test_fills_are_asked_for_again_and_again_where_no_number_would_show_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    venue, told, blotter = Unnumbered(), list[Any](), Blotter()
+    blotter.register(an_order())
+    monkeypatch.setattr(sender_module, "FILLS_S", 0.0)
+
+    async def run() -> None:
+        sender = Sender(cast(Any, venue), told.append, lambda: 7, lambda: "", lambda: 0, 1.0)
+        for _ in range(3):
+            await sender.ask(blotter)
+        venue.capabilities = Capabilities(id_scope="for_ever", query_by_id=True, private_seq=True)
+        await sender.ask(blotter)
+        venue.capabilities = Unnumbered.capabilities
+        monkeypatch.setattr(sender_module, "FILLS_S", 5.0)
+        await sender.ask(blotter)
+
+    asyncio.run(run())
+    assert venue.asked == [0, 4, 4], "what fails is asked again; numbered, or too soon, is not asked"
+    assert [report.fill_id for report in told] == ["f1", "f1"], "the core counts one once"

@@ -28,7 +28,7 @@ from flea_lab.model.market import Candle
 from flea_lab.secret import Secret
 from flea_lab.testing.stand_in.hazards import Hazards, every
 from flea_lab.venue import info, published_exchange
-from flea_lab.venue.budget import Budget, RateLimits
+from flea_lab.venue.budget import Budget
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import load_dialect
 from flea_lab.venue.hyperliquid_exchange import HyperliquidExchange
@@ -45,7 +45,7 @@ BARS, START = 140, 90
 def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minutes of the hand's clock are none of the loop's, by which limits count."""
     monkeypatch.setattr(info, "Budget", lambda _: Budget(10**9))
-    monkeypatch.setattr(published_exchange, "LIMITS", RateLimits())
+    monkeypatch.setattr(published_exchange, "ORDERS_PER_MINUTE", 1_000_000)
     monkeypatch.setattr(published_exchange, "WINDOW_S", 0.001)
 
 

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from flea_lab.errors import VenueError
 from flea_lab.execution.blotter import Blotter
@@ -28,7 +29,7 @@ from flea_lab.testing.stand_in.published import PublishedStandIn
 from flea_lab.venue.budget import Budget, RateBudget
 from flea_lab.venue.dialects import load_dialect
 from flea_lab.venue.hyperliquid_grid import grid_of
-from flea_lab.venue.published_exchange import LIMITS, PublishedExchange
+from flea_lab.venue.published_exchange import LIMITS, ORDERS_PER_MINUTE, PublishedExchange
 
 S = 1_000_000_000
 T0_NS = 1_700_000_040 * S
@@ -170,7 +171,7 @@ class Driver:
         """Forgets what was asked: a minute of the hand's clock is none of the loop's, by which the limits count."""
         assert venue._account is not None
         venue._account._info._budget = Budget(10**9)
-        venue._budgets = {lane: RateBudget(LIMITS) for lane in venue._budgets}
+        venue._budgets = {lane: RateBudget(replace(LIMITS, per_minute=ORDERS_PER_MINUTE)) for lane in venue._budgets}
 
     async def _restart(self) -> None:
         """The process is killed: what it knew is what the orders say."""

@@ -4,9 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError
+from flea_lab.secret import Secret
 from flea_lab.settings import load_settings
 from flea_lab.venue.budget import DAY_S, MINUTE_S, RateBudget, RateLimits, Use, Window
+from flea_lab.venue.dialects import load_dialect
+from flea_lab.venue.hyperliquid_exchange import HyperliquidExchange
+from flea_lab.venue.published_exchange import PublishedExchange
 
 
 def budget(**limits: object) -> RateBudget:
@@ -92,3 +97,25 @@ def test_a_window_forgets_late_and_never_early() -> None:
 def test_limits_that_cannot_be_are_refused(limits: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         budget(**limits)
+
+
+def test_a_venues_own_limit_holds_where_the_dialect_names_none() -> None:
+    clock = WallClock()
+    plain = load_dialect({"name": "hyperliquid"}, "a test")
+    exchange = HyperliquidExchange(plain, "0x" + "1" * 40, lambda *_: {}, {}, clock)
+    for _ in range(336):  # 70 % of the half of 1,200 that questions leave, less a fifth of that for cancels
+        assert exchange._rest.budget.wait_s(0.0, "order") == 0.0
+        exchange._rest.budget.spend(0.0)
+    assert exchange._rest.budget.wait_s(0.0, "order") > 0.0 and exchange._rest.budget.wait_s(0.0, "cancel") == 0.0
+    named = load_dialect({"name": "hyperliquid", "limits": {"per_minute": 10}}, "a test")
+    assert HyperliquidExchange(named, "0x" + "1" * 40, lambda *_: {}, {}, clock)._rest.budget._windows[0].most == 7
+
+
+@pytest.mark.parametrize(("limits", "most"), [({}, 21), ({"per_minute": 100}, 70)])
+def test_openings_and_closes_at_the_published_server_have_thirty_a_minute_each(
+    limits: dict[str, int], most: int
+) -> None:
+    spoken = load_dialect({"name": "purpleflea", "limits": limits}, "a test")
+    exchange = PublishedExchange(spoken, Secret("k"), {}, WallClock())
+    for lane in exchange._budgets.values():
+        assert [window.most for window in lane._windows] == [most]
