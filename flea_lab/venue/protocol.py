@@ -78,9 +78,9 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     `id_scope` is how long an id of ours names one order: "for_ever", among "open_orders" only, or "none" where orders
     bear no id of ours. `validity_s` is the longest time after which a request may say that it is void, 0 where it can
     say no such thing. `dead_man_s` is the shortest time ahead for which the venue takes back every order by itself, 0
-    where it does not. `private_seq` says that what it tells of the account is numbered, so that a gap shows; where it is not,
-    fills are asked for again and again. `orders_per_minute` and `weight_per_minute` are the limits that it publishes, 0
-    for none: what is sent keeps within them where the dialect names no other.
+    where it does not. `private_seq` says that what it tells of the account is numbered, so that a gap shows; where it
+    is not, fills are asked for again and again. `orders_per_minute` and `weight_per_minute` are the limits that it
+    publishes, 0 for none: what is sent keeps within them where the dialect names no other.
     """
 
     id_scope: Literal["for_ever", "open_orders", "none"] = "none"
