@@ -57,6 +57,18 @@ def _scenario_lines(outcome: "Outcome", timeline: bool) -> list[str]:
     return lines if outcome.violations else [*lines, "  every law held"]
 
 
+def _halt_lines(tally: "Tally") -> list[str]:
+    from flea_lab.sim.halting import CLASSES
+
+    lines = []
+    for kind, gone in tally.halts().items():
+        if gone:
+            parts = (f"p{part} {gone[min(len(gone) - 1, len(gone) * part // 100)]:.2f}" for part in (50, 90, 99))
+            told = f"{', '.join(parts)}, most {gone[-1]:.2f} ({len(gone)})"
+            lines.append(f"  halt to the last open order gone, s, {CLASSES[kind]}: {told}")
+    return lines
+
+
 def _campaign_lines(tally: "Tally") -> list[str]:
     counts, speed = tally.counts, tally.scenarios / max(tally.elapsed_s, 1e-9)
     faster = tally.virtual_s / max(tally.elapsed_s, 1e-9)
@@ -65,14 +77,7 @@ def _campaign_lines(tally: "Tally") -> list[str]:
         f"  {tally.traded} with trades; {counts.get('posts', 0)} orders sent, {counts.get('trades', 0)} fills, "
         f"{counts.get('kills', 0)} kills, {counts.get('halts', 0)} halts, {counts.get('lives', 0)} lives",
     ]
-    if tally.gone_s:
-        gone = sorted(tally.gone_s)
-        middle, most = gone[len(gone) // 2], gone[-1]
-        high = gone[min(len(gone) - 1, int(len(gone) * 0.99))]
-        lines.append(
-            f"  halt to the last open order gone: p50 {middle:.2f} s, p99 {high:.2f} s, most {most:.2f} s "
-            f"({len(gone)} halts)"
-        )
+    lines += _halt_lines(tally)
     lines.append("  faults: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.faults.items())))
     for one in tally.found:
         broke = one.violation

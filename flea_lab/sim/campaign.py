@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from flea_lab.clock import Stopwatch
 from flea_lab.sim.corpus import SEEDS
+from flea_lab.sim.halting import CLASSES, Class, Gone
 from flea_lab.sim.scenario import run_scenario
 from flea_lab.sim.swarm import KINDS
 from flea_lab.sim.world import Violation
@@ -38,7 +39,7 @@ class Tally(Struct, kw_only=True):
     elapsed_s: float = 0.0
     counts: dict[str, int] = {}
     faults: dict[str, int] = {}
-    gone_s: list[float] = []
+    gone: list[Gone] = []
     found: list[Found] = []
 
     def add(self, other: "Tally") -> None:
@@ -48,8 +49,12 @@ class Tally(Struct, kw_only=True):
         self.virtual_s += other.virtual_s
         self.counts = dict(Counter(self.counts) + Counter(other.counts))
         self.faults = dict(Counter(self.faults) + Counter(other.faults))
-        self.gone_s = self.gone_s + other.gone_s
+        self.gone = self.gone + other.gone
         self.found = sorted((*self.found, *other.found), key=lambda one: one.seed)
+
+    def halts(self) -> dict[Class, list[float]]:
+        """How long it took until the last order was gone, in seconds, shortest first, by what the times are of."""
+        return {kind: sorted(one.after_s for one in self.gone if one.kind == kind) for kind in CLASSES}
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -73,7 +78,7 @@ def run_seeds(seeds: Iterable[int]) -> Tally:
             virtual_s=outcome.virtual_s,
             counts=outcome.counts,
             faults=outcome.faults,
-            gone_s=list(outcome.gone_s),
+            gone=list(outcome.gone),
         )
         if outcome.violations:
             one.found = [Found(seed=seed, violation=outcome.violations[0])]

@@ -21,6 +21,9 @@ FEE_BPS = 5
 RESTS = 0.35
 """Share of limit orders that nobody trades with."""
 
+AT_ONCE = 0.5
+"""Share of orders that are filled before they are acknowledged which are filled whole then."""
+
 LAG_S = 2.0
 """For how long a question may not see an order yet, where reads lag."""
 
@@ -79,7 +82,9 @@ class ModelExchange:
         self.accepted: Callable[[Standing], None] = lambda _: None
         self.most_uusd = 0
         """What one symbol may be worth at most, 0 for no limit."""
-        self.down_until_s = self.armed_until_s = -1.0
+        self.armed_until_s = -1.0
+        self.outages: list[tuple[float, float]] = []
+        self.deaf_until_s = self.blind_until_s = self.listed_s = -1.0
         self._armings = self.lapses = 0
         self._asked_s: deque[float] = deque()
         self._scolded_s: deque[float] = deque(maxlen=PATIENCE)
@@ -108,7 +113,18 @@ class ModelExchange:
     @property
     def down(self) -> bool:
         """Whether it carries nothing out at the moment: it is being worked on."""
-        return self._loop.time() < self.down_until_s and not self._swarm.quiet
+        now_s = self._loop.time()
+        return any(from_s <= now_s < to_s for from_s, to_s in self.outages)
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it carries out what is asked, and says of all of it that it failed."""
+        return self._loop.time() < self.deaf_until_s and not self._swarm.quiet
+
+    @property
+    def blind(self) -> bool:
+        """Whether it takes orders and cancels, and can say nothing of the account."""
+        return self._loop.time() < self.blind_until_s and not self._swarm.quiet
 
     def place(self, order: NewOrder, valid_until_ns: int) -> OrderState | Refusal:
         """Takes a new order."""
@@ -184,6 +200,7 @@ class ModelExchange:
 
     def open_orders(self) -> list[OrderState]:
         """Every open order."""
+        self.listed_s = self._loop.time()
         return [self._state(one) for one in self.orders if one.status == "open"]
 
     def fills(self, after: int) -> list[tuple[int, Fill]]:
@@ -209,12 +226,13 @@ class ModelExchange:
         self.orders.append(one)
         self.by_name.setdefault(one.name, []).append(one)
         self._require_limit(one)
-        if self._swarm.hits("private.fill_first"):
-            self._trade(one, self._dice.randint(1, one.lots))
+        if self._swarm.hits("private.fill_first") or (self.blind and self._dice.random() < AT_ONCE):
+            self._trade(one, one.lots if self._dice.random() < AT_ONCE else self._dice.randint(1, one.lots))
         self._tell(Accepted(client_order_id=one.name, ts_event=self.now_ns, venue_order_id=str(len(self.orders))))
         self.accepted(one)
         if one.market:
-            self._later(self._dice.uniform(0.0, 0.3), one)
+            slow = self._swarm.hits("request.slow_match")
+            self._later(self._dice.uniform(2.0, 5.0) if slow else self._dice.uniform(0.0, 0.3), one)
         elif self._dice.random() >= RESTS:
             self._later(self._dice.uniform(0.05, 1.5), one)
         elif self._dice.random() < 0.1:

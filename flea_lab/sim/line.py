@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any, NamedTuple
 
@@ -87,6 +88,7 @@ class Board:
         self.lines: list[Line] = []
         self._seq: dict[tuple[str, str], int] = {}
         self.told: list[Frame] = []
+        self.blind: Callable[[], bool] = lambda: False
 
     def connect(self, owner: object) -> Line:
         """A new connection; it may begin with what was told of the account before."""
@@ -118,16 +120,17 @@ class Board:
     def public(self, channel: str, symbol: str, said: Candle | BookSnapshot | Heartbeat) -> None:
         """Tells everybody something of the market."""
         key = channel, symbol
-        seq = self._seq[key] = self._seq.get(key, 0) + 1
-        frame = Frame(channel, symbol, seq, said)
-        for line in list(self.lines):
-            self._public(line, frame)
+        for _ in range(2 if channel == "candle" and self._swarm.hits("public.resent") else 1):
+            seq = self._seq[key] = self._seq.get(key, 0) + 1
+            frame = Frame(channel, symbol, seq, said)
+            for line in list(self.lines):
+                self._public(line, frame)
 
     def private(self, seq: int, said: Any) -> None:
         """Tells everybody something of the account."""
         frame, hits = Frame("private", "", seq, said), self._swarm.hits
         self.told.append(frame)
-        for line in self.lines:
+        for line in self.lines if not self.blind() else ():
             if line.private_silent or hits("private.drop"):
                 continue
             if hits("private.stall"):
@@ -171,5 +174,5 @@ class Board:
                 return frame._replace(said=replace(said, close=wrong))
             return frame._replace(said=replace(said, bids=((wrong, said.bids[0][1]), *said.bids[1:])))
         if isinstance(said, BookSnapshot) and self._swarm.hits("public.crossed"):
-            return frame._replace(said=replace(said, bids=said.asks, asks=said.bids))
+            return frame._replace(said=replace(said, bids=said.asks[::-1], asks=said.bids[::-1]))
         return frame

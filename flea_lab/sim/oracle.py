@@ -7,12 +7,13 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from flea_lab.execution.order import OPEN, UNKNOWN
+from flea_lab.execution.order import NOT_ACCEPTED, OPEN, UNKNOWN
 from flea_lab.execution.parents import Parent
 from flea_lab.ledger import LOTS, MARK
 from flea_lab.live.account import HALT
 from flea_lab.model.trading import Fill, NewOrder, ParentOrder
 from flea_lab.sim.exchange import Standing
+from flea_lab.sim.halting import Halting
 from flea_lab.sim.life import MAX_SKEW_S, PARTICIPATION, PATIENCE_S, STALE_S, Life
 from flea_lab.sim.market import GRID, MIDDLE, SYMBOLS, WANDER
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 LATE_NS = 3_000_000_000
 """By how much the bar may come late that a slice was not yet a share of: it counts for the next."""
+
+LISTED_S = 1.0
+"""How long before a halt the venue's list may be of: another halt may have stood already."""
+
+HEARD_S = 3.0
+"""How long before the end a stranger must have traded for the bot to know of it."""
 
 LEAST = 6
 """Lots that may go with the last slice, so that less than the smallest order is never left."""
@@ -42,11 +49,13 @@ class Oracle:
         self._marked: set[str] = set()
         self._parents: dict[str, ParentOrder] = {}
         self._sliced: dict[str, dict[str, int]] = {}
+        self._given: dict[str, int] = {}
         self._booked: set[str] = set()
+        self._cleared_s = -1.0
         self.halted = ""
         self.verified = False
-        self.gone_s: list[float] = []
-        self._halted_s = self._empty_s = -1.0
+        self.halting = Halting(world.exchange)
+        self._halted_s = -1.0
 
     # ---- at every moment
 
@@ -92,6 +101,10 @@ class Oracle:
         before = self._sliced.setdefault(name, {})
         if parent is None or order.client_order_id in before:
             return  # it has ended since, or the slice never left when it was tried before
+        exchange = self._world.exchange
+        works = [child for child in before if any(one.status == "open" for one in exchange.by_name.get(child, ()))]
+        if works:
+            self._world.violate("H3", f"slice {order.client_order_id} leaves while {works[0]} works")
         since_ns = max(before.values(), default=parent.ts_event - parent.every_ns)
         before[order.client_order_id] = order.ts_event
         bars = self._world.market.bars[order.symbol]
@@ -101,6 +114,11 @@ class Oracle:
         most = min(PARTICIPATION * traded, parent.slice_lots + LEAST)
         if order.lots > most:
             self._world.violate("H5", f"slice {order.client_order_id} has {order.lots} lots, {most:.0f} may go at once")
+        given = self._given[name] = self._given.get(name, 0) + order.lots
+        whole = sum(bar.volume for bar in bars if parent.ts_event <= bar.ts_event <= order.ts_event)
+        share = PARTICIPATION * whole / float(GRID.lot_size)
+        if given > share:
+            self._world.violate("H5", f"slices of {name} are {given} lots, {share:.0f} are their share of what traded")
 
     def _whole(self, one: Standing) -> None:
         """What is at the exchange of a larger order is never more than it."""
@@ -154,8 +172,9 @@ class Oracle:
 
     def halts(self, kind: str) -> None:
         """A halt was asked for, and has been answered."""
-        self._done_halting()
-        self.halted, self._halted_s, self._empty_s = kind, self._world.loop.time(), -1.0
+        world = self._world
+        self.halted, self._halted_s = kind, world.loop.time()
+        self.halting.begin(world.loop.time(), healthy=world.swarm.quiet)
 
     def ended(self, why: str) -> None:
         """A process that traded ends by an error: that is a halt, and the next one must know of it."""
@@ -178,6 +197,8 @@ class Oracle:
         for one in world.exchange.orders:
             if one.status == "open" and one.name in blotter and blotter.get(one.name).status not in OPEN:
                 world.violate("A6", f"order {one.name} is {blotter.get(one.name).status.value} here, open there")
+            if one.filled and one.name in blotter and blotter.get(one.name).status is NOT_ACCEPTED:
+                world.violate("A5", f"order {one.name} was filled, and it was concluded that it never arrived")
         for symbol, row in life.core.ledger.row.items():
             ticks = int(life.core.ledger.book[row, MARK])
             if not abs(ticks - MIDDLE) <= WANDER and (ticks or symbol in self._marked):
@@ -188,15 +209,15 @@ class Oracle:
             self._books(life)
         if life.runner is not None and life.runner.reconciler.adopted and "reducing" not in life.core.gate.closed():
             world.violate("B4", "the venue's account was taken over, and more than what reduces may pass")
+        if life.runner is not None and life.runner.reconciler.adopted and not world.exchange.foreign:
+            world.violate("B3", "the venue's account was taken over, and nobody else traded on it: fills were missed")
 
     def look(self) -> None:
-        """Looks at what is believed, and at how many orders are open while a halt stands."""
+        """Looks at what is believed, and at how long orders are open while a halt stands."""
         self._beliefs()
-        if self._halted_s >= 0.0:
-            if any(one.status == "open" for one in self._world.exchange.orders):
-                self._empty_s = -1.0
-            elif self._empty_s < 0.0:
-                self._empty_s = self._world.loop.time()
+        overdue = self.halting.overdue(self._world.loop.time())
+        if overdue is not None:
+            self._world.violate("D8", f"halted, and order {overdue[0]} has been open for {overdue[1]:.1f} s since")
 
     def must_be_gone(self) -> None:
         """A healthy bot was halted a while ago: nothing of it is open, but what arrived after that."""
@@ -208,16 +229,13 @@ class Oracle:
         if late and self.halted:
             world.violate("D3", f"halted {world.loop.time() - self._halted_s:.1f} s ago, and {', '.join(late)} is open")
 
-    def _done_halting(self) -> None:
-        if self._halted_s >= 0.0 and self._empty_s >= 0.0:
-            self.gone_s.append(self._empty_s - self._halted_s)
-        self._halted_s = -1.0
-
     def said_verified(self, now: bool) -> None:
         """The runner says, or no longer says, that no order is open."""
         world = self._world
         if now and not self.verified:
             world.note("bot", "says that no order is open")
+            if world.exchange.listed_s < self._halted_s - LISTED_S:
+                world.violate("D3", "no order is said to be open, and the venue was not asked since the halt")
             just = world.loop.time() - 0.5  # a stranger's order may come between the venue's word and this look
             left = [one.name for one in world.exchange.orders if one.status == "open"]
             left = [name for name in left if not (name in world.exchange.foreign and self._since(name) > just)]
@@ -232,8 +250,8 @@ class Oracle:
         unknown = [order.command.client_order_id for order in core.router.blotter.unknown_orders()]
         if unknown:
             world.violate("D6", f"the halt is cleared while {', '.join(unknown)} may be at the exchange")
-        self._done_halting()
-        self.halted = ""
+        self.halting.end()
+        self.halted, self._cleared_s, self._halted_s = "", world.loop.time(), -1.0
 
     def _since(self, name: str) -> float:
         return self._world.exchange.by_name[name][-1].at_s
@@ -243,8 +261,8 @@ class Oracle:
     def at_the_end(self) -> None:
         """All is healed, and has been for long enough."""
         world, life = self._world, self._world.life
-        self._done_halting()
-        if world.exchange.foreign and not world.disk.memory.batches:
+        self.halting.end()
+        if world.usurped and (life is None or life.runner is None):
             return  # an account that somebody else trades on is refused, where no journal says why
         if life is None or life.runner is None or life.core is None:
             world.violate("L1", "the bot does not run, long after all is healed")
@@ -252,6 +270,7 @@ class Oracle:
         self._account(life)
         self.folds(life)
         self._orders(life)
+        self._strangers(life)
         self._alive(life)
 
     def _account(self, life: Life) -> None:
@@ -299,6 +318,16 @@ class Oracle:
                 world.violate("A6", f"order {name} is at the exchange and not known here")
             elif known[-1].status == "open" and core.router.blotter.get(name).status not in OPEN:
                 world.violate("A6", f"order {name} is open there, {core.router.blotter.get(name).status.value} here")
+
+    def _strangers(self, life: Life) -> None:
+        """Somebody else's trade is nothing that the bot can explain: it halts, until a person has looked at it."""
+        world, exchange = self._world, self._world.exchange
+        assert life.core is not None
+        from_ns = world.market.start_ns + round(max(self._cleared_s, 0.0) * 1e9)
+        trades = [fill for _, fill in exchange.fills_told if fill.client_order_id in exchange.foreign]
+        known = [fill for fill in trades if from_ns <= fill.ts_event <= exchange.now_ns - HEARD_S * 1e9]
+        if known and "kill_switch" not in life.core.gate.closed():
+            world.violate("D5", f"somebody else has traded ({known[-1].fill_id}), and the bot is not halted")
 
     def _alive(self, life: Life) -> None:
         world, runner = self._world, life.runner

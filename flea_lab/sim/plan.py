@@ -32,6 +32,8 @@ class Plan:
         on = world.swarm.on
         if on("process.block") and dice.random() < 0.6:
             self._at(dice.uniform(1.0, self._until_s - 5.0), self._block)
+        if on("clock.back_blocked") and dice.random() < 0.3:
+            self._at(dice.uniform(6.0, self._until_s - 5.0), self._block_set_back)
         if on("clock.skew") and dice.random() < 0.5:
             world.clock.off_s = dice.uniform(-1.5, 1.5)
             world.swarm.note("clock.skew")
@@ -42,17 +44,27 @@ class Plan:
                 self._at(dice.uniform(3.0, self._until_s - 3.0), partial(self._spoil_disk, kind))
         if on("private.foreign") and dice.random() < 0.12:
             self._at(dice.uniform(3.0, self._until_s - 3.0), self._foreign)
-        if on("request.outage") and dice.random() < 0.2:
-            self._at(dice.uniform(3.0, self._until_s - 3.0), self._outage)
+        if on("private.foreign_away") and dice.random() < 0.15:
+            self._at(dice.uniform(3.0, self._until_s - 8.0), self._foreign_away)
+        self._plan_outages()
         if on("operator.halt") and dice.random() < 0.7:
             self._at(dice.uniform(4.0, self._until_s - 2.0), lambda: self._halt("operator.halt"))
-        if on("operator.halt_late") and dice.random() < 0.3:
+        if on("operator.halt_late") and dice.random() < 0.5:
             self._at(dice.uniform(LATE_S, LATE_S + 0.9), self._halt_late)
         if on("operator.halt_in_fsync") and dice.random() < 0.25:
             self._at(dice.uniform(4.0, self._until_s - 8.0), self._arm)
 
     def _at(self, at_s: float, call: Callable[[], None]) -> None:
         self._world.loop.call_at(at_s, call, context=Context())
+
+    def _plan_outages(self) -> None:
+        dice, on, last_s = self._dice, self._world.swarm.on, self._until_s - 3.0
+        if on("request.outage") and dice.random() < 0.2:
+            self._at(dice.uniform(3.0, last_s), self._outage)
+        if on("request.outage_after") and dice.random() < 0.15:
+            self._at(dice.uniform(3.0, last_s), self._deafen)
+        if on("request.blind") and dice.random() < 0.4:
+            self._at(dice.uniform(3.0, last_s - 8.0), self._blind)
 
     def _plan_kills(self) -> None:
         world, dice = self._world, self._dice
@@ -76,11 +88,23 @@ class Plan:
             world.swarm.note("process.block")
             world.loop.block(world.life.process, seconds)
 
+    def _block_set_back(self) -> None:
+        """The clock is set back while the loop is blocked: what waits seems to have come at once."""
+        world = self._world
+        if world.life is not None:
+            world.swarm.note("clock.back_blocked")
+            self._shift_clock(-3600.0)
+            world.note("machine", f"blocks {world.life.process.name} meanwhile")
+            world.loop.block(world.life.process, self._dice.uniform(2.7, 3.6))
+
     def _step_clock(self) -> None:
+        self._world.swarm.note("clock.step")
+        self._shift_clock(self._dice.choice((-3600.0, 3600.0)))
+
+    def _shift_clock(self, by_s: float) -> None:
         world, dice = self._world, self._dice
         before = world.clock.off_s
-        world.clock.off_s += dice.choice((-3600.0, 3600.0))
-        world.swarm.note("clock.step")
+        world.clock.off_s += by_s
         world.note("machine", f"the clock steps to {world.clock.off_s:+.1f} s")
 
         def back() -> None:
@@ -100,11 +124,38 @@ class Plan:
         world, seconds = self._world, self._dice.uniform(1.0, 14.0)
         world.note("venue", f"answers nothing but 503 for {seconds:.1f} s")
         world.swarm.note("request.outage")
-        world.exchange.down_until_s = world.loop.time() + seconds
+        now_s = world.loop.time()
+        world.exchange.outages.append((now_s, min(FAULTS_S, now_s + seconds)))
+
+        if world.swarm.on("operator.halt_in_outage") and self._dice.random() < 0.5:
+            self._in(self._dice.uniform(0.0, min(seconds, 3.0)), lambda: self._halt("operator.halt_in_outage"))
+
+    def _deafen(self) -> None:
+        world, seconds = self._world, self._dice.uniform(1.0, 14.0)
+        world.note("venue", f"carries out what is asked and answers 503 for {seconds:.1f} s")
+        world.swarm.note("request.outage_after")
+        world.exchange.deaf_until_s = world.loop.time() + seconds
+
+    def _blind(self) -> None:
+        world, seconds = self._world, self._dice.uniform(6.0, 14.0)
+        world.note("venue", f"says nothing of the account for {seconds:.1f} s")
+        world.swarm.note("request.blind")
+        world.exchange.blind_until_s = world.loop.time() + seconds
 
     def _foreign(self) -> None:
         self._world.swarm.note("private.foreign")
-        self._world.give_foreign()
+        self._world.give_foreign(trades=self._dice.random() < 0.5)
+
+    def _foreign_away(self) -> None:
+        """Somebody else trades on the account while nobody listens, as soon as that is so."""
+        world = self._world
+        if world.swarm.quiet or world.loop.time() > self._until_s:
+            return
+        if world.board.lines:
+            self._in(0.05, self._foreign_away)
+            return
+        world.swarm.note("private.foreign_away")
+        world.give_foreign(trades=True)
 
     # ---- the operator
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from flea_lab.clock import Dice
+from flea_lab.sim.halting import Gone
 from flea_lab.sim.loop import Deadlock, SimLoop
 from flea_lab.sim.plan import FAULTS_S, Plan
 from flea_lab.sim.world import Note, Patch, Violation, World
@@ -25,7 +26,7 @@ LOOK_S = 0.1
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of a scenario. `counts` has what happened, `faults` each fault by kind; `gone_s` how long after each
+    """What became of a scenario. `counts` has what happened, `faults` each fault by kind; `gone` how long after each
     halt the last order at the exchange was gone; `steps` is of the loop."""
 
     seed: int
@@ -34,7 +35,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     faults: dict[str, int]
     timeline: tuple[Note, ...]
-    gone_s: tuple[float, ...]
+    gone: tuple[Gone, ...]
     steps: int
     virtual_s: float
 
@@ -139,7 +140,7 @@ def _outcome(world: World) -> Outcome:
         counts=dict(counts),
         faults=dict(world.swarm.counts),
         timeline=tuple(world.timeline),
-        gone_s=tuple(world.oracle.gone_s),
+        gone=tuple(world.oracle.halting.gone),
         steps=world.loop.steps,
         virtual_s=world.loop.time(),
     )

@@ -7,7 +7,7 @@ import msgspec
 
 from flea_lab.clock import Dice
 from flea_lab.execution.order import Order
-from flea_lab.journal import Batch, Ticket
+from flea_lab.journal import BASE, EVENT, Batch, Ticket
 from flea_lab.live.journal import LiveJournal
 from flea_lab.live.memory_store import Later, MemoryDisk, MemoryStore
 from flea_lab.model.trading import Fill
@@ -38,6 +38,12 @@ class Disk:
                 if order.command.client_order_id == name:
                     return order
         return None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a journal that says anything of the account is durable: before it, no bot takes the account over."""
+        kept = self.memory.batches[: self.memory.synced]
+        return any(row.kind in (EVENT, BASE) for batch in kept for row in batch.rows)
 
     def fills(self) -> set[str]:
         """The fills that the journal has, by id."""

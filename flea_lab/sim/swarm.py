@@ -17,6 +17,8 @@ CHANCES: dict[str, float] = {
     "request.answer_lost": 0.03,
     "request.malformed": 0.02,
     "request.too_many": 0.01,
+    "request.slow_cancel": 0.3,
+    "request.slow_match": 0.1,
     "read.lag": 0.5,
     "read.forgets": 0.3,
     "private.drop": 0.02,
@@ -30,6 +32,7 @@ CHANCES: dict[str, float] = {
     "private.overfill": 0.02,
     "public.drop": 0.01,
     "public.twice": 0.02,
+    "public.resent": 0.01,
     "public.late": 0.01,
     "public.mute": 0.003,
     "public.half_open": 0.003,
@@ -43,9 +46,13 @@ CHANCES: dict[str, float] = {
 
 PLANNED = (
     "request.outage",
+    "request.outage_after",
+    "request.blind",
     "private.foreign",
+    "private.foreign_away",
     "clock.skew",
     "clock.step",
+    "clock.back_blocked",
     "clock.midnight",
     "disk.full",
     "disk.broken",
@@ -59,6 +66,7 @@ PLANNED = (
     "operator.halt",
     "operator.halt_in_fsync",
     "operator.halt_late",
+    "operator.halt_in_outage",
     "operator.clear_early",
     "operator.clear",
 )

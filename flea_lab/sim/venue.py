@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from flea_lab.clock import Clock, Dice
 from flea_lab.errors import VenueError
-from flea_lab.live.sender import told
 from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import Candle, Funding
 from flea_lab.model.trading import (
@@ -36,6 +35,7 @@ from flea_lab.venue.budget import RateBudget, RateLimits, Use, reserved
 from flea_lab.venue.numbering import Numbers
 from flea_lab.venue.protocol import Capabilities, Deliver, Link, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reconnect import Reconnect
+from flea_lab.venue.record import told
 
 REQUEST_S = 2.0
 """How long an answer is waited for."""
@@ -45,6 +45,12 @@ VALID_S = 5.0
 
 DEAD_MAN_S = 4.0
 """The shortest time that the dead man's switch takes."""
+
+SLOW_CANCEL_S = (0.8, 1.8)
+"""How long a cancel takes where the venue is slow with them: longer than a bar, and answered in time."""
+
+BLIND_FAILS = 0.5
+"""Share of orders that are answered with 503 though they were taken, while nothing of the account can be said."""
 
 SILENCE_S = 2.5
 READS = 2
@@ -197,8 +203,9 @@ class SimVenue:
 
     # ---- requests
 
-    async def _once(self, serve: Callable[[], Any], use: Use) -> Any:
-        """The answer to one request; `VenueError` where there is none, `_Unsent` where it never left."""
+    async def _once(self, serve: Callable[[], Any], use: Use, slow_s: tuple[float, float] | None = None) -> Any:
+        """The answer to one request; `VenueError` where there is none, `_Unsent` where it never left. It may take as
+        long as `slow_s` where the venue is slow with its kind."""
         loop, dice, hits = self._loop, self._dice, self._swarm.hits
         if self._turn_s(use) > 0.0:
             raise _Unsent("the venue's limits")
@@ -217,13 +224,15 @@ class SimVenue:
                 future.set_result(said)
 
         def arrive() -> None:
-            if self._exchange.down or hits("request.refused_before"):
+            exchange = self._exchange
+            if exchange.down or (exchange.blind and use == "read") or hits("request.refused_before"):
                 said: Any = _Failed("answered 503")
-            elif self._exchange.too_many() or hits("request.too_many"):
+            elif exchange.too_many() or hits("request.too_many"):
                 said = _TooMany("answered 429, Retry-After 1")
             else:
                 said = serve()
-                if hits("request.failed_after"):
+                mute = exchange.blind and use == "order" and dice.random() < BLIND_FAILS
+                if exchange.deaf or mute or hits("request.failed_after"):
                     said = _Failed("answered 503")
                 elif hits("request.malformed"):
                     said = _Failed("the answer cannot be read")
@@ -232,6 +241,8 @@ class SimVenue:
 
         if not hits("request.drop"):
             delay_s = dice.uniform(0.5, 9.0) if hits("request.slow") else dice.uniform(0.003, 0.03)
+            if slow_s and hits("request.slow_cancel"):
+                delay_s = max(delay_s, dice.uniform(*slow_s))
             loop.call_later(delay_s, arrive, context=Context())
         try:
             async with asyncio.timeout(REQUEST_S):
@@ -308,7 +319,7 @@ class SimVenue:
         name, exchange = command.client_order_id, self._exchange
         if isinstance(command, CancelOrder):
             try:
-                said = await self._once(lambda: exchange.cancel(name), "cancel")
+                said = await self._once(lambda: exchange.cancel(name), "cancel", SLOW_CANCEL_S)
             except _Unsent as error:
                 return (CancelRejected(client_order_id=name, ts_event=command.ts_event, reason=str(error), sent=False),)
             if isinstance(said, Refusal):

@@ -1,4 +1,7 @@
-"""A desk that trades often and for no reason, so that orders are never rare: the same whims for the same seed."""
+"""A desk that trades often and for no reason, so that orders are never rare: the same whims for the same seed.
+
+In every fourth scenario it buys almost always, so that it is at its limit most of the time.
+"""
 
 import numpy as np
 
@@ -30,6 +33,7 @@ class Whim(Desk):
         self.sizing = SIZING
         self._mode = MODES[SIZING.mode]
         self._initial_uusd = initial_uusd
+        self._buys = 0.9 if seed % 4 == 1 else 0.6
 
     @property
     def quiet(self) -> bool:
@@ -47,13 +51,14 @@ class Whim(Desk):
             for _ in range(3):
                 draw = (1_103_515_245 * draw + 12_345) % _MODULUS
             self._mem[s, 0] = draw
-            self.convictions[s] = 0.0 if self._mem[s, 1] else _conviction(draw)
+            self.convictions[s] = 0.0 if self._mem[s, 1] else _conviction(draw, self._buys)
         return bool(np.any(np.abs(self.convictions[first:stop]) >= self.combination.min_conviction))
 
 
-def _conviction(draw: int) -> float:
+def _conviction(draw: int, buys: float) -> float:
+    """What a draw wants; of `buys` of all that is wanted it is to buy."""
     share = draw / _MODULUS
     if share < SILENT:
         return 0.0
-    side = 1.0 if (draw >> 9) % 5 < 3 else -1.0
+    side = 1.0 if (draw >> 9) % 10 < 10 * buys else -1.0
     return side * (0.4 + 0.6 * (share - SILENT) / (1.0 - SILENT))

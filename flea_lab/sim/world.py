@@ -71,10 +71,11 @@ class World:
         self.disk = Disk(self._sync_s)
         self.clock = SimClock(loop, self.dice, start_ns)
         self.oracle = Oracle(self)
+        self.board.blind = lambda: self.exchange.blind
         self.exchange.listen = self._private
         self.exchange.accepted = self._accepted
         self.life: Life | None = None
-        self.over = self.hushed = False
+        self.over = self.hushed = self.usurped = False
         self.lives = self.requests = self.strangers = 0
         self.kill_steps: list[int] = []
         self.power_fails = False
@@ -212,11 +213,12 @@ class World:
 
     # ---- people
 
-    def give_foreign(self) -> None:
-        """Somebody else gives an order on this account."""
+    def give_foreign(self, *, trades: bool = False) -> None:
+        """Somebody else gives an order on this account; it trades at once, or rests."""
         self.note("venue", "somebody else gives an order on this account")
         self.strangers += 1
-        name, trades = f"foreign-{self.strangers}", self.dice.random() < 0.5
+        name = f"foreign-{self.strangers}"
+        self.usurped |= not self.disk.begun
         self.exchange.place_foreign(name, self.dice.choice(SYMBOLS), self.dice.choice((1, -1)), 50, trades=trades)
 
     def halt(self, life: Life, kind: str) -> None:

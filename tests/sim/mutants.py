@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from flea_lab.sim import run_scenario
 
-CAP = 200
+CAP = 300
 """Scenarios within which a mutant must be caught, where it names no other number."""
 
 
@@ -80,6 +80,16 @@ def just(value: Any) -> Callable[..., Any]:
 
 
 MUTANTS: dict[str, Mutant] = {}
+
+
+def planted(*names: str) -> Callable[[Swap], None]:
+    """Plants several bugs at once."""
+
+    def plant(swap: Swap) -> None:
+        for name in names:
+            MUTANTS[name].plant(swap)
+
+    return plant
 
 
 def mutant(*laws: str, cap: int = CAP) -> Callable[[Callable[[Swap], None]], Callable[[Swap], None]]:

@@ -123,7 +123,7 @@ def fills_known_to_the_process(swap: Swap) -> None:
     swap(Pump, "on", once)
 
 
-@mutant("B1", "B5")
+@mutant("B1", "B5", "B3")
 def overfill_is_cut(swap: Swap) -> None:
     """More than was ordered cannot be filled: what is over is a mistake of the venue's."""
     on = TradingCore.on
@@ -139,7 +139,7 @@ def overfill_is_cut(swap: Swap) -> None:
     swap(TradingCore, "on", cut)
 
 
-@mutant("B1", "B5")
+@mutant("B1", "B5", "B3")
 def fill_after_the_end_is_dropped(swap: Swap) -> None:
     """An order that was cancelled does not fill."""
     filled = Order._filled
@@ -150,7 +150,7 @@ def fill_after_the_end_is_dropped(swap: Swap) -> None:
     swap(Order, "_filled", closed)
 
 
-@mutant("B5", "B1")
+@mutant("B5", "B1", "B3")
 def no_fills_after_reconnect(swap: Swap) -> None:
     """The stream tells every fill; after a reconnect only candles are missing."""
     missed = catch_up.missed
@@ -161,7 +161,7 @@ def no_fills_after_reconnect(swap: Swap) -> None:
     swap(catch_up, "missed", candles)
 
 
-@mutant("B5", "B1", "B6", "B7")
+@mutant("B5", "B1", "B6", "B7", "B3")
 def heard_is_known(swap: Swap) -> None:
     """Every frame up to the last one of the stream was heard: what is asked for begins after it."""
 
@@ -205,13 +205,13 @@ def strangers_are_nobodys_business(swap: Swap) -> None:
     require = swap(Reconciler, "_require_same_orders", same)
 
 
-@mutant("B1", "B5", "B6")
+@mutant("B1", "B5", "B6", "B3")
 def difference_is_a_warning(swap: Swap) -> None:
     """A difference from the venue's account is told to a person, and will be gone at the next comparison."""
     swap(reconcile, "differences", just([]))
 
 
-@mutant("B1", "B5", "B6", "A6")
+@mutant("B1", "B5", "B6", "A6", "B3")
 def compared_at_the_start_only(swap: Swap) -> None:
     """The two accounts were equal when the session began, and every fill is told."""
     due = Reconciler.due
@@ -228,7 +228,7 @@ def trades_before_it_is_compared(swap: Swap) -> None:
     swap(Runner, "_why_blocked", lambda self: self.brake.why() or self.dead_man.why_not)
 
 
-@mutant("B6")
+@mutant("B6", "B3")
 def adopts_positions_only(swap: Swap) -> None:
     """The venue's positions are taken over; cash follows from the fills."""
 
@@ -254,7 +254,7 @@ def adoption_opens_trading(swap: Swap) -> None:
     swap(TradingCore, "_on_adopt", adopted)
 
 
-@mutant("B4", "B1")
+@mutant("B3", "B4", "B1")
 def first_difference_is_adopted(swap: Swap) -> None:
     """The venue is always right, at once: there is nothing to ask it for."""
     swap(Reconciler, "stands", property(just(True)))
@@ -283,7 +283,7 @@ def peak_begins_at_the_restart(swap: Swap) -> None:
     _restarting(swap, PEAK)
 
 
-@mutant("A1", "A3", "B7", "L1")
+@mutant("D5", "A1", "A3", "B7", "L1")
 def core_survives_its_own_fault(swap: Swap) -> None:
     """An event that the core refuses is logged and forgotten: trading must go on."""
     give = Runner._give
@@ -296,7 +296,7 @@ def core_survives_its_own_fault(swap: Swap) -> None:
     swap(Runner, "_give", forgiving)
 
 
-@mutant("B5", "A5", "L1")
+@mutant("B3", "B5", "A5", "L1")
 def missing_fills_are_not_asked_for(swap: Swap) -> None:
     """An order that is over has all its fills, or they come by themselves."""
     from flea_lab.live.sender import Sender

@@ -134,6 +134,44 @@ def kill_counts_its_own_cancel(swap: Swap) -> None:
     swap(Brake, "verify", verify)
 
 
+@mutant("D8")
+def taken_back_once_all_is_known(swap: Swap) -> None:
+    """Orders of unknown fate are asked for first: then everything that is open can be taken back at once."""
+    verify = Brake.verify
+
+    async def verified(self: Any, sender: Any) -> None:
+        if sender.settled(self._core.router.blotter):
+            await verify(self, sender)
+
+    swap(Brake, "verify", verified)
+
+
+@mutant("D8")
+def taken_back_at_the_next_minute(swap: Swap) -> None:
+    """A venue that does not take a cancel has enough to do: it is left alone for a minute."""
+    verify = Brake.verify
+
+    async def verified(self: Any, sender: Any) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self.__dict__.get("_again_s", 0.0):
+            return
+        alert, failed = self._alert, list[str]()
+
+        def said(severity: Any, text: str) -> None:
+            failed.extend([text] * (severity == "critical"))
+            alert(severity, text)
+
+        self._alert = said
+        try:
+            await verify(self, sender)
+        finally:
+            self._alert = alert
+        if failed:
+            self.__dict__["_again_s"] = loop.time() + 60.0
+
+    swap(Brake, "verify", verified)
+
+
 @mutant("D3")
 def verified_for_good(swap: Swap) -> None:
     """That nothing is open was found out once, and orders are stopped: none can have come since."""

@@ -38,7 +38,7 @@ def slices_by_the_clock(swap: Swap) -> None:
     swap(parents, "release", release)
 
 
-@mutant("H2")
+@mutant("H2", "H3")
 def replaced_before_the_cancel_is_answered(swap: Swap) -> None:
     """A slice that had its time is cancelled, and what is left of it is given again."""
     stale = Parents.stale

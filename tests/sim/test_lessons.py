@@ -126,3 +126,20 @@ def test_a_clock_that_is_set_by_an_hour_makes_no_disk_slow() -> None:
         outcome = run_directed(seed, [(9.9, _slow_disk), (10.4, _step), (13.0, _heal)])
         assert outcome.violations == ()
         assert outcome.counts["lives"] == 1
+
+
+def _go_blind(world: World) -> None:
+    world.exchange.blind_until_s = world.loop.time() + 12.0
+
+
+def _forget(world: World) -> None:
+    order = world.exchange.order
+    world.exchange.order = lambda name: None if world.exchange.filled_by[name] else order(name)  # type: ignore[method-assign]
+
+
+def test_an_order_that_the_venue_has_fills_of_did_arrive_though_it_says_that_it_never_saw_it() -> None:
+    """A venue may forget an order that is over. While nothing was said of the account, its answer had been lost."""
+    for seed in range(4):
+        outcome = run_directed(seed, [(5.0, _forget), (6.0, _go_blind)])
+        assert outcome.violations == ()
+        assert outcome.counts["trades"] > 10
