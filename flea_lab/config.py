@@ -92,6 +92,16 @@ class Deployment(Settings, frozen=True, kw_only=True):
     memory_mib: Annotated[int, Meta(ge=1, le=1_048_576, description="MiB")] = 256
 
 
+class ReportWatch(Settings, frozen=True, kw_only=True):
+    """Which job of the schedule a session looks after; none where `due` is empty. `demote` closes the latch "reducing"
+    where its report is missing past the deadline."""
+
+    due: Annotated[str, Meta(max_length=41, description="job")] = ""
+    deadline_s: Seconds = 3_600.0
+    every_s: Seconds = 60.0
+    demote: bool = False
+
+
 class LiveSettings(Settings, frozen=True, kw_only=True):
     """How the live runner behaves; decides nothing. `dialect` picks how the venue is spoken to (`venue.dialects`)."""
 
@@ -112,6 +122,7 @@ class LiveSettings(Settings, frozen=True, kw_only=True):
     first_order_usd: Usd = 100.0
     lag_alert_s: Seconds = 0.1
     lag_block_s: Seconds = 1.0
+    reports: ReportWatch = ReportWatch()
 
     def __post_init__(self) -> None:
         if not self.lag_alert_s <= self.lag_block_s:

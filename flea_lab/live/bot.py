@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,10 +31,11 @@ from flea_lab.live.lock import lock_account
 from flea_lab.live.opening import About, Bot, BuildCore, account_and_journal, checked, core_of
 from flea_lab.live.paper import PaperVenue
 from flea_lab.live.pump import Pump
+from flea_lab.live.report_watch import overseen
 from flea_lab.live.runner import Runner
 from flea_lab.live.secrecy import guard, mask_of, watch_loop
 from flea_lab.live.stages import Stages
-from flea_lab.model.trading import Resume
+from flea_lab.model.trading import Reduce, Resume
 from flea_lab.money import USD, rate_e8
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
@@ -203,6 +204,7 @@ async def trade(bot: Bot, *, signals: bool = True, stages: Stages | None = None)
         try:
             with (
                 told(bot, runner, wall_clock=time.kind == "wall"),
+                overseen(bot.config.live.reports, bot.clock, bot.alerts.put, _from_a_thread(runner)),
                 ControlServer(bot.folder, Desk(bot, runner), bot.clock) as control,
             ):
                 runner.vitals.append(control.fault)
@@ -217,6 +219,17 @@ async def trade(bot: Bot, *, signals: bool = True, stages: Stages | None = None)
         return how
     finally:
         journal.close()
+
+
+def _from_a_thread(runner: Runner) -> Callable[[Reduce], None]:
+    """Puts a control into the runner's inbox, from any thread; where its loop has ended, nowhere."""
+    loop = asyncio.get_running_loop()
+
+    def put(control: Reduce) -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(runner.put, control)
+
+    return put
 
 
 async def _until_the_end(runner: Runner) -> str:
