@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from flea_lab.core import Event, TradingCore
 from flea_lab.execution.order import UNKNOWN, Status
-from flea_lab.live.sender import told
 from flea_lab.model.market import Candle, Funding
 from flea_lab.model.trading import Accepted, Fill, Halt, SendUnclear, WarmUp
 from flea_lab.venue.protocol import Exchange, Feed, OrderState
+from flea_lab.venue.record import told
 
 PAGE = 5_000
 """Candles that one question may bring; more questions bring the rest."""

@@ -17,13 +17,9 @@ from flea_lab.execution.order import UNKNOWN, Order, Status
 from flea_lab.journal import Ticket
 from flea_lab.live.pump import durable
 from flea_lab.model.trading import (
-    Accepted,
-    Cancelled,
     CancelOrder,
     CancelRejected,
     CancelSent,
-    Expired,
-    Filled,
     Halt,
     NewOrder,
     NotFound,
@@ -33,8 +29,9 @@ from flea_lab.model.trading import (
 )
 from flea_lab.venue.budget import Paced
 from flea_lab.venue.one_in_flight import LooksLast
-from flea_lab.venue.protocol import Exchange, OrderState
+from flea_lab.venue.protocol import Exchange
 from flea_lab.venue.reconnect import full_jitter_s
+from flea_lab.venue.record import told
 
 ASK_S = 0.25
 TRIES = 3
@@ -275,18 +272,3 @@ class Sender:
 def _unsent(reports: tuple[OrderReport, ...]) -> bool:
     """Whether the answer is that the request never left."""
     return len(reports) == 1 and isinstance(reports[0], Rejected | CancelRejected) and not reports[0].sent
-
-
-def told(state: OrderState) -> OrderReport:
-    """What the venue's record of an order says."""
-    name, ts = state.client_order_id, state.ts_event
-    match state.status:
-        case "open":
-            return Accepted(client_order_id=name, ts_event=ts)
-        case "cancelled":
-            return Cancelled(client_order_id=name, ts_event=ts, filled_lots=state.filled_lots)
-        case "expired":
-            return Expired(client_order_id=name, ts_event=ts, filled_lots=state.filled_lots)
-        case "rejected":
-            return Rejected(client_order_id=name, ts_event=ts, reason=state.reason)
-    return Filled(client_order_id=name, ts_event=ts)

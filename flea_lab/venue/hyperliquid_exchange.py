@@ -23,9 +23,7 @@ from flea_lab.model.trading import (
     Cancelled,
     CancelOrder,
     CancelRejected,
-    Expired,
     Fill,
-    Filled,
     NewOrder,
     OrderReport,
     Rejected,
@@ -41,6 +39,7 @@ from flea_lab.venue.order_wire import steps
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError
+from flea_lab.venue.record import told
 from flea_lab.venue.rest import OK, Blocked, Rest, Unsent
 
 VALIDITY_S = 10.0
@@ -68,9 +67,7 @@ class HyperliquidExchange:
         self._validity_ms = round((dialect.order_validity_s or VALIDITY_S) * 1_000)
         self.dialect, self._clock, self._grids, self._sign = dialect, clock, dict(instruments), sign
         self._coins = {symbol: dialect.theirs(symbol) for symbol in instruments}
-        left = round(
-            self.capabilities.weight_per_minute * (1.0 - ACCOUNT_SHARE)
-        )  # beside questions; an action weighs 1
+        left = round(self.capabilities.weight_per_minute * (1.0 - ACCOUNT_SHARE))  # an action weighs 1
         self._rest = Rest(dialect, None, clock, left)
         self._info = Info(dialect, self._rest, ACCOUNT_SHARE)
         self._account = Account(self._info, address, self._coins, self._grids)
@@ -160,9 +157,8 @@ class HyperliquidExchange:
             deliver(fill)
         for name in list(self._open):
             state = await self.order(name)
-            report = None if state is None else _ended(state)
-            if report is not None:
-                deliver(report)
+            if state is not None and state.status != "open":
+                deliver(told(state))
                 self._open.pop(name, None)
 
     # ---- orders
@@ -322,20 +318,6 @@ class HyperliquidExchange:
         """The execution under our order's id; None where its order was not given here."""
         name = self._known.get(one.fill.fill_id) or self._names.get(self._account.names.get(one.fill.fill_id, ""))
         return None if name is None else replace(one.fill, client_order_id=name)
-
-
-def _ended(state: OrderState) -> OrderReport | None:
-    name, ts = state.client_order_id, state.ts_event
-    match state.status:
-        case "filled":
-            return Filled(client_order_id=name, ts_event=ts)
-        case "cancelled":
-            return Cancelled(client_order_id=name, ts_event=ts, filled_lots=state.filled_lots)
-        case "expired":
-            return Expired(client_order_id=name, ts_event=ts, filled_lots=state.filled_lots)
-        case "rejected":
-            return Rejected(client_order_id=name, ts_event=ts, reason=state.reason)
-    return None
 
 
 def _refusal(command: NewOrder | CancelOrder, reason: str, sent: bool = True) -> OrderReport:

@@ -20,6 +20,7 @@ from flea_lab.live.journal_check import check_journal
 from flea_lab.live.store import FILE, read_rows
 from flea_lab.model.trading import NewOrder
 from flea_lab.research.journal_replay import Replayed, replay_journal
+from tests.live.test_book_session import play
 from tests.rehearsed import HISTORY, copied, execute, rehearsed, row_of
 
 DAY = 1_440
@@ -69,6 +70,37 @@ def test_a_sandbox_day_folds_to_the_same_commands_and_state_twenty_of_twenty(tmp
     assert [replay_journal(day) for _ in range(13)] == [first] * 13
     for hash_seed in range(6):
         text = of_its_own(day, hash_seed)
+        assert all(line in text for line in said(first)), text
+
+
+def rested(home: Path, bars: int) -> Path:
+    """The journal of a session against depth, most of whose orders are limits, many of which rest."""
+    found = play(home / "journals" / "book", bars)
+    assert found["limits"] > bars / 3 and found["rested"] > 0 and found["cancelled"] > 0, found
+    return home / "journals" / "book" / FILE
+
+
+def test_a_session_of_limit_orders_against_depth_folds_to_the_same_twice(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    journal = rested(home, 40)
+    first = replay_journal(journal)
+    assert first.equal and first.state_hash == first.marked and first.commands > 30
+    assert replay_journal(journal) == first
+
+
+@pytest.mark.slow
+def test_a_day_of_limit_orders_against_depth_folds_to_the_same_twenty_of_twenty(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    journal = rested(home, DAY)
+    first = replay_journal(journal)
+    assert first.equal and first.state_hash == first.marked and first.commands > 1_000
+    assert [replay_journal(journal) for _ in range(13)] == [first] * 13
+    for hash_seed in range(6):
+        text = of_its_own(journal, hash_seed)
         assert all(line in text for line in said(first)), text
 
 
