@@ -35,6 +35,7 @@ from flea_lab.venue.ccxt_look import LookingSession, looking
 from flea_lab.venue.ccxt_reading import addresses, contract_of, market_of, milli_ns
 from flea_lab.venue.dialects import CCXT, Dialect
 from flea_lab.venue.order_wire import CLIENT_ORDER_ID, exact, steps, uusd
+from flea_lab.venue.polling import look_at_pace
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError, shown
@@ -142,14 +143,7 @@ class CcxtExchange:
         """As `Exchange.run`: the executions are asked for every `poll_s`."""
         self._deliver = deliver
         try:
-            while True:
-                await asyncio.sleep(self.dialect.poll_s)
-                try:
-                    await self._pass()
-                except VenueRefusal:
-                    raise
-                except VenueError:
-                    continue  # asked again
+            await look_at_pace(self.dialect.poll_s, self._pass)
         finally:
             self._deliver = None
 

@@ -36,6 +36,7 @@ from flea_lab.venue.hyperliquid_signing import Sign
 from flea_lab.venue.info import ACCOUNT_SHARE, HEAVY, LIGHT, Account, Info
 from flea_lab.venue.one_in_flight import Execution
 from flea_lab.venue.order_wire import steps
+from flea_lab.venue.polling import look_at_pace
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError
@@ -139,20 +140,14 @@ class HyperliquidExchange:
         """As `Exchange.run`: while an order may be open the account is looked at every `poll_s`."""
         self._deliver = deliver
         try:
-            while True:
-                await asyncio.sleep(self.dialect.poll_s)
-                if self._open:
-                    try:
-                        await self._look_around(deliver)
-                    except VenueRefusal:
-                        raise
-                    except VenueError:
-                        continue  # asked again
+            await look_at_pace(self.dialect.poll_s, lambda: self._look_around(deliver))
         finally:
             self._deliver = None
 
     async def _look_around(self, deliver: Deliver) -> None:
-        """Tells the fills that are new, then which orders are over."""
+        """Tells the fills that are new, then which orders are over, while one may be open."""
+        if not self._open:
+            return
         for fill in await self._fresh():
             deliver(fill)
         for name in list(self._open):

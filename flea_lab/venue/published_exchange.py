@@ -24,6 +24,7 @@ from flea_lab.venue.budget import RateBudget, RateLimits
 from flea_lab.venue.dialects import Dialect, data_dialect
 from flea_lab.venue.info import ACCOUNT_SHARE, Account, Info, Seen
 from flea_lab.venue.one_in_flight import OneInFlight
+from flea_lab.venue.polling import look_at_pace
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.rest import OK, Answer, Rest, Unsent
@@ -125,17 +126,13 @@ class PublishedExchange:
         """As `Exchange.run`: while an order is in flight the account is looked at every `poll_s`."""
         self._deliver = deliver
         try:
-            while True:
-                await asyncio.sleep(self.dialect.poll_s)
-                if self._known.busy():
-                    try:
-                        self._pass(await self._look())
-                    except VenueRefusal:
-                        raise
-                    except VenueError:
-                        continue  # asked again; what is unknown stays unknown
+            await look_at_pace(self.dialect.poll_s, self._look_on)
         finally:
             self._deliver = None
+
+    async def _look_on(self) -> None:
+        if self._known.busy():
+            self._pass(await self._look())
 
     # ---- orders
 
