@@ -18,6 +18,7 @@ from flea_lab import runs
 from flea_lab.clock import Stopwatch
 from flea_lab.errors import FleaError
 from flea_lab.report.evidence import INPUTS, MANIFEST, OUTPUT, RESULT, Difference, Evidence, look
+from flea_lab.report.wording import plural
 from flea_lab.runs.process import bare_workspace, run_clean
 from flea_lab.workspace import Workspace
 
@@ -69,7 +70,11 @@ def verify(folder: Path, home: Workspace, *, quick: bool = False, root: Path = r
                 second = _again(folder, home, Path(aside), root)
                 same = _compare(found, found.manifest, second)
         except FleaError as error:
-            why = f"it cannot be executed again: {error}"
+            said = f"it cannot be executed again: {error}"
+            if found.differences:
+                found.notes.append(said)  # what is known to differ is reason enough
+            else:
+                why = said
     state: Any = "cannot be verified" if why else "different" if found.differences else "equal"
     return Verdict(
         name=folder.name,
@@ -96,7 +101,11 @@ def _compare(found: Evidence, first: runs.Manifest, second_folder: Path) -> bool
     """Whether the second run's result is the first one's; what is not is added to `found`."""
     second = runs.read_manifest(second_folder)
     exact = first.versions == second.versions
-    wrong = {name: _first_change(found.folder, second_folder, name, exact) for name in second.frames}
+    told = {one.what for one in found.differences}
+    same = {name for name, digest in second.frames.items() if first.frames.get(name) == digest} - told  # read by look
+    wrong = {
+        name: _first_change(found.folder, second_folder, name, exact) for name in second.frames if name not in same
+    }
     frames = {name: change for name, change in wrong.items() if change is not None}
     metrics = [name for name in sorted({*first.metrics, *second.metrics}) if not _same(first, second, name, exact)]
     decisions = first.decisions_digest != second.decisions_digest
@@ -104,7 +113,6 @@ def _compare(found: Evidence, first: runs.Manifest, second_folder: Path) -> bool
     explained = any(one.component in INPUTS for one in found.differences)
     whole = "decisions.parquet" in frames and "equity.parquet" in frames
     component = RESULT if explained or whole else MANIFEST
-    told = {one.what for one in found.differences}
     for name, (was, now) in frames.items():
         if name not in told:
             found.add(RESULT if explained or whole else OUTPUT, name, was, now)
@@ -163,13 +171,14 @@ def _told(manifest: runs.Manifest, executed: bool) -> str:
     """What an equal run was found equal in."""
     months = sum(len(one.get("partitions", ())) for one in manifest.data)
     parts = [
-        (len(manifest.outputs), "files"),
-        (months, "partitions"),
-        (len(manifest.modules), "modules"),
-        (len(manifest.kernels), "signals"),
+        (len(manifest.outputs), "file"),
+        (months, "partition"),
+        (len(manifest.modules), "module"),
+        (len(manifest.kernels), "signal"),
     ]
-    said = "digests of " + ", ".join(f"{count:,} {what}" for count, what in parts if count)
+    said = "digests of " + ", ".join(plural(count, what) for count, what in parts if count)
     if not executed:
         return said
-    again = f"executed again: {len(manifest.frames)} frames, {len(manifest.metrics)} metrics"
-    return f"{again}, decisions {str(manifest.decisions_digest)[:16]}; {said}"
+    again = f"executed again: {plural(len(manifest.frames), 'frame')}, {plural(len(manifest.metrics), 'metric')}"
+    decided = f", decisions {manifest.decisions_digest[:16]}" if manifest.decisions_digest else ""
+    return f"{again}{decided}; {said}"

@@ -33,7 +33,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Scene
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEA_HOME", str(folder / "home"))
         stored_market(folder / "home")
-        made = {"backtest": stored_backtest(patch), "sweep": stored_sweep()}
+        made = {"backtest": stored_backtest(patch), "sweep": stored_sweep(patch)}
         yield {kind: Scene(folder / "home", run, runs.ROOT) for kind, run in made.items()}
 
 
