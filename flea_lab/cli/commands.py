@@ -32,6 +32,7 @@ app.add_typer(tape.app, name="tape")
 app.add_typer(journal.app, name="journal")
 app.add_typer(monitor.alerts, name="alerts")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(runs.group, name="runs")
 for module in (research, walkforward, report, runs, promotion, live, kill, sandbox, record, sim, monitor, nightly):
     for command in module.app.registered_commands:
         app.registered_commands.append(command)

@@ -1,8 +1,6 @@
-"""`flea report`, `flea session` and `flea runs`: stored reports of a configuration and of a live session, and their
-list."""
+"""`flea report` and `flea session`: stored reports of a configuration and of a live session."""
 
 import webbrowser
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +8,9 @@ import typer
 
 from flea_lab.config import load
 from flea_lab.errors import ConfigError
-from flea_lab.runs import Run, list_runs, read_manifest
-from flea_lab.workspace import workspace
+from flea_lab.runs import read_manifest
 
 app = typer.Typer(no_args_is_help=True, help="Stored reports.")
-
-HEAD = ("run", "config", "kind", "finished", "return", "sharpe", "data", "state")
 
 
 @app.command("report")
@@ -66,17 +61,6 @@ def session(
         webbrowser.open((folder / PAGE).as_uri())
 
 
-@app.command("runs")
-def runs() -> None:
-    """List the stored runs, newest first; of a failed one, why."""
-    home = workspace()
-    found = list_runs(home)
-    typer.echo(_table([_row(run) for run in found]) if found else f"no runs in {home.runs}")
-    for run in found:
-        if run.why:
-            typer.echo(f"{run.folder.name}: {run.why}")
-
-
 def _only_account() -> str:
     """The only account that runs, or the only one that has a folder; `ConfigError` where that names none or several."""
     from flea_lab.live.account import known_accounts
@@ -90,25 +74,9 @@ def _only_account() -> str:
     raise ConfigError(f"{said}; flea session ACCOUNT")
 
 
-def _row(run: Run) -> tuple[str, ...]:
-    done = run.manifest
-    if done is None:
-        return (run.folder.name, *("" for _ in HEAD[2:]), run.state)
-    state = {None: "ok, unversioned code", True: "ok, dirty code", False: "ok"}[done.code.dirty]
-    numbers = (_percent(done.metrics.get("total_return")), _number(done.metrics.get("sharpe")))
-    source = f"{done.source}, synthetic" if done.synthetic and "synthetic" not in done.source else done.source
-    return (run.folder.name, done.config_id[:10], done.kind, done.finished, *numbers, source, state)
-
-
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100.0 * share:+.2f} %"
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[at]) for row in (HEAD, *rows)) for at in range(len(HEAD))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (HEAD, *rows)]
-    return "\n".join(line.rstrip() for line in lines)

@@ -25,5 +25,17 @@ def page_js() -> str:
     return _read("page.js")
 
 
+@cache
+def gallery_css() -> str:
+    """The style of the page of all runs, beside those of sections and pages."""
+    return _read("gallery.css")
+
+
+@cache
+def gallery_js() -> str:
+    """The script of the page of all runs: it chooses and sorts what is there already."""
+    return _read("gallery.js")
+
+
 def _read(name: str) -> str:
     return (TEMPLATES / NAME / name).read_text(encoding="utf-8")

@@ -27,6 +27,7 @@ from flea_lab import errors, runs
 from flea_lab.clock import Clock, WallClock
 from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, FleaError, WorkspaceError
+from flea_lab.report.gallery import refresh_gallery
 from flea_lab.report.html import write_html
 from flea_lab.report.record import FOLDER_VARIABLE, NOTEBOOK, Record, take_record
 from flea_lab.wiring import load_market
@@ -92,7 +93,7 @@ def run_job(
             raise WorkspaceError(f"{notebook.name} ran config {record.config_id[:10]}, not {config.id[:10]}")
         if page:
             write_html(executed, partial / PAGE, job.title, standalone=standalone)
-        return runs.finish(partial, manifest_of(job, record, started, clock.now_ns()))
+        folder = runs.finish(partial, manifest_of(job, record, started, clock.now_ns()))
     except KeyboardInterrupt:
         runs.fail(partial, "interrupted")
         raise
@@ -106,6 +107,9 @@ def run_job(
     except BaseException as error:
         runs.fail(partial, f"{type(error).__name__}: {error}", traceback.format_exc())
         raise
+    if page:
+        refresh_gallery(workspace())
+    return folder
 
 
 def check_notebook(notebook: Path, parameter: str = "config") -> None:

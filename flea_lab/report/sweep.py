@@ -19,6 +19,7 @@ from flea_lab.backtest.sweep import Grid, SweepResult, plan, sweep
 from flea_lab.clock import Clock, WallClock
 from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, FleaError, WorkspaceError
+from flea_lab.report.gallery import refresh_gallery
 from flea_lab.report.html import PLOTLY_MIME, write_html
 from flea_lab.report.look import section_css
 from flea_lab.report.record import stale
@@ -74,6 +75,8 @@ def run_sweep(
         raise WorkspaceError(line) from None
     if found.kept is not None:
         shutil.rmtree(found.kept, ignore_errors=True)
+    if with_page:
+        refresh_gallery(workspace())
     return folder, found
 
 

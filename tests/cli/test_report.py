@@ -1,4 +1,4 @@
-"""`flea report` ends with a folder or one line; `flea runs` lists what there is and what failed."""
+"""`flea report` ends with a folder or one line."""
 
 import sys
 from pathlib import Path
@@ -40,29 +40,6 @@ def stored(*, dirty: bool | None, synthetic: bool = True, sharpe: float | None =
         decisions_digest="d1ce",
     )
     return runs.finish(runs.begin(workspace(), "small", ID), done)
-
-
-def test_no_runs_are_said_to_be_none(home: Path) -> None:
-    assert flea("runs").output == f"no runs in {home / 'runs'}\n"
-
-
-@pytest.mark.usefixtures("home")
-def test_runs_are_listed_with_result_source_and_state() -> None:
-    clean, dirty = stored(dirty=False), stored(dirty=True, synthetic=False, sharpe=None)
-    runs.fail(runs.begin(workspace(), "small", ID), "no candles for BTCUSDT")
-    lines = {line.split()[0]: " ".join(line.split()) for line in flea("runs").output.splitlines()}
-    assert lines["run"] == "run config kind finished return sharpe data state"
-    numbers = "ab12ab12ab backtest 2025-01-01T00:01:00Z -5.23 %"
-    assert lines[clean.name] == f"{clean.name} {numbers} 1.23 synthetic market (seed 7) ok"
-    assert lines[dirty.name] == f"{dirty.name} {numbers} - Binance BTCUSDT perp 1m ok, dirty code"
-    assert lines["failed-small-ab12ab12ab"] == "failed-small-ab12ab12ab failed"
-    assert "failed-small-ab12ab12ab:" in lines and lines["failed-small-ab12ab12ab:"].endswith("no candles for BTCUSDT")
-
-
-@pytest.mark.usefixtures("home")
-def test_unversioned_code_is_called_so() -> None:
-    stored(dirty=None)
-    assert "ok, unversioned code" in flea("runs").output
 
 
 @pytest.mark.usefixtures("home")

@@ -94,7 +94,8 @@ def unknown_commands(lines: list[str], app: Any) -> list[str]:
             command, rest = command.commands[rest[0]], rest[1:]
         options = {name for parameter in command.params for name in parameter.opts}
         wrong = [word for word in rest if word.startswith("--") and word.split("=")[0] not in options]
-        if getattr(command, "commands", None) or wrong:
+        does_nothing = getattr(command, "commands", None) and not command.invoke_without_command
+        if does_nothing or wrong:
             found.append(line)
     return found
 
@@ -103,7 +104,8 @@ def leaves(command: Any, name: str = "flea") -> list[str]:
     below = getattr(command, "commands", None)
     if not below:
         return [name]
-    return [leaf for word, child in below.items() if not child.hidden for leaf in leaves(child, f"{name} {word}")]
+    own = [name] if command.invoke_without_command else []
+    return own + [leaf for word, child in below.items() if not child.hidden for leaf in leaves(child, f"{name} {word}")]
 
 
 def command_line() -> Any:
