@@ -229,7 +229,7 @@ class Keeper:
     # ---- actions
 
     def _carry_out(self, actions: Iterable[Action], now_ns: int) -> None:
-        blocked: set[str] = set()
+        unrecorded: dict[str, str] = {}
         for action in actions:
             match action:
                 case End():
@@ -238,15 +238,22 @@ class Keeper:
                     self._tell_late(run)
                 case Drop(run):
                     self._drop(run, now_ns)
-                case Start(job) | Skip(job) | Miss(job):
-                    if job in blocked:
-                        continue
-                    try:
-                        self._pass(action, now_ns)
-                    except WorkspaceError as error:
-                        blocked.add(job)  # a later time of it must not hide this one
-                        self.stuck = True
-                        self._alert("critical", f"job {job} is not started unrecorded: {error}", f"unrecorded {job}")
+                case Start() | Skip() | Miss():
+                    why = unrecorded.get(action.job) or self._passed(action, now_ns)
+                    if why:
+                        unrecorded[action.job] = why  # a later time of it must not hide this one
+                        at = moment(max(action.planned_ns) if isinstance(action, Miss) else action.planned_ns)
+                        text = f"job {action.job}: the run of {at} is not started unrecorded: {why}"
+                        self._alert("critical", text, f"unrecorded {action.job} {at}")
+        self.stuck = bool(unrecorded)
+
+    def _passed(self, action: Start | Skip | Miss, now_ns: int) -> str:
+        """Why what came due could not be written down; "" where it was, and was done."""
+        try:
+            self._pass(action, now_ns)
+        except WorkspaceError as error:
+            return str(error)
+        return ""
 
     def _pass(self, action: Start | Skip | Miss, now_ns: int) -> None:
         match action:

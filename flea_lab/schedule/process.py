@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -54,9 +55,10 @@ class Processes(Protocol):
 
 
 class RealProcesses:
-    """Processes of this machine."""
+    """Processes of this machine, whose jobs work in the workspace `home`."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
+        self._home = home
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, run: str, argv: Sequence[str], folder: Path, log: Path, more: Mapping[str, str]) -> Known:
@@ -72,7 +74,7 @@ class RealProcesses:
                     close_fds=True,
                     cwd=folder,
                     umask=0o077,
-                    env={**minimal_environment(), **more, MARK: run},
+                    env={**minimal_environment(), "FLEA_HOME": str(self._home), **more, MARK: run},
                 )
         except OSError as error:
             raise WorkspaceError(f"{argv[0]} in {folder}: cannot be started ({error.strerror})") from None
@@ -91,6 +93,12 @@ class RealProcesses:
         if known.token and token_of(known.pid) == known.token:
             return None
         return written(log) or Exit(None)
+
+    def let_go(self) -> None:
+        """Leaves what runs to itself; each is still waited for, so that no dead process looks alive."""
+        for child in self._children.values():
+            threading.Thread(target=child.wait, name=f"end of {child.pid}", daemon=True).start()
+        self._children.clear()
 
     def find(self, run: str) -> Known | None:
         """As `Processes.find`."""

@@ -20,7 +20,7 @@ from flea_lab.schedule.ledger import Ledger, Run
 from flea_lab.schedule.lock import only_scheduler
 from flea_lab.schedule.process import RealProcesses
 from flea_lab.schedule.runner_watch import RunnerWatch
-from flea_lab.workspace import workspace
+from flea_lab.workspace import Workspace, workspace
 
 ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -28,6 +28,7 @@ ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def run_schedule(
     file: Path,
     *,
+    home: Workspace | None = None,
     once: bool = False,
     until: Callable[[], bool] | None = None,
     signals: bool = True,
@@ -35,7 +36,7 @@ def run_schedule(
     clock: Clock | None = None,
     told: Callable[[str], None] = print,
 ) -> int:
-    """How many runs did not end well, after the scheduler of this workspace was told to end.
+    """How many runs did not end well, after the scheduler of `home` (by default this workspace) was told to end.
 
     With `once` it ends when nothing is due and nothing runs any more, with `until` when that says so. SIGTERM, SIGINT
     and a closed terminal end it, where `signals` are its own to have. What runs then goes on: the next scheduler takes
@@ -43,7 +44,7 @@ def run_schedule(
     """
     schedule = load_schedule(file)
     clock = clock or WallClock()
-    home = workspace().ready()
+    home = (home or workspace()).ready()
     folder = private_folder(home.root / FOLDER)
     addresses = {name: load_address(name) for name in schedule.alerts.channels}
     mask = mask_of(*(part for address in addresses.values() for part in parts_of(address)))
@@ -52,9 +53,9 @@ def run_schedule(
         open_alerts(folder, clock, mask, schedule.alerts, addresses, console) as alerts,
         _woken(signals) as wake,
     ):
-        ledger = Ledger(ledger_file(home))
+        ledger, processes = Ledger(ledger_file(home)), RealProcesses(home.root)
         try:
-            keeper = Keeper(schedule, home, clock, ledger, RealProcesses(), alerts.put, elapsed_s=Stopwatch().elapsed_s)
+            keeper = Keeper(schedule, home, clock, ledger, processes, alerts.put, elapsed_s=Stopwatch().elapsed_s)
             runners = RunnerWatch(alerts.put)
             told(f"schedule  {file}: {len(schedule.jobs)} jobs, ledger {ledger_file(home)}")
             while not wake.ending:
@@ -65,6 +66,7 @@ def run_schedule(
                 wake.wait(keeper.wait_s())
             left = keeper.close()
         finally:
+            processes.let_go()
             ledger.close()
     told(ending(left, wake.ending))
     return keeper.bad

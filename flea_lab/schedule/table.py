@@ -1,6 +1,7 @@
 """A schedule and its ledger as rows and frames: what is planned, how it stands, what ran."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -102,6 +103,17 @@ def history_frame(home: Workspace, job: str | None = None, last: int = 1_000) ->
         found[name] = pd.to_datetime(times.to_numpy(dtype="float64", na_value=float("nan")) / 1e6, unit="ms", utc=True)
     found["log"], found["note"] = [run.log for run in runs], [run.note for run in runs]
     return found
+
+
+def ended_of(home: Workspace, statuses: Mapping[str, str], times: int) -> Callable[[], bool]:
+    """Says whether each of these jobs has so many runs that ended with its status: an end for `run_schedule`."""
+
+    def done() -> bool:
+        runs = history(ledger_file(home), last=1_000)
+        found: Counter[tuple[str, str]] = Counter((run.job, run.status) for run in runs)
+        return all(found[one] >= times for one in statuses.items())
+
+    return done
 
 
 def jobs_frame(schedule: Schedule, home: Workspace, now_ns: int) -> "pd.DataFrame":

@@ -20,6 +20,7 @@ NOTEBOOKS = [
     "explore/06_large_orders",
     "live/runner",
     "reports/backtest",
+    "reports/schedule",
     "reports/session",
 ]
 KERNEL = "python3"  # every environment with ipykernel has it; a kernel of another name is not there on the next machine

@@ -62,15 +62,21 @@ class Desk:
         self.file.write_text(to_toml({**more, "jobs": listed}), encoding="utf-8")
         self.ledger = self.home / "schedule" / "ledger.sqlite"
         self.started: list[subprocess.Popen[bytes]] = []
+        self._hearing: list[threading.Thread] = []
+        self._said: list[str] = []
 
     def start(self) -> "subprocess.Popen[bytes]":
         """A scheduler, as a process of its own."""
         work = f"run_schedule(Path({str(self.file)!r}))"
         code = f"from pathlib import Path; from flea_lab.schedule.service import run_schedule; {work}"
         environment = {**os.environ, "FLEA_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
-        with (self.folder / "said.txt").open("ab") as said:
-            process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=said, stderr=said)
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         self.started.append(process)
+        hears = threading.Thread(target=self._hear, args=(process,), daemon=True)
+        hears.start()
+        self._hearing.append(hears)
         return process
 
     def runs(self, job: str | None = None) -> list[Run]:
@@ -87,8 +93,17 @@ class Desk:
         return [Note(job, planned, what, float(at)) for job, planned, what, at in found]
 
     def said(self) -> str:
-        """What the schedulers printed."""
-        return (self.folder / "said.txt").read_text()
+        """What the schedulers printed, all of it where they have ended."""
+        for process, hears in zip(self.started, self._hearing, strict=True):
+            if process.poll() is not None:
+                hears.join(20)
+        return "".join(self._said)
+
+    def _hear(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:  # a pipe: not on the disk that is full
+            for line in lines:
+                self._said.append(line.decode())
 
     def wait(self, done: Callable[[], object], limit_s: float = 60.0) -> None:
         """Returns once `done`, which must come."""

@@ -169,7 +169,7 @@ def test_on_a_full_disk_nothing_is_started_that_is_not_written_and_nothing_is_lo
     assert len(world.processes.all) == before, "three times came, and none was started"
     assert world.story("often") == [("2026-10-20T00:20:00Z", "running")], "the ledger could not hear of its end"
     assert world.said("job often ended well is kept in mind") and world.said("cannot be written")
-    assert world.said("job overlaps is not started unrecorded: ledger")
+    assert world.said("job overlaps: the run of 2026-10-20T01:00:00Z is not started unrecorded: ledger")
     world.make_room()
     world.until(ns("2026-10-20T01:35"))
     assert world.story("often") == [

@@ -1,0 +1,132 @@
+"""`flea schedule`, what it prints, and the looks after the runner."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flea_lab.cli.schedule import app
+from flea_lab.errors import ConfigError, WorkspaceError
+from flea_lab.schedule.books import AlertPut
+from flea_lab.schedule.job import Watched
+from flea_lab.schedule.lock import only_scheduler
+from flea_lab.schedule.process import Known, RealProcesses, marked_with, token_of
+from flea_lab.schedule.runner_watch import AGAIN_NS, RunnerWatch
+from flea_lab.schedule.service import run_schedule
+from flea_lab.schedule.table import history_frame
+from flea_lab.view.schedule_figure import timeline_figure
+from flea_lab.workspace import workspace
+from tests.schedule.test_timing import S_NS
+
+
+@pytest.fixture
+def file(home: Path, tmp_path: Path) -> Path:
+    return tmp_path / "s.toml"
+
+
+def flea(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return f"{done.stdout}[{done.exit_code}]"
+
+
+def test_a_job_is_added_listed_run_once_looked_up_and_removed(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    named = ("--file", str(file))
+    assert "added say to" in flea("add", "say", "--every-s", "1", *named, "--", "python", "-I", "-c", "print('hi')")
+    flea("add", "fail", "--cron", "0 4 * * *", "--zone", "Europe/Berlin", *named, "python", "x.py")
+    listed = flea("list", *named)
+    assert "no scheduler has run in this workspace" in listed and "every 1 s" in listed and "Europe/Berlin" in listed
+    [head, first, *_] = flea("next", "fail", "-n", "1", *named).splitlines()
+    assert head.split() == ["job", "local", "UTC", "in"] and (" 04:00:00 +0" in first) and (":00:00  " in first)
+    with pytest.raises(WorkspaceError, match="no schedule has run in this workspace"):
+        flea("history")
+    bad = run_schedule(file, signals=False, until=lambda: any(history_frame(workspace())["status"] == "ok"))
+    assert bad == 0
+    shown = flea("history", "say")
+    assert "  say  " in shown and "  ok  " in shown and "schedule/logs/say/" in shown
+    assert flea("history", "fail").startswith("nothing of fail in ")
+    assert "scheduler: NOT running, it ended at" in flea("list", *named)
+    with only_scheduler(workspace().root / "schedule"):
+        assert "scheduler: running, pid" in flea("list", *named)
+        with pytest.raises(WorkspaceError, match=rf"a scheduler is already running .*pid {os.getpid()}"):
+            flea("run", "--once", *named)
+    assert "removed say" in flea("remove", "say", *named)
+    with pytest.raises(ConfigError, match=r"job 'say': not in s.toml, known are fail"):
+        flea("next", "say", *named)
+    figure = timeline_figure(history_frame(workspace()))
+    assert figure.data[0].name == "ended well" and set(figure.data[0].y) == {"say"}
+
+
+def test_a_look_starts_what_is_due_waits_for_it_and_says_by_its_status_whether_all_is_well(file: Path) -> None:
+    command = '["python", "-I", "-c", "raise SystemExit(3)"]'
+    file.write_text(f'[[jobs]]\nname = "x"\ncommand = {command}\nevery_s = 1\n')
+    assert flea("run", "--once", "--file", str(file)).endswith("[0]"), "new: it owes nothing of before"
+    before = signal.getsignal(signal.SIGTERM)
+    while "[0]" in (said := flea("run", "--once", "--file", str(file))):
+        pass  # within the same second
+    assert said.endswith("[1]") and signal.getsignal(signal.SIGTERM) == before
+    assert "  failed  " in flea("history")
+
+
+def put_to(told: list[str]) -> AlertPut:
+    def put(severity: str, text: str, key: str = "") -> None:
+        told.append(f"{severity}: {text}")
+
+    return put
+
+
+def test_a_runner_that_is_away_is_told_within_its_interval_again_each_hour_and_when_it_is_back() -> None:
+    away, told = {"main": "there is none"}, list[str]()
+    watch = RunnerWatch(put_to(told), lambda name: away.get(name, ""))
+    asked = Watched(runners=("main", "other"), every_s=60.0)
+    watch.look(asked, 10**18)
+    assert told == [
+        "critical: the runner of account 'main' should be running: there is none, since 2001-09-09T01:46:40Z"
+    ]
+    watch.look(asked, 10**18 + 59 * S_NS)
+    watch.look(asked, 10**18 + 120 * S_NS)
+    assert len(told) == 1
+    watch.look(asked, 10**18 + AGAIN_NS)
+    assert len(told) == 2 and told[1] == told[0]
+    away.clear()
+    watch.look(asked, 10**18 + AGAIN_NS + 60 * S_NS)
+    assert told[2] == "info: the runner of account 'main' is there again"
+
+
+def test_an_account_without_a_runner_is_said_to_have_none(home: Path) -> None:
+    told = list[str]()
+    watch = RunnerWatch(put_to(told))
+    watch.look(Watched(runners=("main",)), 10**18)
+    assert told[0].startswith("critical: the runner of account 'main' should be running: there is none")
+
+
+@pytest.fixture
+def processes(home: Path) -> Iterator[RealProcesses]:
+    found = RealProcesses(home)
+    yield found
+    for pid in marked_with("test-run"):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found again by /proc")
+def test_a_process_that_has_the_id_of_one_before_it_is_not_mistaken_for_it(
+    processes: RealProcesses, tmp_path: Path
+) -> None:
+    log = tmp_path / "x.log"
+    me = Known(os.getpid(), "another boot-1")
+    assert processes.ended("test-run", me, log) is not None, "our own id, and not the process that was meant"
+    assert processes.end("test-run", me, force=True) == 0, "nobody bears the mark, so nobody is ended"
+    assert token_of(os.getpid()) and token_of(2**22 - 1) == ""
+    words = ("sleep", "600")
+    known = processes.start("test-run", words, tmp_path, log, {})
+    assert processes.find("test-run") == known and RealProcesses(tmp_path).ended("test-run", known, log) is None
+    assert processes.end("test-run", known, force=True) >= 1
+    while (found := processes.ended("test-run", known, log)) is None:
+        pass
+    assert found.code == -9 and marked_with("test-run") == []
+    with pytest.raises(WorkspaceError, match="cannot be started"):
+        processes.start("test-run", words, tmp_path / "gone", log, {})
