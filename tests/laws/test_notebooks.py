@@ -22,6 +22,7 @@ NOTEBOOKS = [
     "reports/backtest",
     "reports/schedule",
     "reports/session",
+    "reports/walkforward",
 ]
 KERNEL = "python3"  # every environment with ipykernel has it; a kernel of another name is not there on the next machine
 
