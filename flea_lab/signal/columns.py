@@ -221,7 +221,11 @@ def _part_columns(key: Identity) -> Callable[..., None]:
                 memory = borrow(mem, at[d] + s * sizes[d], sizes[d])
                 prow = read_floats(rows, d * n_params, n_params)
                 read = read_floats(parts, d * n_parts, n_parts)
-                over(values, s * values.shape[1], whole, read, prow, memory, said, sure, begin, n)
+                told, count = s * values.shape[1] + begin, n - begin
+                over(
+                    values, told, whole, read, prow, memory, borrow(direction, out + begin, count),
+                    borrow(confidence, out + begin, count), count,
+                )  # fmt: skip
                 if n < last - first:
                     _spread(said, sure, closes, s * closes.shape[1] + first, n)
 
@@ -247,11 +251,10 @@ def _stateless(kernel: Kernel) -> Callable[..., None]:
 
     @compiled_afresh
     def over(
-        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats,
-        begin: int, n: int,
+        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats, n: int
     ) -> None:  # fmt: skip
         params, columns = params_type(*prow), opened(values, base, places, read, n)
-        for j in range(begin, n):
+        for j in range(n):  # from 0: an index that could be negative costs the vector
             state = step(bar_at(columns, j), params, x_at(columns, j))
             said[j], sure[j] = state[direction_at], state[confidence_at]
 
@@ -266,12 +269,11 @@ def _stateful(kernel: Kernel) -> Callable[..., None]:
 
     @compiled_afresh
     def over(
-        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats,
-        begin: int, n: int,
+        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats, n: int
     ) -> None:  # fmt: skip
         params, columns = params_type(*prow), opened(values, base, places, read, n)
         state, own = state_type(*read_floats(memory, 0, n_state)), borrow(memory, n_state, memory.shape[0] - n_state)
-        for j in range(begin, n):
+        for j in range(n):  # from 0: an index that could be negative costs the vector
             state = step(state, bar_at(columns, j), params, own, x_at(columns, j))
             said[j], sure[j] = state[direction_at], state[confidence_at]
         write_floats(memory, 0, state)

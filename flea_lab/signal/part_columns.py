@@ -237,10 +237,11 @@ def _recursive(part: Part) -> Callable[..., None]:
         n: int,
     ) -> None:
         state, params = state_type(*read_floats(memory, 0, n_state)), params_type(*prow)
-        own, x = borrow(memory, n_state, memory.shape[0] - n_state), opened(values, base, places, n)
-        for j in range(begin, n):
+        own, x = borrow(memory, n_state, memory.shape[0] - n_state), opened(values, base + begin, places, n - begin)
+        out = borrow(column, begin, n - begin)
+        for j in range(n - begin):  # from 0: an index that could be negative costs time
             state = step(state, sources_type(*at(x, j)), params, own)
-            column[j] = state[value_at]
+            out[j] = state[value_at]
         write_floats(memory, 0, state)
 
     return fill
@@ -262,9 +263,13 @@ def _pointwise(part: Part) -> Callable[..., None]:
         known: int,
         n: int,
     ) -> None:
-        params, x = params_type(*prow), opened(values, base, places, n)
-        for j in range(known, n):
-            column[j] = call(sources_type(*at(x, j)), params)
+        params, x, out = (
+            params_type(*prow),
+            opened(values, base + known, places, n - known),
+            borrow(column, known, n - known),
+        )
+        for j in range(n - known):
+            out[j] = call(sources_type(*at(x, j)), params)
 
     return fill
 
@@ -288,8 +293,9 @@ def _windowed(part: Part) -> Callable[..., None]:
         n: int,
     ) -> None:
         params, window = params_type(*prow), int(prow[0])
-        for j in range(known, n):
-            column[j] = call(sources_type(*windows(values, base + j - window + 1, places, window)), params)
+        first, out = base + known - window + 1, borrow(column, known, n - known)
+        for j in range(n - known):
+            out[j] = call(sources_type(*windows(values, first + j, places, window)), params)
 
     return fill
 
