@@ -18,7 +18,7 @@
         && (!asked.get("kind") || card.dataset.kind === asked.get("kind"))
         && (!asked.get("promoted") || card.dataset.promoted);
       card.hidden = !fits;
-      count += fits;
+      count += fits ? 1 : 0;
     }
     cards.sort(orders[asked.get("order")]).forEach((card) => place.append(card));
     shown.textContent = `${count} of ${cards.length}`;
