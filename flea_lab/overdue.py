@@ -46,6 +46,19 @@ def standing(home: Workspace, job: str, deadline_s: float, now_ns: int) -> Stand
         return Standing(unknown=f"the ledger of the schedule cannot be read ({error})")
 
 
+def last_beat_ns(home: Workspace) -> int | None:
+    """When a scheduler of the workspace was last heard of; None where none ever was, or its ledger cannot be read."""
+    file = ledger_file(home)
+    if not file.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as db:
+            beat = db.execute("SELECT max(beat_ns) FROM scheduler").fetchone()[0]
+    except sqlite3.Error:
+        return None
+    return None if beat is None else int(beat)
+
+
 def _standing(db: sqlite3.Connection, home: Workspace, job: str, limit_ns: int) -> Standing:
     beat = db.execute("SELECT max(beat_ns) FROM scheduler").fetchone()[0] or 0
     known = db.execute("SELECT next_ns FROM jobs WHERE name=?", (job,)).fetchone()

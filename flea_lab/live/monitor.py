@@ -22,6 +22,8 @@ from flea_lab.errors import FleaError, WorkspaceError
 from flea_lab.live.account import account_folder, known_accounts
 from flea_lab.live.halt import halt_account
 from flea_lab.live.monitor_state import state_of
+from flea_lab.overdue import last_beat_ns
+from flea_lab.workspace import workspace
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).with_name("page") / "monitor.html"
@@ -147,13 +149,18 @@ class Monitor:
         return web.json_response({"said": said, "outcome": found.outcome})
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        body = metrics(await self._found(), balances=self._balances)
+        beat_ns = await asyncio.to_thread(last_beat_ns, workspace())
+        silent_s = None if beat_ns is None else (self._clock.now_ns() - beat_ns) / 1e9
+        body = metrics(await self._found(), balances=self._balances, silent_s=silent_s)
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-def metrics(accounts: Sequence[dict[str, Any]], *, balances: bool) -> bytes:
-    """The accounts in Prometheus' text format; with `balances` their money and quantities too."""
+def metrics(accounts: Sequence[dict[str, Any]], *, balances: bool, silent_s: float | None = None) -> bytes:
+    """The accounts in Prometheus' text format; with `balances` their money and quantities too. `silent_s` is how long
+    no scheduler was heard of, None where there is none to hear."""
     registry = CollectorRegistry()
+    if silent_s is not None:
+        Gauge("flea_schedule_silent_s", "seconds since a scheduler was heard of", registry=registry).set(silent_s)
     up = Gauge("flea_up", "1 where the account's runner answers", ["account"], registry=registry)
     state = Gauge("flea_state", "1 for the state that the runner is in", ["account", "state"], registry=registry)
     latch = Gauge("flea_latch", "1 for every latch that is closed", ["account", "latch"], registry=registry)

@@ -116,7 +116,7 @@ def _manager() -> type:
         from jupyter_scheduler.executors import ExecutionManager  # type: ignore[import-not-found]
         from jupyter_scheduler.models import JobFeature  # type: ignore[import-not-found]
     except ImportError as error:
-        raise ConfigError(f"jupyter-scheduler is not there ({error}): pip install jupyter-scheduler") from None
+        raise ConfigError(f"jupyter-scheduler is not there ({error}): pip install 'flea-lab[jobs]'") from None
 
     class FleaExecutionManager(ExecutionManager):  # type: ignore[misc]
         """Executes a job's notebook by `run_lab_job`."""

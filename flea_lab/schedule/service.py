@@ -34,7 +34,7 @@ def run_schedule(
     signals: bool = True,
     console: TextIO | None = None,
     clock: Clock | None = None,
-    told: Callable[[str], None] = print,
+    told: Callable[[str], None] | None = None,
 ) -> int:
     """How many runs did not end well, after the scheduler of `home` (by default this workspace) was told to end.
 
@@ -43,7 +43,7 @@ def run_schedule(
     it over.
     """
     schedule = load_schedule(file)
-    clock = clock or WallClock()
+    clock, say = clock or WallClock(), told or _say
     home = (home or workspace()).ready()
     folder = private_folder(home.root / FOLDER)
     addresses = {name: load_address(name) for name in schedule.alerts.channels}
@@ -57,7 +57,7 @@ def run_schedule(
         try:
             keeper = Keeper(schedule, home, clock, ledger, processes, alerts.put, elapsed_s=Stopwatch().elapsed_s)
             runners = RunnerWatch(alerts.put)
-            told(f"schedule  {file}: {len(schedule.jobs)} jobs, ledger {ledger_file(home)}")
+            say(f"schedule  {file}: {len(schedule.jobs)} jobs, ledger {ledger_file(home)}")
             while not wake.ending:
                 keeper.step()
                 runners.look(keeper.schedule.watch, clock.now_ns())
@@ -68,8 +68,12 @@ def run_schedule(
         finally:
             processes.let_go()
             ledger.close()
-    told(ending(left, wake.ending))
+    say(ending(left, wake.ending))
     return keeper.bad
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # a journal of the system's hears it at once
 
 
 def ending(left: list[Run], why: str) -> str:

@@ -23,6 +23,9 @@ from flea_lab.live.latch import is_latched
 from flea_lab.live.lock import lock_account
 from flea_lab.live.monitor import Monitor, metrics
 from flea_lab.live.monitor_state import state_of
+from flea_lab.overdue import ledger_file
+from flea_lab.schedule.ledger import Ledger
+from flea_lab.workspace import workspace
 from tests.live.fake_runner import FakeRunner
 from tests.live.hooks import hook
 
@@ -162,3 +165,23 @@ def test_a_channel_is_tried_and_alerts_are_listed(home: Path, monkeypatch: pytes
         alerts.put("critical", "halted by drawdown")
     first, second = CliRunner().invoke(app, ["alerts", "list", "main"]).output.splitlines()
     assert first.endswith("  info      system    ready") and second.endswith("  critical  halt      halted by drawdown")
+
+
+def test_metrics_say_how_long_no_scheduler_was_heard_of(home: Path) -> None:
+    file = ledger_file(workspace())
+
+    def silent(lines: str) -> list[float]:
+        return [float(line.split()[1]) for line in lines.splitlines() if line.startswith("flea_schedule_silent_s ")]
+
+    async def look(session: aiohttp.ClientSession, monitor: Monitor, base: str) -> None:
+        assert silent(await (await session.get(f"{base}/metrics")).text()) == [], (
+            "where none ever was there is no number"
+        )
+        file.parent.mkdir(parents=True)
+        ledger = Ledger(file)
+        ledger.hello(1, WallClock().now_ns() - 300 * 10**9, file)
+        ledger.close()
+        [found] = silent(await (await session.get(f"{base}/metrics")).text())
+        assert 300.0 <= found < 400.0
+
+    visit(look)

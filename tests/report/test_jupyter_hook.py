@@ -67,7 +67,7 @@ def test_its_class_is_made_when_it_is_asked_for_and_hands_the_job_on(
 ) -> None:
     monkeypatch.setattr(jupyter_hook, "_manager", jupyter_hook._manager.__wrapped__)  # nothing made for others is kept
     monkeypatch.setitem(sys.modules, "jupyter_scheduler", None)
-    with pytest.raises(ConfigError, match=r"jupyter-scheduler is not there .*: pip install jupyter-scheduler"):
+    with pytest.raises(ConfigError, match=r"jupyter-scheduler is not there .*: pip install 'flea-lab\[jobs\]'"):
         _ = jupyter_hook.FleaExecutionManager
     executors: Any = ModuleType("jupyter_scheduler.executors")
     models: Any = ModuleType("jupyter_scheduler.models")
