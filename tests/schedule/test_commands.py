@@ -19,6 +19,7 @@ from flea_lab.schedule.service import run_schedule
 from flea_lab.schedule.table import history_frame
 from flea_lab.view.schedule_figure import timeline_figure
 from flea_lab.workspace import workspace
+from tests.live.hooks import hook
 from tests.schedule.test_timing import S_NS
 
 
@@ -70,6 +71,23 @@ def test_a_look_starts_what_is_due_waits_for_it_and_says_by_its_status_whether_a
         pass  # within the same second
     assert said.endswith("[1]") and signal.getsignal(signal.SIGTERM) == before
     assert "  failed  " in flea("history")
+
+
+def test_a_failure_reaches_the_channels_of_the_schedule_and_the_file_before_them(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("apprise")
+    command = '["python", "-I", "-c", "raise SystemExit(3)"]'
+    channel = '[alerts.channels.phone]\nseverity = "critical"\n'
+    file.write_text(f'{channel}[[jobs]]\nname = "x"\ncommand = {command}\nevery_s = 1\n')
+    with hook() as phone:
+        monkeypatch.setenv("FLEA_ALERT_PHONE", f"json://127.0.0.1:{phone.port}/x")
+        run_schedule(file, signals=False, until=lambda: "job x: the run of" in phone.texts)
+    kept = (workspace().root / "schedule" / "alerts.jsonl").read_text()
+    assert "failed: exit status 3; log schedule/logs/x/" in kept and str(phone.port) not in kept
+    monkeypatch.delenv("FLEA_ALERT_PHONE")
+    with pytest.raises(ConfigError, match="no address for alert channel 'phone'"):
+        run_schedule(file, signals=False)
 
 
 def put_to(told: list[str]) -> AlertPut:
