@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
-import pandas as pd
 import pytest
 
 from flea_lab import runs
-from flea_lab.backtest.metrics import METRICS
-from flea_lab.backtest.sweep import SweepResult
+from flea_lab.backtest.sweep import load_grid
 from flea_lab.config import RunConfig, from_dict
 from flea_lab.data.dataset import Dataset, Origin
 from flea_lab.data.sources.demo import synthetic_market
@@ -104,18 +101,11 @@ def stored_backtest(patch: pytest.MonkeyPatch) -> Path:
     return runs.finish(partial, manifest_of(job, record.take_record(partial), 0, 1))
 
 
-def stored_sweep(patch: pytest.MonkeyPatch) -> Path:
-    """The folder of a finished sweep of two cells, whose numbers are made up: folding them costs seconds."""
+def stored_sweep() -> Path:
+    """The folder of a finished sweep of two cells, of the built-in signal alone: its fold need not be compiled anew."""
     values = config().to_dict()
     given = from_dict({**values, "signals": values["signals"][:1]})
-    grid = {"ema_momentum.fast": [5, 9]}
-    numbers = np.random.default_rng(3).random((2, len(METRICS)))
-    table = pd.DataFrame({"ema_momentum.fast": [5, 9], "config_id": ["a" * 64, "b" * 64]})
-    table = pd.concat([table, pd.DataFrame(numbers, columns=list(METRICS))], axis=1)
-    with patch.context() as inside:
-        made = SweepResult(given, grid, table, pd.DataFrame(), 70)
-        inside.setattr("flea_lab.report.sweep.sweep", lambda *_, **__: made)
-        return run_sweep(given, grid, progress=False, with_page=False)[0]
+    return run_sweep(given, load_grid({"ema_momentum.fast": [5, 9]}, "a test"), progress=False, with_page=False)[0]
 
 
 def executed(given: RunConfig) -> str:

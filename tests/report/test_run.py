@@ -26,6 +26,7 @@ from flea_lab.data.store import CandleStore
 from flea_lab.errors import ConfigError, DataError, FleaError, WorkspaceError
 from flea_lab.report.record import NOTEBOOK, record_of
 from flea_lab.report.run import check_notebook, run_report
+from flea_lab.report.verify import verify
 from flea_lab.wiring import run_backtest
 from flea_lab.workspace import workspace
 
@@ -122,6 +123,14 @@ def test_the_stored_notebook_names_no_folder_and_no_widget(run: Path, desk: Path
 def test_the_runs_are_listed_with_their_state(run: Path) -> None:
     [found] = [one for one in runs.list_runs(workspace()) if one.folder == run]
     assert found.state == "ok" and found.manifest is not None
+
+
+def test_the_run_executed_again_in_a_clean_process_is_equal_and_on_the_page_of_runs(run: Path) -> None:
+    before = sorted(run.parent.iterdir())
+    found = verify(run, workspace())
+    assert found.executed and found.state == "equal" and found.same_result, found.text()
+    assert "executed again: 4 frames" in found.text() and sorted(run.parent.iterdir()) == before
+    assert f'href="{run.name}/report.html"' in (run.parent / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_committed_notebook_has_one_parameter() -> None:

@@ -33,7 +33,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Scene
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEA_HOME", str(folder / "home"))
         stored_market(folder / "home")
-        made = {"backtest": stored_backtest(patch), "sweep": stored_sweep(patch)}
+        made = {"backtest": stored_backtest(patch), "sweep": stored_sweep()}
         yield {kind: Scene(folder / "home", run, runs.ROOT) for kind, run in made.items()}
 
 
@@ -159,7 +159,8 @@ def test_a_run_that_gives_another_result_without_a_reason_is_not_reproducible(sc
     run = scenes["backtest"].run
     found = look(run, Workspace(scenes["backtest"].home))
     assert found.manifest is not None
-    first = msgspec.structs.replace(found.manifest, decisions_digest="0" * 64)
+    other = {name: "0" * 64 for name in found.manifest.frames}
+    first = msgspec.structs.replace(found.manifest, decisions_digest="0" * 64, frames=other)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify, "_first_change", lambda *_: ("1 in row 0 of ts", "2 in row 0 of ts"))
         assert verify._compare(found, first, run) is False
