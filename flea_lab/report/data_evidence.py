@@ -144,7 +144,7 @@ def journal_of(manifest: runs.Manifest, home: Workspace) -> Path:
     if "folder" in value:
         folder = Path(value["folder"])
         return folder if folder.suffix else folder / FILE
-    return home.root / "journals" / str(manifest.data[0]["account"]) / FILE
+    return home.root / "journals" / str(value.get("account", manifest.data[0]["account"])) / FILE
 
 
 def _journal(one: dict[str, Any], manifest: runs.Manifest, home: Workspace) -> Iterator[Unequal | Gone | str]:
