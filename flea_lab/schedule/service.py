@@ -65,6 +65,9 @@ def run_schedule(
                     break
                 wake.wait(keeper.wait_s())
             left = keeper.close()
+        except Exception as error:  # whatever it is: it must not end in silence
+            alerts.put("critical", f"the scheduler ends: {type(error).__name__}: {error}", "scheduler ends")
+            raise
         finally:
             processes.let_go()
             ledger.close()

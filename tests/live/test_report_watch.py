@@ -149,9 +149,9 @@ def test_a_session_is_demoted_where_its_config_asks_for_that_and_the_latch_stand
             gate = Gate(here.server, here.closes(4))
             async with running(here, folder) as task:
                 file = folder / "alerts.jsonl"
-                await until(folder, lambda said: said["state"] == "trading" and "is missing" in file.read_text())
+                await until(folder, lambda said: said["state"] == "trading" and "is missing" in file.read_text(), 60.0)
                 wanted = ("reducing",) if demote else ()
-                await until(folder, lambda said: tuple(said["latches"]) == wanted)
+                await until(folder, lambda said: tuple(said["latches"]) == wanted, 60.0)
                 before = dict(rows(folder, "SELECT id, status FROM orders"))
                 gate.open()
                 assert await task == OVER
@@ -159,7 +159,7 @@ def test_a_session_is_demoted_where_its_config_asks_for_that_and_the_latch_stand
             assert (after.keys() == before.keys()) == demote, "nothing that adds to a position was sent any more"
             if demote:
                 async with running(here, folder) as task:
-                    found = await until(folder, lambda said: bool(said["latches"]))
+                    found = await until(folder, lambda said: bool(said["latches"]), 60.0)
                     assert tuple(found["latches"]) == ("reducing",)
 
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -90,6 +90,17 @@ def test_a_failure_reaches_the_channels_of_the_schedule_and_the_file_before_them
         run_schedule(file, signals=False)
 
 
+def test_a_scheduler_that_breaks_says_so(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("[watch]\n")
+
+    def breaks() -> bool:
+        raise ZeroDivisionError("no such thing")
+
+    with pytest.raises(ZeroDivisionError):
+        run_schedule(file, signals=False, until=breaks)
+    assert "critical: the scheduler ends: ZeroDivisionError: no such thing" in capsys.readouterr().err
+
+
 def put_to(told: list[str]) -> AlertPut:
     def put(severity: str, text: str, key: str = "") -> None:
         told.append(f"{severity}: {text}")
@@ -146,5 +157,13 @@ def test_a_process_that_has_the_id_of_one_before_it_is_not_mistaken_for_it(
     while (found := processes.ended("test-run", known, log)) is None:
         pass
     assert found.code == -9 and marked_with("test-run") == []
+    other = tmp_path / "y.log"
+    known = processes.start("test-run", ("sh", "-c", "sleep 600 & sleep 600"), tmp_path, other, {})
+    while len(marked_with("test-run")) < 4:  # stub, shell and two sleeps
+        pass
+    os.kill(known.pid, signal.SIGKILL)  # the stub alone
+    while (found := processes.ended("test-run", known, other)) is None:
+        pass
+    assert found.code == -9 and processes.end("test-run", known, force=True) == 3, "who is left is found by the mark"
     with pytest.raises(WorkspaceError, match="cannot be started"):
         processes.start("test-run", words, tmp_path / "gone", log, {})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flea_lab.overdue import GOOD
+from flea_lab.runs import to_toml
 from flea_lab.schedule.wording import moment
 from tests.schedule.test_timing import MINUTE_NS, ns, walked
 from tests.schedule.world import FOREVER, S_NS, Does, Told, World
@@ -135,6 +136,7 @@ def test_a_fortnight_does_what_the_page_says(lived: World) -> None:
     assert story["midnight"]["2026-10-25T00:00:00Z"] == "missed"
     assert story["midnight"]["2026-10-26T00:00:00Z"] == "caught_up"
     assert story["skips"]["2026-10-26T03:15:00Z"] == "missed", "its policy is not to make up for it"
+    assert story["skips"]["2026-10-21T03:15:00Z"] == story["skips"]["2026-10-27T03:15:00Z"] == "ok"
     assert world.said("job often: 129 runs were missed")
     # a machine that slept: the same
     assert story["midnight"]["2026-10-29T00:00:00Z"] == "caught_up" and world.said("the machine slept 9 h")
@@ -230,6 +232,24 @@ def test_a_job_that_left_the_schedule_is_not_tried_again(home: Path) -> None:
     [run] = other.runs("a")
     assert run.status == "failed" and "its job has left the schedule" in run.note
     other.end()
+
+
+def test_a_changed_file_is_taken_up_and_one_that_cannot_be_understood_changes_nothing(home: Path) -> None:
+    first, second = ({"name": name, "command": FLEA, "every_s": 3600} for name in "ab")
+    world = World(home, {"jobs": [first]}, ns("2026-10-20T03:30"))
+    file = world.schedule.file
+    file.write_text(to_toml({"folder": str(home), "jobs": [first, second]}))
+    world.until(ns("2026-10-20T04:30"))
+    assert world.story("a") == world.story("b") == [("2026-10-20T04:00:00Z", "ok")]
+    file.write_text(to_toml({"folder": str(home), "jobs": [{**first, "zone": "Mars"}]}))
+    world.until(ns("2026-10-20T05:30"))
+    assert len(world.story("a")) == len(world.story("b")) == 2
+    [told] = world.said("the schedule of before goes on: zone = 'Mars': no time zone")
+    assert told.severity == "critical"
+    file.unlink()
+    world.until(ns("2026-10-20T06:30"))
+    assert len(world.story("b")) == 3 and world.said("no such file")
+    world.end()
 
 
 def test_a_report_that_is_not_there_is_a_failure(home: Path) -> None:
