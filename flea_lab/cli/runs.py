@@ -26,7 +26,8 @@ def verify(
     every: Annotated[bool, typer.Option("--all", help="Every finished run of the workspace.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Digests only: nothing is executed again.")] = False,
     result: Annotated[
-        bool, typer.Option("--result", help="Status 0 where the result is the same, whatever code it took.")
+        bool,
+        typer.Option("--result", help="Status 0 where the result is the same, whatever code and packages it took."),
     ] = False,
 ) -> None:
     """Execute a stored RUN again in a clean process and compare; name what differs: parameters, data, code, a signal,
@@ -34,7 +35,6 @@ def verify(
 
     Status 0: equal. 1: different. 2: cannot be verified, data are gone for instance.
     """
-    from flea_lab.report.verify import DIFFERENT
     from flea_lab.report.verify import verify as judge
 
     if (run is None) is not every:
@@ -45,8 +45,7 @@ def verify(
     for folder in folders:
         found = judge(folder, home, quick=quick)
         typer.echo(found.text())
-        forgiven = result and found.status == DIFFERENT and found.same_result
-        worst = max(worst, 0 if forgiven else found.status)
+        worst = max(worst, found.result_status if result else found.status)
     if every and not folders:
         typer.echo(f"no finished runs in {home.runs}")
     raise typer.Exit(worst)

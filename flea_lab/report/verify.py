@@ -17,7 +17,18 @@ from msgspec import Struct
 from flea_lab import runs
 from flea_lab.clock import Stopwatch
 from flea_lab.errors import FleaError
-from flea_lab.report.evidence import INPUTS, MANIFEST, OUTPUT, RESULT, Difference, Evidence, look
+from flea_lab.report.evidence import (
+    CODE,
+    INPUTS,
+    KERNEL,
+    MANIFEST,
+    OUTPUT,
+    PACKAGE,
+    RESULT,
+    Difference,
+    Evidence,
+    look,
+)
 from flea_lab.report.wording import plural
 from flea_lab.runs.process import bare_workspace, run_clean
 from flea_lab.workspace import Workspace
@@ -45,6 +56,12 @@ class Verdict(Struct, frozen=True, kw_only=True):
     def status(self) -> int:
         """0 equal, 1 different, 2 cannot be verified."""
         return {"equal": EQUAL, "different": DIFFERENT, "cannot be verified": UNVERIFIABLE}[self.state]
+
+    @property
+    def result_status(self) -> int:
+        """`status`, but 0 where code, signals or packages alone are others and the result is the same all the same."""
+        only = {one.component for one in self.differences} <= {CODE, KERNEL, PACKAGE}
+        return EQUAL if self.status == DIFFERENT and self.same_result and only else self.status
 
     def text(self) -> str:
         """A line, and one more for every difference and note."""

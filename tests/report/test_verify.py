@@ -117,6 +117,16 @@ def test_a_second_execution_that_is_not_compared_finds_nothing(
     assert judged(scene, scenes["backtest"].run).state == "equal"
 
 
+@pytest.mark.parametrize(("name", "status"), [("a comment in a module", 0), ("another numba", 0), ("the page", 1)])
+def test_other_code_that_gives_the_same_result_can_be_forgiven_an_edit_cannot(
+    name: str, status: int, scenes: dict[str, Scene], tmp_path: Path
+) -> None:
+    [tamper] = [one for one in TAMPERS if one.name == name]
+    found = judged(spoilt(tamper, scenes, tmp_path), scenes["backtest"].run)
+    assert (found.status, found.same_result, found.result_status) == (1, True, status)
+    assert "executed again, the result is the same" in found.text()
+
+
 def test_an_older_manifest_says_what_cannot_be_told(scenes: dict[str, Scene], tmp_path: Path) -> None:
     scene = copied(scenes["backtest"], tmp_path, with_checkout=False)
 
@@ -159,7 +169,7 @@ def test_a_run_that_gives_another_result_without_a_reason_is_not_reproducible(sc
     run = scenes["backtest"].run
     found = look(run, Workspace(scenes["backtest"].home))
     assert found.manifest is not None
-    other = {name: "0" * 64 for name in found.manifest.frames}
+    other = dict.fromkeys(found.manifest.frames, "0" * 64)
     first = msgspec.structs.replace(found.manifest, decisions_digest="0" * 64, frames=other)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify, "_first_change", lambda *_: ("1 in row 0 of ts", "2 in row 0 of ts"))
