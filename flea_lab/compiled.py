@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 from numba.np import arrayobj
@@ -75,6 +76,38 @@ def compiled(function: F) -> F:
 def compiled_afresh(function: F) -> F:
     """`compiled` for a function that closes over others: compiled in each process, because its key cannot be kept."""
     return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+
+
+def compiled_as(key: str) -> Callable[[F], F]:
+    """`compiled_afresh`, kept across processes under `key`, which must name all that a function closes over, and whose
+    sources must be among those that the folder is named by; "" keeps nothing."""
+
+    def made(function: F) -> F:
+        found = compiled_afresh(function)
+        if key and _FOLDER:
+            before = numba.config.CACHE_DIR
+            numba.config.CACHE_DIR = _FOLDER
+            try:
+                found._cache = _Kept(function, key)  # type: ignore[attr-defined]
+            finally:
+                numba.config.CACHE_DIR = before
+        return found
+
+    return made
+
+
+class _Kept(FunctionCache):  # type: ignore[misc]
+    """Machine code in files of its own for each key: two processes that keep different ones can never mix them up."""
+
+    def __init__(self, function: Any, key: str) -> None:
+        super().__init__(function)
+        self._kept = key
+        base = f"{self._impl.filename_base}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = IndexDataCacheFile(self._cache_path, base, stamp)
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return sig, codegen.magic_tuple(), self._kept
 
 
 def direct(function: Any, *arguments: Any) -> Callable[..., Any]:

@@ -329,7 +329,8 @@ class Runner:
         if found:
             self._differs("the account differs from the venue's: " + "; ".join(found))
             return False
-        if not self.ready and not self.brake.ending and not self.dead_man.why_not:
+        said = self.pump.halted == self.core.halted  # a halt that the disk does not have yet: nobody may say either
+        if not self.ready and said and not self.brake.ending and not self.dead_man.why_not:
             self.ready = True
             self.stages.finish("compare")
             self.state = "halted" if self.core.halted else "trading"

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,22 @@ from flea_lab.signal.kernel import Bar, Floats, Kernel
 
 Sizes = npt.NDArray[np.int64]
 
+_HERE = Path(__file__).parent
+
 
 class Ensemble:
     """The alphas of a desk: kernels in a fixed order, compiled into one step once a process.
 
     The step is `step(mem, at, width, sizes, prow, bar, opinions)`: kernel `k` keeps its state and memory in `sizes[k]`
     floats of `mem` from flat position `at + k * width`; `prow` of shape `(n_alphas, n_params)` holds the parameters,
-    `opinions` of shape `(n_alphas, 2)` receives direction and confidence.
+    `opinions` of shape `(n_alphas, 2)` receives direction and confidence. `key` names the step among those that this
+    package's own kernels make; "" where one is somebody's own.
     """
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
         self.kernels = tuple(kernels)
         self.step = _step(tuple(Identity(kernel) for kernel in kernels))
+        self.key = " ".join(kernel.name for kernel in kernels) if all(map(_ours, kernels)) else ""
 
     def rows(self, params: Sequence[Settings]) -> Floats:
         """Parameters of every kernel, shape `(n_alphas, n_params)`, padded with zeros."""
@@ -46,6 +51,14 @@ def _padded(rows: list[Floats]) -> Floats:
     for k, row in enumerate(rows):
         out[k, : len(row)] = row
     return out
+
+
+def _ours(kernel: Kernel) -> bool:
+    """Whether all of `kernel` is a module of this folder, of which there is one of each name."""
+    step = kernel.step.py_func  # type: ignore[attr-defined]
+    module = f"flea_lab.signal.{kernel.name}"
+    placed = Path(step.__code__.co_filename) == _HERE / f"{kernel.name}.py"
+    return placed and not step.__closure__ and kernel.state.__module__ == kernel.params.__module__ == module
 
 
 class Identity:

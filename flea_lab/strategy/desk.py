@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from flea_lab.compiled import compiled_afresh, direct
+from flea_lab.compiled import compiled_as, direct
 from flea_lab.model.trading import OrderIntent, Signal
 from flea_lab.money import USD
 from flea_lab.settings import Settings
@@ -33,7 +33,11 @@ class Desk:
         initial_uusd: int,
     ) -> None:
         ensemble, n = Ensemble(kernels), len(symbols)
-        self._kernels, self._steps, self._params = ensemble.kernels, _steps(ensemble.step), ensemble.rows(params)
+        self._kernels, self._steps, self._params = (
+            ensemble.kernels,
+            _steps(ensemble.step, ensemble.key),
+            ensemble.rows(params),
+        )
         start, self._sizes = ensemble.start(params)
         self._row = {symbol: s for s, symbol in enumerate(symbols)}
         self._mem = np.stack([start] * n)
@@ -131,11 +135,11 @@ class Desk:
 
 
 @functools.cache
-def _steps(step: Callable[..., None]) -> Callable[..., bool]:
+def _steps(step: Callable[..., None], key: str) -> Callable[..., bool]:
     """The alphas of several symbols and their combinations in one compiled call: crossing into it costs more than
-    a symbol's step."""
+    a symbol's step. `key` names `step` for other processes."""
 
-    @compiled_afresh
+    @compiled_as(key)
     def steps(
         mem: Floats,
         sizes: Sizes,

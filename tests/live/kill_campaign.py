@@ -40,6 +40,7 @@ from flea_lab.sandbox.faults import FaultSettings
 from flea_lab.sandbox.settings import SandboxSettings
 from flea_lab.secret import Secret
 from flea_lab.settings import load_settings
+from flea_lab.venue.quick import QuickReader
 from flea_lab.wiring import load_market, run_replay
 from tests.live.kill_mutants import PLANTED
 from tests.live.killed import Forked, audit, broken, equals, forked_runner, forked_sandbox, resting, rows, sleep
@@ -98,7 +99,8 @@ class Campaign:
         self.config: RunConfig = busy(dialect=QUICK)
         store_market(round(days * 1440) + HISTORY)
         self.market: Market = load_market(self.config).market
-        run_replay(self.config, self.market)  # compiles what a runner calls
+        run_replay(self.config, self.market)  # compiles what a runner calls, and so does this
+        QuickReader()
 
     def run(self, kills: dict[str, int], bar: Any) -> Tally:
         """The tally after `kills` ("forked", "cold") or at the first thing that is broken."""
@@ -315,8 +317,11 @@ class Session:
                 ControlClient(self.folder).resume(LATCH, "kills", phrase, "on with it")  # type: ignore[arg-type]
                 self.halted = False
                 return
-            except (Declined, Unanswered):
+            except Declined:
                 sleep(0.05)
+            except Unanswered:  # it may have been resumed: nothing is promised any more
+                self.halted = False
+                return
             except NoRunner:
                 return
         self.tally.broken.append(f"{self.account}: cannot be resumed: {self._status()}")
