@@ -1,17 +1,21 @@
 """The file of a schedule: what cannot be is one line; adding or removing a job leaves the rest as it was written."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from flea_lab.config import LiveSettings
 from flea_lab.errors import ConfigError
 from flea_lab.runs import ROOT, to_toml
 from flea_lab.schedule.edit import add_job, remove_job
-from flea_lab.schedule.job import DEFAULT, argv_of, load_schedule
+from flea_lab.schedule.job import DEFAULT, Job, argv_of, load_schedule, schedule_of
 from flea_lab.schedule.table import list_rows, next_rows
+from flea_lab.settings import load_settings
 from flea_lab.workspace import workspace
 from tests.schedule.test_timing import ns
 
@@ -143,3 +147,27 @@ def test_the_committed_schedule_loads_and_its_commands_are_there(home: Path) -> 
     rows = list_rows(schedule, workspace(), ns("2026-11-22"))
     assert [row[0] for row in rows] == list(schedule.jobs)
     assert next_rows(schedule, ns("2026-11-22"), 1)[0][2] == "2026-11-22 00:20:00"
+
+
+PAGE = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+
+
+def test_every_block_of_the_page_is_a_schedule_or_a_configuration(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    for text in blocks:
+        values = tomllib.loads(text)
+        if "live" in values:
+            assert load_settings(values["live"], LiveSettings, "the page").reports.demote
+        else:
+            schedule_of(values, tmp_path / "s.toml")
+
+
+def test_the_page_states_every_setting_of_a_job_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", PAGE, re.MULTILINE))
+    for field in msgspec.structs.fields(Job):
+        said = rows[field.name].strip().strip("`").strip('"')
+        if field.default in (msgspec.NODEFAULT, None, ""):
+            assert said in ("required", "", "none"), field.name
+        else:
+            assert said == str(field.default), field.name

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flea_lab.errors import WorkspaceError
 from flea_lab.overdue import GOOD
 from flea_lab.runs import to_toml
 from flea_lab.schedule.wording import moment
@@ -249,6 +250,48 @@ def test_a_changed_file_is_taken_up_and_one_that_cannot_be_understood_changes_no
     file.unlink()
     world.until(ns("2026-10-20T06:30"))
     assert len(world.story("b")) == 3 and world.said("no such file")
+    world.end()
+
+
+def test_time_that_the_machine_slept_is_no_time_that_a_run_took(home: Path) -> None:
+    job = {"name": "a", "command": FLEA, "cron": "0 4 * * *", "timeout_s": 1200, "deadline_s": 80_000}
+    world = World(home, {"jobs": [job]}, ns("2026-10-20T03:30"), lambda *_: Does(900))
+    world.until(ns("2026-10-20T04:05"))
+    world.sleep(3 * HOUR_NS)
+    world.until(ns("2026-10-20T08:00"))
+    [run] = world.runs("a")
+    assert (run.status, run.ended_ns) == ("ok", ns("2026-10-20T07:15")) and run.slept_ns == 3 * HOUR_NS
+    world.until(ns("2026-10-21T04:05"))
+    world.clock.ns -= 2 * HOUR_NS  # the clock is set back: nothing runs again, and nothing lasts longer for it
+    world.processes.all[-1].ends_ns = FOREVER * S_NS + world.clock.ns
+    world.until(ns("2026-10-21T02:21"))
+    assert [run.status for run in world.runs("a")] == ["ok", "timeout"], "20 min after it began"
+    assert len(world.processes.all) == 2
+    world.end()
+
+
+def test_a_missed_time_that_cannot_be_written_keeps_later_ones_of_its_job_from_beginning(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(home, {"jobs": [{"name": "a", "command": FLEA, "every_s": 3600}]}, ns("2026-10-20T03:30"))
+    world.kill()
+    world.clock.on(5 * HOUR_NS)
+    world.begin()
+    assert world.ledger is not None
+    add = world.ledger.add
+
+    def torn(runs: Any) -> bool:
+        rows = list(runs)
+        if any(run.status == "missed" for run in rows):
+            raise WorkspaceError("the disk took no more")
+        return add(rows)
+
+    monkeypatch.setattr(world.ledger, "add", torn)
+    world.until(ns("2026-10-20T08:31"))
+    assert world.runs("a") == [] and world.said("is not started unrecorded: the disk took no more")
+    monkeypatch.undo()
+    world.until(ns("2026-10-20T08:33"))
+    assert [status for _, status in world.story("a")] == ["missed", "missed", "missed", "missed", "caught_up"]
     world.end()
 
 
