@@ -53,19 +53,21 @@ def test_a_report_that_is_there_is_nothing_to_tell(schedule: World) -> None:
 
 
 def test_a_dead_scheduler_is_told_within_a_look_and_its_report_at_the_deadline(schedule: World) -> None:
-    told = Told(schedule.clock, demote=True)
+    told, mild = Told(schedule.clock, demote=True), Told(schedule.clock)
     told.overseer.look()
     schedule.until(ns("2026-10-20T08:59:58"))
     schedule.kill()
     for _ in range(20):  # a look a minute
         schedule.clock.on(MINUTE_NS)
         told.overseer.look()
+        mild.overseer.look()
     missing = "the report 'day' of the schedule is missing: it was never started"
     assert told.said == [
         ("critical", "no scheduler has been heard of for more than 120 s: flea schedule list"),
         ("critical", missing),
     ]
     assert told.demoted == [missing], "once"
+    assert mild.said == told.said and mild.demoted == [], "its config does not ask for it"
     schedule.clock.on(AGAIN_NS)
     told.overseer.look()
     assert len(told.said) == 4 and len(told.demoted) == 1, "told again after an hour; what was cleared stays cleared"
