@@ -86,24 +86,21 @@ def apply_fill(book: Book, s: int, lots: int, ticks: int, fee: int, reference: i
     """
     held = book[s, LOTS]
     value = value_uusd(lots, ticks, book[s, NUM], book[s, DEN])
-    closing = 0
-    if (held > 0 and lots < 0) or (held < 0 and lots > 0):
-        closing = min(abs(held), abs(lots))
+    closing = min(abs(held), abs(lots)) if (held ^ lots) < 0 else 0  # of opposite signs
     if closing > 0:
         cost = book[s, COST]
         size = abs(held)
-        closed_cost = portion_uusd(cost, closing, size)
+        closed_cost = cost if closing == size else portion_uusd(cost, closing, size)
         direction = 1 if held > 0 else -1
         closed_value = value_uusd(direction * closing, ticks, book[s, NUM], book[s, DEN])
         gain = closed_value - closed_cost
-        closing_fee = portion_uusd(fee, closing, abs(lots))
+        closing_fee = fee if closing == abs(lots) else portion_uusd(fee, closing, abs(lots))
         book[s, REALISED] += gain
         book[s, COST] = cost - closed_cost
         book[s, TRIP] += gain - closing_fee
         if closing == size:
             book[s, TRIPS] += 1
-            if book[s, TRIP] > 0:
-                book[s, WINS] += 1
+            book[s, WINS] += int(book[s, TRIP] > 0)
             book[s, TRIP] = 0
         opened = abs(lots) - closing
         if opened > 0:

@@ -25,9 +25,8 @@ def nearest(a: int, b: int) -> int:
     """
     if b == 1:  # most grids: spares a division on every mark of every bar
         return a
-    if a >= 0:
-        return (a + b // 2) // b
-    return -((-a + b // 2) // b)
+    found = (abs(a) + b // 2) // b
+    return found if a >= 0 else -found  # a choice, not a branch: which sign comes next cannot be predicted
 
 
 @compiled
@@ -67,9 +66,8 @@ def lots_for(size_uusd: int, ticks: int, num: int, den: int) -> int:
     """Whole lots that `size_uusd` buys at `ticks`, rounded toward zero, signed like `size_uusd`."""
     if ticks <= 0:
         return 0
-    if size_uusd >= 0:
-        return (size_uusd * den) // (ticks * num)
-    return -((-size_uusd * den) // (ticks * num))
+    lots = (abs(size_uusd) * den) // (ticks * num)
+    return lots if size_uusd >= 0 else -lots
 
 
 @compiled

@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from flea_lab.backtest.batch import batch_of
 from flea_lab.backtest.cell import build_cell, vpin_kernel, vpin_params
+from flea_lab.backtest.cells import fold_one
 from flea_lab.backtest.features import feature_settings, features_needed
 from flea_lab.backtest.fold import Folded, fold
 from flea_lab.backtest.market import Market, build_market, require_inputs, require_market
@@ -300,7 +302,10 @@ def _start(market: Market, own: int, asked: int | None) -> int:
 def run_fold(config: RunConfig, market: Market, start: int | None = None, *, curves: bool = False) -> Folded:
     """One config through the compiled fold, its decisions recorded."""
     found, first = prepare(config, market)
-    return fold(market, found.kernels, build_cell(config, found), _start(market, first, start), curves=curves)
+    start = _start(market, first, start)
+    if not curves:
+        return fold_one(batch_of([config]), market, start)
+    return fold(market, found.kernels, build_cell(config, found), start, curves=True)
 
 
 def run_replay(

@@ -19,14 +19,14 @@ from flea_lab.backtest.market import Ints
 from flea_lab.backtest.metrics import LAST as LAST_EQUITY
 from flea_lab.backtest.metrics import PEAK as PEAK_EQUITY
 from flea_lab.backtest.metrics import observe_run
+from flea_lab.backtest.quiet import Block, Board, convict, pends, quiet, quiet_one, units_of
 from flea_lab.backtest.rules import fill_at_open, judge, verdict, wanted
-from flea_lab.compiled import compiled, unowned
+from flea_lab.compiled import compiled, known, unowned
 from flea_lab.execution.router import quantise
-from flea_lab.lanes import WIDTH, absolute, bits, chosen, floored, higher, load, lower, lowest_bit, splat, store
+from flea_lab.lanes import WIDTH
 from flea_lab.ledger import (
     COLUMNS,
     DEN,
-    LOTS,
     MARK,
     MIN_NOTIONAL,
     NUM,
@@ -35,6 +35,7 @@ from flea_lab.ledger import (
     apply_funding,
     equity_uusd,
     held_uusd,
+    position_uusd,
 )
 from flea_lab.model.market import DAY_NS
 from flea_lab.money import CENT
@@ -51,33 +52,10 @@ from flea_lab.risk.checks import (
     GateState,
 )
 from flea_lab.signal.kernel import Floats
-from flea_lab.strategy.sizing import INCREMENT
-
-Flags = npt.NDArray[np.uint8]
-EXACT = 2.0**52
-"""Micro-dollars below which floats hold every whole number that a quiet run forms."""
-
-SLACK = 1e-9
-ROUNDING = 6_000.0
-"""Micro-dollars: more than what rounding to whole cents can move a wanted position."""
+from flea_lab.strategy.sizing import change_uusd, goal_uusd
 
 CASH, SETTLED, TAKEN = range(3)
 PURSE = 3
-
-
-class Board(NamedTuple):
-    """The market as accounts read it: `marks` `(n_symbols, n + WIDTH)` the last close in ticks as floats, 0 before the
-    first, `highest` `(n_symbols,)` its maximum; `stops` the bars on which a day begins or funding settles."""
-
-    marks: Floats
-    highest: Floats
-    open_ticks: Ints
-    close_ticks: Ints
-    close_ns: Ints
-    fund_at: Ints
-    fund_row: Ints
-    fund_rate: Floats
-    stops: Ints
 
 
 class Accounts(NamedTuple):
@@ -97,21 +75,6 @@ class Accounts(NamedTuple):
     doubt: Ints
 
 
-class Block(NamedTuple):
-    """What is known of a block: `direction` and `confidence` `(rows, n_symbols, width)`, `vpin` `(rows, n_symbols,
-    width)`, `unsettled` `(rows, n_symbols, width)`; and scratch: `conviction` `(n_symbols, width)`, `equity` and
-    `gross` `(width,)`, `units` `(n_symbols,)`. `width` is the longest block and room for `WIDTH` more."""
-
-    direction: Floats
-    confidence: Floats
-    vpin: Floats
-    unsettled: Flags
-    conviction: Floats
-    equity: Floats
-    gross: Floats
-    units: Floats
-
-
 class Noted(NamedTuple):
     """Where decisions are written: `decisions` `(capacity, 7)`, `convictions` `(capacity,)`."""
 
@@ -120,104 +83,25 @@ class Noted(NamedTuple):
 
 
 @compiled
-def convict(block: Block, alphas: Ints, weights: Floats, min_confidence: float, n: int) -> None:
-    """`combine` of every bar of the block, eight at a time, to the bit."""
-    zero, nothing, least = splat(0.0), splat(np.nan), splat(min_confidence)
-    width, n_symbols = block.direction.shape[2], block.direction.shape[1]
-    for s in range(n_symbols):
-        for i in range(0, n, WIDTH):
-            total = weight = zero
-            ready = zero == zero
-            for k in range(alphas.shape[0]):
-                at = (alphas[k] * n_symbols + s) * width + i
-                direction, confidence = load(block.direction, at), load(block.confidence, at)
-                ready = ready & (direction == direction) & (confidence == confidence)
-                sure, w = confidence >= least, splat(weights[k])
-                total = total + chosen(sure, direction * confidence * w, zero)
-                weight = weight + chosen(sure, w, zero)
-            found = chosen(weight > zero, total / weight, zero)
-            store(block.conviction, s * width + i, chosen(ready, found, nothing))
-
-
-@compiled
-def quiet(
-    board: Board, block: Block, book: Book, rules: Rules, cash: float, first: int, i: int, stop: int, extremes: Floats
-) -> int:
-    """The first bar from `i` on at which something may be wanted, at most `stop`; writes equity and gross of the quiet
-    bars before it, and of some after it, which are written again. Widens `extremes`, lowest and highest equity."""
-    n_symbols, n_marks, width = book.shape[0], board.marks.shape[1], block.conviction.shape[1]
-    low, high = load(extremes, 0), load(extremes, WIDTH)
-    least, zero, held, initial = splat(rules.min_conviction), splat(0.0), splat(cash), splat(rules.initial)
-    share, slack = splat(rules.base_fraction), splat(ROUNDING)
-    band = splat(rules.band * rules.base_fraction * (1.0 - SLACK))
-    live = zero == splat(1.0 - rules.live_basis)
-    while i < stop:
-        equity, gross, at = held, zero, i - first
-        for s in range(n_symbols):
-            value = splat(block.units[s]) * load(board.marks, s * n_marks + i)
-            if book[s, DEN] != 1:
-                value = _nearest(value, book[s, DEN])
-            equity, gross = equity + value, gross + absolute(value)
-        store(block.equity, at, equity)
-        store(block.gross, at, gross)
-        low, high = lower(equity, low), higher(equity, high)
-        found = 0
-        for s in range(n_symbols):
-            conviction = load(block.conviction, s * width + at)
-            spoken = absolute(conviction) >= least
-            if int(rules.mode) == INCREMENT:
-                found |= bits(spoken & (absolute(conviction) > zero))
-                continue
-            value = splat(block.units[s]) * load(board.marks, s * n_marks + i)
-            if book[s, DEN] != 1:
-                value = _nearest(value, book[s, DEN])
-            basis = chosen(live, equity, initial)
-            gap = absolute(basis * share * conviction - value)
-            found |= bits(spoken & (gap >= basis * band - slack))
-        if found != 0:
-            i += lowest_bit(found)
-            break
-        i += WIDTH
-    store(extremes, 0, low)
-    store(extremes, WIDTH, high)
-    return min(i, stop)
-
-
-@compiled
-def _nearest(value: Floats, den: int) -> Floats:
-    """`money.nearest` on lanes of whole numbers below 2**52."""
-    size = floored((absolute(value) + splat(den // 2 * 1.0)) / splat(den * 1.0))
-    return chosen(value < splat(0.0), splat(0.0) - size, size)
-
-
-@compiled
-def units_of(board: Board, block: Block, book: Book, cash: int) -> bool:
-    """Writes what a tick of every position is worth; whether bars may be quiet: nothing pending, nothing too large."""
-    largest = abs(cash * 1.0)
-    clear = True
+def mark_at(board: Board, book: Book, i: int) -> None:
+    """Values every position at its last close at or before bar `i`."""
     for s in range(book.shape[0]):
-        unit = book[s, LOTS] * 1.0 * book[s, NUM]
-        block.units[s] = unit
-        largest += abs(unit) * board.highest[s] + book[s, DEN]
-        clear &= book[s, PENDING] == 0
-    return clear & (largest < EXACT)
+        book[s, MARK] = int(board.marks[s, i])
 
 
 @compiled
 def open_at(board: Board, book: Book, purse: Ints, i: int, rules: Rules) -> None:
-    """Funding due and fills at the opens of bar `i`, and every mark of its close."""
-    n_symbols, settled = book.shape[0], purse[SETTLED]
+    """Funding due and fills at the opens of bar `i`."""
+    settled = purse[SETTLED]
     if settled < board.fund_at.shape[0] and board.fund_at[settled] == i:
-        for s in range(n_symbols):
-            book[s, MARK] = int(board.marks[s, i - 1]) if i > 0 else 0
+        mark_at(board, book, max(i - 1, 0))
         while settled < board.fund_at.shape[0] and board.fund_at[settled] == i:
             purse[CASH] += apply_funding(book, board.fund_row[settled], board.fund_rate[settled])
             settled += 1
         purse[SETTLED] = settled
-    for s in range(n_symbols):
+    for s in range(book.shape[0]):
         if book[s, PENDING] != 0 and board.close_ticks[s, i] > 0:
             purse[CASH] += fill_at_open(book, s, board.open_ticks[s, i], int(rules.slippage_e8), int(rules.fee_e8))
-        book[s, MARK] = int(board.marks[s, i])
 
 
 @compiled
@@ -226,27 +110,35 @@ def decide(
     noted: Noted,
 ) -> None:  # fmt: skip
     """Decides every symbol at the close of bar `i`."""
-    gate, vetoes, purse = accounts.gate[k], accounts.vetoes[k], accounts.purse[k]
-    vpin_row, doubt_row, at = accounts.vpin[k], accounts.doubt[k], i - first
     for s in range(book.shape[0]):
-        conviction = block.conviction[s, at]
+        conviction = block.conviction[s, i - first]
         if not abs(conviction) >= rules.min_conviction or board.close_ticks[s, i] == 0:
             continue
         size = wanted(book, s, equity, conviction, rules)
-        if size == 0:
-            continue
-        unsettled = doubt_row >= 0 and block.unsettled[doubt_row, s, at] != 0
-        vpin = block.vpin[vpin_row, s, at] if vpin_row >= 0 else np.nan
-        code = verdict(gate, book, s, equity, size, vpin, rules, unsettled)
-        lots = 0
-        if code == PASSED:
-            lots = quantise(size, book[s, MARK], book[s, NUM], book[s, DEN], book[s, MIN_NOTIONAL])
-            if lots == 0:
-                code = BELOW_MINIMUM
-            book[s, PENDING] += lots
-        vetoes[code] += 1
-        note(noted, purse[TAKEN], board.close_ns[i], s, size, lots, book[s, MARK], code, conviction)
-        purse[TAKEN] += 1
+        if size != 0:
+            act(board, block, accounts, k, book, s, i, first, equity, size, conviction, rules, noted)
+
+
+@compiled
+def act(
+    board: Board, block: Block, accounts: Accounts, k: int, book: Book, s: int, i: int, first: int, equity: int,
+    size: int, conviction: float, rules: Rules, noted: Noted,
+) -> None:  # fmt: skip
+    """Has `size` looked at by the gate and, if it passes, makes it an order."""
+    vpin_row, doubt_row, at = accounts.vpin[k], accounts.doubt[k], i - first
+    unsettled = doubt_row >= 0 and block.unsettled[doubt_row, s, at] != 0
+    vpin = block.vpin[vpin_row, s, at] if vpin_row >= 0 else np.nan
+    code = verdict(accounts.gate[k], book, s, equity, size, vpin, rules, unsettled)
+    lots = 0
+    if code == PASSED:
+        lots = quantise(size, book[s, MARK], book[s, NUM], book[s, DEN], book[s, MIN_NOTIONAL])
+        if lots == 0:
+            code = BELOW_MINIMUM
+        book[s, PENDING] += lots
+    accounts.vetoes[k, code] += 1
+    taken = accounts.purse[k, TAKEN]
+    note(noted, taken, board.close_ns[i], s, size, lots, book[s, MARK], code, conviction)
+    accounts.purse[k, TAKEN] = taken + 1
 
 
 @compiled
@@ -267,30 +159,12 @@ def note(
 
 
 @compiled
-def daily_loss(gate: GateState, lowest: float, rules: Rules) -> bool:
-    """Whether equity as low as `lowest` may have closed the daily latch since the day began."""
-    if gate[DAILY_LATCH] != 0:
-        return False
-    base = gate[DAY_OPEN] * 1.0
-    return not (base > 0.0 and (base - lowest) / base <= rules.max_daily_loss)
-
-
-@compiled
-def drawdown(gate: GateState, highest: float, lowest: float, rules: Rules) -> bool:
-    """Whether equity between `lowest` and `highest` may have closed the drawdown latch, whatever came first."""
-    if gate[DRAWDOWN_LATCH] != 0:
-        return False
-    peak = max(gate[PEAK] * 1.0, highest)
-    return not (lowest > 0.0 and (peak - lowest) / peak <= rules.max_drawdown)
-
-
-@compiled
-def new_day(gate: GateState, ts_ns: int, equity: int, before: int) -> None:
-    """What `advance` does at the first bar of a day, before it judges; `before` is the equity at the last close."""
-    if gate[DAY] >= 0:
-        gate[DAY_OPEN] = equity if ts_ns % DAY_NS == 0 else before
-        gate[DAILY_LATCH] = 0
-    gate[DAY] = ts_ns // DAY_NS
+def breached(gate: GateState, highest: float, lowest: float, rules: Rules) -> bool:
+    """Whether a latch may have closed at an equity between `lowest` and `highest`, whatever came first."""
+    base, peak = gate[DAY_OPEN] * 1.0, max(gate[PEAK] * 1.0, highest)
+    if gate[DAILY_LATCH] == 0 and not (base > 0.0 and (base - lowest) / base <= rules.max_daily_loss):
+        return True
+    return gate[DRAWDOWN_LATCH] == 0 and not (lowest > 0.0 and (peak - lowest) / peak <= rules.max_drawdown)
 
 
 @compiled
@@ -301,11 +175,36 @@ def walk_judging(
     book, gate, purse = accounts.book[k], accounts.gate[k], accounts.purse[k]
     for i in range(first, last):
         open_at(board, book, purse, i, rules)
+        mark_at(board, book, i)
         equity = equity_uusd(book, purse[CASH])
         judge(gate, book, board.close_ns[i], equity, rules)
         decide(board, block, accounts, k, book, i, first, equity, rules, noted)
         block.equity[i - first] = equity
         block.gross[i - first] = held_uusd(book)
+
+
+@compiled
+def widest(extremes: Floats, way: int) -> float:
+    """The lowest equity of a quiet stretch, or with `way` 1 the highest."""
+    found = extremes[way * WIDTH]
+    for at in range(1, WIDTH):
+        value = extremes[way * WIDTH + at]
+        found = max(found, value) if way == 1 else min(found, value)
+    return found
+
+
+@compiled
+def begin_day(board: Board, block: Block, book: Book, gate: GateState, cash: int, i: int, first: int) -> None:
+    """What `advance` does at the first bar of a day, before it judges."""
+    ts_ns = board.close_ns[i]
+    if ts_ns // DAY_NS <= gate[DAY]:
+        return
+    if gate[DAY] >= 0:
+        mark_at(board, book, i)
+        before = int(block.equity[i - first - 1]) if i > first else gate[LAST]
+        gate[DAY_OPEN] = equity_uusd(book, cash) if ts_ns % DAY_NS == 0 else before
+        gate[DAILY_LATCH] = 0
+    gate[DAY] = ts_ns // DAY_NS
 
 
 @compiled
@@ -316,41 +215,76 @@ def walk(
     """A block as if no latch closed in it: False where one might have, or numbers are too large for floats."""
     book, gate, purse = accounts.book[k], accounts.gate[k], accounts.purse[k]
     extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
-    lowest, highest, i = np.inf, -np.inf, first
-    may_rest = units_of(board, block, book, purse[CASH])
-    while i < last:
-        while stop_at < board.stops.shape[0] and board.stops[stop_at] < i:
-            stop_at += 1
-        stop = min(last, board.stops[stop_at]) if stop_at < board.stops.shape[0] else last
-        if may_rest and i < stop:
-            i = quiet(board, block, book, rules, purse[CASH] * 1.0, first, i, stop, extremes)
-            if i >= last:
-                break
-        open_at(board, book, purse, i, rules)
-        equity = equity_uusd(book, purse[CASH])
-        if i == stop and board.close_ns[i] // DAY_NS > gate[DAY]:
-            for at in range(WIDTH):
-                lowest = min(lowest, extremes[at])
-                highest = max(highest, extremes[WIDTH + at])
-            if daily_loss(gate, lowest, rules) or drawdown(gate, highest, lowest, rules):
+    highest, i = 0.0, first
+    rests, fits = units_of(board, block, book, purse[CASH])
+    stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
+    while fits and i < last:
+        if i == stop or not rests:
+            open_at(board, book, purse, i, rules)
+            rests, fits = units_of(board, block, book, purse[CASH])
+        if i == stop:
+            highest = max(highest, widest(extremes, 1))
+            if breached(gate, highest, widest(extremes, 0), rules):
                 return False
-            before = int(block.equity[i - first - 1]) if i > first else gate[LAST]
-            new_day(gate, board.close_ns[i], equity, before)
-            gate[PEAK] = max(gate[PEAK], int(max(highest, 0.0)))
+            begin_day(board, block, book, gate, purse[CASH], i, first)
             extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
-            lowest, highest = np.inf, -np.inf
-        lowest, highest = min(lowest, equity * 1.0), max(highest, equity * 1.0)
-        decide(board, block, accounts, k, book, i, first, equity, rules, noted)
-        block.equity[i - first] = equity
-        block.gross[i - first] = held_uusd(book)
-        may_rest = units_of(board, block, book, purse[CASH])
-        if not highest < EXACT:
-            return False
-        i += 1
-    for at in range(WIDTH):
-        lowest = min(lowest, extremes[at])
-        highest = max(highest, extremes[WIDTH + at])
-    return not (daily_loss(gate, lowest, rules) or drawdown(gate, highest, lowest, rules))
+            stop_at += 1
+            stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
+        until = min(stop, last) if rests else i + 1
+        at = quiet(board, block, book, rules, purse[CASH] * 1.0, first, i, until, extremes)
+        at = at if rests else i  # what is pending counts where something is wanted, which a quiet bar does not know
+        if at < until:
+            mark_at(board, book, at)
+            decide(board, block, accounts, k, book, at, first, int(block.equity[at - first]), rules, noted)
+            rests = not pends(book)
+            at += 1
+        i = at
+    return fits and not breached(gate, max(highest, widest(extremes, 1)), widest(extremes, 0), rules)
+
+
+@compiled
+def walk_one(
+    board: Board, block: Block, accounts: Accounts, k: int, first: int, last: int, stop_at: int, rules: Rules,
+    noted: Noted, extremes: Floats,
+) -> bool:  # fmt: skip
+    """`walk` for one symbol whose ticks are worth whole micro-dollars."""
+    book, gate, purse = known(known(accounts.book[k], 0, 1), 1, COLUMNS), accounts.gate[k], accounts.purse[k]
+    extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
+    highest, i, live = 0.0, first, rules.live_basis != 0.0
+    goal, asked, basis = 0, np.nan, int(rules.initial)
+    rests, fits = units_of(board, block, book, purse[CASH])
+    stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
+    while fits and i < last:
+        if i == stop or not rests:
+            open_at(board, book, purse, i, rules)
+            rests, fits = units_of(board, block, book, purse[CASH])
+        if i == stop:
+            highest = max(highest, widest(extremes, 1))
+            if breached(gate, highest, widest(extremes, 0), rules):
+                return False
+            begin_day(board, block, book, gate, purse[CASH], i, first)
+            extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
+            stop_at += 1
+            stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
+        until = min(stop, last) if rests else i + 1
+        at = quiet_one(board, block, rules, purse[CASH] * 1.0, first, i, until, extremes)
+        at = at if rests else i  # what is pending counts where something is wanted, which a quiet bar does not know
+        if at < until:
+            conviction, equity = block.conviction[0, at - first], int(block.equity[at - first])
+            if board.close_ticks[0, at] != 0 and abs(conviction) >= rules.min_conviction:
+                book[0, MARK] = board.close_ticks[0, at]
+                if live or conviction != asked:
+                    basis = equity if live else basis
+                    goal, asked = goal_uusd(basis, rules.base_fraction, conviction), conviction
+                size = change_uusd(
+                    int(rules.mode), goal, basis, rules.base_fraction, rules.band, position_uusd(book, 0)
+                )
+                if size != 0:
+                    act(board, block, accounts, k, book, 0, at, first, equity, size, conviction, rules, noted)
+                    rests = book[0, PENDING] == 0
+            at += 1
+        i = at
+    return fits and not breached(gate, max(highest, widest(extremes, 1)), widest(extremes, 0), rules)
 
 
 @compiled
@@ -366,7 +300,11 @@ def account_cell(
     saved[:n_book], saved[n_book : n_book + n_gate] = flat, gate
     saved[n_book + n_gate : n_book + n_gate + n_vetoes] = vetoes
     saved[n_book + n_gate + n_vetoes : n_book + n_gate + n_vetoes + PURSE] = purse
-    if walk(board, block, accounts, k, first, last, stop_at, rules, noted, extremes):
+    if book.shape[0] == 1 and book[0, DEN] == 1:
+        quick = walk_one(board, block, accounts, k, first, last, stop_at, rules, noted, extremes)
+    else:
+        quick = walk(board, block, accounts, k, first, last, stop_at, rules, noted, extremes)
+    if quick:
         observe_run(acc, block.equity, block.gross, last - first)
         gate[PEAK], gate[LAST] = int(acc[PEAK_EQUITY]), int(acc[LAST_EQUITY])
         return

@@ -126,12 +126,12 @@ def new_state(cell: Cell, n_symbols: int) -> State:
     )
 
 
-def decisions_of(sink: Sink, taken: int) -> Decisions:
-    """The first `taken` decisions of a sink as a decision stream."""
+def decisions_of(rows: Ints, convictions: Floats, taken: int) -> Decisions:
+    """The first `taken` decisions, written as in a `Sink`, as a decision stream."""
     out = np.empty(taken, DECISION)
     for column, name in enumerate((DECISION.names or ())[:SINK_COLUMNS]):
-        out[name] = sink.decisions[:taken, column]
-    out["conviction"] = sink.convictions[:taken]
+        out[name] = rows[:taken, column]
+    out["conviction"] = convictions[:taken]
     return out
 
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from flea_lab.backtest.account import PURSE, SETTLED, Accounts, Block, Board, Noted, account_block
-from flea_lab.backtest.arrays import CODES
+from flea_lab.backtest.account import PURSE, SETTLED, TAKEN, Accounts, Noted, account_block
+from flea_lab.backtest.arrays import CODES, SINK_COLUMNS, decisions_of, new_sink
 from flea_lab.backtest.batch import Batch
 from flea_lab.backtest.cell import Rules
+from flea_lab.backtest.fold import Folded
 from flea_lab.backtest.guard import Unsettled, VpinColumns
 from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import ACCUMULATORS, METRICS, begin, summarise
+from flea_lab.backtest.quiet import Block, Board
 from flea_lab.compiled import compiled
 from flea_lab.lanes import WIDTH
 from flea_lab.model.market import DAY_NS
@@ -38,6 +40,23 @@ def fold_batch(batch: Batch, market: Market, start: int) -> Floats:
     for first, last in groups(batch, len(market.symbols)):
         Cells(batch, market, board, start, first, last).run(out[first:last])
     return out
+
+
+def fold_one(batch: Batch, market: Market, start: int) -> Folded:
+    """The only combination of a batch with its decisions, without curves; to the bit what `fold` finds.
+
+    Decisions are never cut off: where the guess of their number was too small, the fold runs again with room for all.
+    """
+    out, board, capacity = np.empty((1, len(METRICS))), board_of(market, start), 4_096
+    while True:
+        noted = Noted(np.empty((capacity, SINK_COLUMNS), np.int64), np.empty(capacity))
+        cells = Cells(batch, market, board, start, 0, 1)
+        cells.run(out, noted)
+        taken = int(cells.accounts.purse[0, TAKEN])
+        if taken <= capacity:
+            sink = new_sink(0, len(market.symbols), 0)
+            return Folded(out[0], decisions_of(noted.decisions, noted.convictions, taken), sink)
+        capacity = taken
 
 
 def bytes_needed(batch: Batch, n_symbols: int, bars: int) -> int:
@@ -113,7 +132,7 @@ class Cells:
 
     def run(self, out: Floats, noted: Noted | None = None) -> None:
         """The whole market; metrics to `out`, decisions to `noted`."""
-        noted = noted or Noted(np.empty((0, 7), np.int64), np.empty(0))
+        noted = noted or Noted(np.empty((0, SINK_COLUMNS), np.int64), np.empty(0))
         for first in range(0, self.start, BLOCK):
             self._advance(first, min(first + BLOCK, self.start))
         for first in range(self.start, self.market.n, BLOCK):

@@ -61,7 +61,7 @@ def fold(market: Market, kernels: tuple[Kernel, ...], cell: Cell, start: int, *,
         state = new_state(cell, len(market.symbols))
         taken = run(played, cell, state, start, market.bars_per_year, sink, metrics)
         if taken <= capacity:
-            return Folded(metrics, decisions_of(sink, taken), sink)
+            return Folded(metrics, decisions_of(sink.decisions, sink.convictions, taken), sink)
         capacity = taken
 
 

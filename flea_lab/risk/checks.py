@@ -122,9 +122,8 @@ def worst_uusd(size: int, ticks: int, slippage_e8: int) -> float:
 
     `size` is signed; a buy pays the slippage and its rounding to a whole tick, a sell is worth most before it.
     """
-    if size > 0:
-        return size * (slipped_ticks(ticks, True, slippage_e8) / ticks)
-    return abs(size) * 1.0
+    paid = slipped_ticks(ticks, True, slippage_e8) if size > 0 else ticks
+    return abs(size) * (paid / ticks)
 
 
 @compiled

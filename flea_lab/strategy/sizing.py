@@ -14,6 +14,25 @@ def size_usd(equity: int, base_fraction: float, conviction: float) -> float:
 
 
 @compiled
+def goal_uusd(equity: int, base_fraction: float, conviction: float) -> int:
+    """`size_usd` in micro-dollars, rounded to whole cents, with the sign of `conviction`."""
+    goal = int(round(size_usd(equity, base_fraction, conviction) * 100.0)) * CENT
+    return -goal if conviction < 0.0 else goal
+
+
+@compiled
+def change_uusd(mode: int, goal: int, equity: int, base_fraction: float, band: float, position: int) -> int:
+    """What is traded towards `goal`: all of it in increments, else what the position lacks, if beyond the band."""
+    if mode == INCREMENT:
+        return goal
+    change = goal - position
+    if abs(change) < band * equity * base_fraction:
+        return 0
+    whole = abs(change) // CENT * CENT
+    return whole if change > 0 else -whole
+
+
+@compiled
 def intent_uusd(
     mode: int,
     equity: int,
@@ -30,15 +49,7 @@ def intent_uusd(
     """
     if not abs(conviction) >= min_conviction:
         return 0
-    wanted = int(round(size_usd(equity, base_fraction, conviction) * 100.0)) * CENT
-    if conviction < 0.0:
-        wanted = -wanted
-    if mode == INCREMENT:
-        return wanted
-    change = wanted - position
-    if abs(change) < band * equity * base_fraction:
-        return 0
-    return change // CENT * CENT if change > 0 else -(-change // CENT * CENT)
+    return change_uusd(mode, goal_uusd(equity, base_fraction, conviction), equity, base_fraction, band, position)
 
 
 def order_type(conviction: float, market_above: float) -> OrderType:

@@ -23,7 +23,7 @@ def together(configs: list[RunConfig], market: Market) -> list[str]:
     found = cells.fold_batch(batch_of(configs), market, start)
     out = []
     for config, row in zip(configs, found, strict=True):
-        alone = run_fold(config, market, start).metrics
+        alone = run_fold(config, market, start, curves=True).metrics
         for name, a, b in zip(METRICS, row.tolist(), alone.tolist(), strict=True):
             if a != b and not (a != a and b != b):
                 out.append(f"{config.name} {name}: {a!r} together, {b!r} alone")
@@ -74,5 +74,5 @@ def test_a_later_start_of_a_longer_market_is_taken_as_it_is() -> None:
     configs, market = random_batches(range(4), synthetic_market())[0]
     late = market.n - 5
     found = cells.fold_batch(batch_of(configs), market, late)
-    alone = [run_fold(config, market, late).metrics for config in configs]
+    alone = [run_fold(config, market, late, curves=True).metrics for config in configs]
     assert np.array_equal(found, np.array(alone), equal_nan=True)
