@@ -120,18 +120,16 @@ def _child(name: str, folder: str) -> None:
     serve(flea(settings, frame) if name == "flea" else with_vectorbt(settings, frame, name.removeprefix("vectorbt-")))
 
 
-def flea(settings: dict[str, Any], frame: pd.DataFrame) -> Any:
-    """The sweep as a user starts it, on one thread; a pass returns the statistics of every cell."""
+def flea_config(kernel: str) -> Any:
+    """A fixed stake, long or short, on the side that `kernel` last named."""
     from flea_lab import config as configs
-    from flea_lab.backtest.sweep import sweep
-    from flea_lab.wiring import market_from_frames
 
-    config = configs.from_dict(
+    return configs.from_dict(
         {
-            "name": "ema-cross",
+            "name": kernel.replace("_", "-"),
             "symbols": ["BTCUSDT"],
             "interval": "1m",
-            "signals": [{"kernel": "ema_cross"}],
+            "signals": [{"kernel": kernel}],
             # a fixed stake, long or short; the band keeps it from trading between crosses
             "sizing": {
                 "mode": "target",
@@ -147,6 +145,20 @@ def flea(settings: dict[str, Any], frame: pd.DataFrame) -> Any:
             "deployment": {"threads": 1},
         }
     )
+
+
+def statistics(pf: Any) -> list[list[float]]:
+    """What is compared of a vectorbt portfolio, a row a combination."""
+    found = pf.total_return(), pf.sharpe_ratio(), pf.max_drawdown(), pf.trades.closed.count(), pf.orders.count()
+    return np.column_stack([np.asarray(column, dtype=np.float64) for column in found]).tolist()
+
+
+def flea(settings: dict[str, Any], frame: pd.DataFrame) -> Any:
+    """The sweep as a user starts it, on one thread; a pass returns the statistics of every cell."""
+    from flea_lab.backtest.sweep import sweep
+    from flea_lab.wiring import market_from_frames
+
+    config = flea_config("ema_cross")
     market = market_from_frames(config, {"BTCUSDT": frame}).market
     grid = {"ema_cross.fast": settings["fast"], "ema_cross.slow": settings["slow"]}
     return lambda: sweep(config, grid, market).table[COLUMNS].to_numpy().tolist()
@@ -185,8 +197,7 @@ def with_vectorbt(settings: dict[str, Any], frame: pd.DataFrame, engine: str) ->
             init_cash=CASH_USD,
             freq=pd.Timedelta(1, unit="min"),
         )
-        found = pf.total_return(), pf.sharpe_ratio(), pf.max_drawdown(), pf.trades.closed.count(), pf.orders.count()
-        return np.column_stack([np.asarray(column, dtype=np.float64) for column in found]).tolist()
+        return statistics(pf)
 
     return one_pass
 

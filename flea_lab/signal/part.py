@@ -13,6 +13,7 @@ from functools import cached_property
 from math import nan
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from msgspec import Struct
 
 from flea_lab.compiled import borrow, compiled_afresh, read_floats, write_floats
@@ -91,6 +92,30 @@ class Part(Struct, frozen=True, kw_only=True, dict=True):
         """Compiled `advance(mem, at, size, known, x, prow, prow_at)`: the value after the sources `x`, a tuple of
         floats; state and windows are kept in `size` floats of `mem`, and the value is NaN unless it is `known`."""
         return {"recursive": _recursive, "windowed": _windowed, "pointwise": _pointwise}[self.kind](self)
+
+    def over(self, *columns: Any, **values: float) -> Floats:
+        """The value after every place of `columns`, one array a source; NaN until it is known.
+
+        `parts.ema.over(closes, period=20)` is the average that a kernel would see.
+        """
+        told = self(*self.sources[: len(columns)], **values).values
+        numbers = tuple(float(value) for value in told)
+        x, mem = np.column_stack([np.asarray(c, np.float64) for c in columns]), np.array(self.start(numbers))
+        out, named = np.full(len(x), nan), self.named(numbers)
+        self._over(np.ascontiguousarray(x), mem, np.array([*numbers, 0.0]), int(self.warmup(named)), out)
+        return out
+
+    @cached_property
+    def _over(self) -> Callable[..., None]:
+        advance, n_sources = self.advance, len(self.sources)
+
+        @compiled_afresh
+        def over(x: Floats, mem: Floats, prow: Floats, ready: int, out: Floats) -> None:
+            for i in range(out.shape[0]):
+                now = read_floats(x, i * n_sources, n_sources)
+                out[i] = advance(mem, 0, mem.shape[0], i + 1 >= ready, now, prow, 0)
+
+        return over
 
     def named(self, values: tuple[float, ...]) -> Any:
         """Parameters by name, whole numbers as such: what `warmup` and `memory` ask."""

@@ -1,12 +1,33 @@
-"""The parts that come with the package: averages, windows, differences."""
+"""The parts that come with the package: averages, windows, differences.
 
+A window's column takes eight bars at a time, each summed in the order in which a stream sums its own.
+"""
+
+import math
+from math import nan
 from typing import Any, NamedTuple
 
+from flea_lab.compiled import borrow, compiled
+from flea_lab.lanes import WIDTH, higher, load, lower, splat, store
 from flea_lab.signal import rolling
 from flea_lab.signal.part import of, part, windowed
-from flea_lab.signal.rolling import Floats
+from flea_lab.signal.rolling import Floats, push
 
-__all__ = ["deviation", "ema", "ewm", "highest", "lag", "lowest", "mean", "of", "part", "total", "windowed"]
+__all__ = [
+    "average_gain",
+    "change",
+    "deviation",
+    "ema",
+    "ewm",
+    "highest",
+    "lag",
+    "lowest",
+    "mean",
+    "of",
+    "part",
+    "total",
+    "windowed",
+]
 
 
 class AverageState(NamedTuple):
@@ -38,31 +59,149 @@ def ewm(s: AverageState, x: Any, p: Any, memory: Floats) -> AverageState:
     return AverageState(1.0, k * x.value + (1.0 - k) * s.value)
 
 
-@windowed()
+class ChangeState(NamedTuple):
+    """The last value, and how far it was from the one before."""
+
+    last: float = nan
+    value: float = nan
+
+
+@part(ChangeState, warmup=lambda p: 2)
+def change(s: ChangeState, x: Any, p: Any, memory: Floats) -> ChangeState:
+    """The value less the one before."""
+    return ChangeState(x.value, x.value - s.last)
+
+
+class GainState(NamedTuple):
+    """Changes seen, and the average of those above 0."""
+
+    n: float = 0.0
+    value: float = 0.0
+
+
+@part(GainState, params=("period", "wilder"), warmup=lambda p: p.period + 1, memory=lambda p: p.period)
+def average_gain(s: GainState, x: Any, p: Any, memory: Floats) -> GainState:
+    """Average of the changes above 0, those below counting as 0: the mean of the last `period`, or with `wilder` that
+    of the first `period` and from then on (previous x (period - 1) + this) / period. Known from `period` + 1 on."""
+    n = s.n + 1.0
+    push(memory, x.value)
+    if p.wilder != 0.0 and n > p.period:
+        return GainState(n, (s.value * (p.period - 1.0) + max(x.value, 0.0)) / p.period)
+    gain = 0.0
+    for i in range(memory.shape[0]):
+        gain += max(memory[i], 0.0)
+    return GainState(n, gain / p.period)
+
+
+@compiled
+def _sums(values: Floats, at: int, n: int) -> Any:
+    a = b = c = d = splat(0.0)
+    for i in range(at, at + n - n % 4, 4):
+        a = a + load(values, i)
+        b = b + load(values, i + 1)
+        c = c + load(values, i + 2)
+        d = d + load(values, i + 3)
+    for i in range(at + n - n % 4, at + n):
+        a = a + load(values, i)
+    return (a + b) + (c + d)
+
+
+@compiled
+def _squares(values: Floats, at: int, n: int, center: Any) -> Any:
+    a = b = c = d = splat(0.0)
+    for i in range(at, at + n - n % 4, 4):
+        w, x = load(values, i) - center, load(values, i + 1) - center
+        y, z = load(values, i + 2) - center, load(values, i + 3) - center
+        a = a + w * w
+        b = b + x * x
+        c = c + y * y
+        d = d + z * z
+    for i in range(at + n - n % 4, at + n):
+        w = load(values, i) - center
+        a = a + w * w
+    return (a + b) + (c + d)
+
+
+@compiled
+def _totals(values: Floats, out: Floats, p: Any) -> None:
+    n, count = int(p.window), out.shape[0]
+    for at in range(0, count - WIDTH + 1, WIDTH):
+        store(out, at, _sums(values, at, n))
+    for at in range(count - count % WIDTH, count):
+        out[at] = rolling.total(borrow(values, at, n))
+
+
+@compiled
+def _means(values: Floats, out: Floats, p: Any) -> None:
+    n, count = int(p.window), out.shape[0]
+    for at in range(0, count - WIDTH + 1, WIDTH):
+        store(out, at, _sums(values, at, n) / splat(float(n)))
+    for at in range(count - count % WIDTH, count):
+        out[at] = rolling.mean(borrow(values, at, n))
+
+
+@compiled
+def _deviations(values: Floats, out: Floats, p: Any) -> None:
+    n, count = int(p.window), out.shape[0]
+    for at in range(0, count - WIDTH + 1, WIDTH):
+        center = _sums(values, at, n) / splat(float(n))
+        store(out, at, _squares(values, at, n, center) / splat(float(n)))
+    for at in range(count - count % WIDTH):
+        out[at] = math.sqrt(out[at])
+    for at in range(count - count % WIDTH, count):
+        window = borrow(values, at, n)
+        out[at] = rolling.deviation(window, rolling.mean(window))
+
+
+@compiled
+def _highs(values: Floats, out: Floats, p: Any) -> None:
+    n, count = int(p.window), out.shape[0]
+    for at in range(0, count - WIDTH + 1, WIDTH):
+        best = load(values, at)
+        for i in range(at + 1, at + n):
+            best = higher(load(values, i), best)
+        store(out, at, best)
+    for at in range(count - count % WIDTH, count):
+        out[at] = rolling.highest(borrow(values, at, n))
+
+
+@compiled
+def _lows(values: Floats, out: Floats, p: Any) -> None:
+    n, count = int(p.window), out.shape[0]
+    for at in range(0, count - WIDTH + 1, WIDTH):
+        best = load(values, at)
+        for i in range(at + 1, at + n):
+            best = lower(load(values, i), best)
+        store(out, at, best)
+    for at in range(count - count % WIDTH, count):
+        out[at] = rolling.lowest(borrow(values, at, n))
+
+
+@windowed(column=_means)
 def mean(x: Any) -> float:
     """Mean of the last `window` values."""
     return rolling.mean(x.value)
 
 
-@windowed()
+@windowed(column=_totals)
 def total(x: Any) -> float:
     """Sum of the last `window` values."""
     return rolling.total(x.value)
 
 
-@windowed()
+@windowed(column=_deviations)
 def deviation(x: Any) -> float:
     """Population standard deviation of the last `window` values."""
     return rolling.deviation(x.value, rolling.mean(x.value))
 
 
-@windowed()
+@windowed(column=_highs)
 def highest(x: Any) -> float:
     """Largest of the last `window` values."""
     return rolling.highest(x.value)
 
 
-@windowed()
+@windowed(column=_lows)
 def lowest(x: Any) -> float:
     """Smallest of the last `window` values."""
     return rolling.lowest(x.value)

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from flea_lab.data.synthetic import synth
+from flea_lab.signal import parts
 from flea_lab.signal.kernel import FIELDS, Floats
 from flea_lab.signal.registry import builtin_kernels
 from flea_lab.signal.rolling import deviation, highest, lowest, mean, push
@@ -54,11 +55,8 @@ def fields(name: str, bars: Floats, wanted: tuple[str, ...], **values: object) -
 
 
 def averages(closes: npt.ArrayLike, fast: int, slow: int) -> tuple[Floats, Floats]:
-    """Both averages of the momentum signal; before `period` closes it keeps their sum, which is nobody's average."""
-    found = fields("ema_momentum", bars_of(closes), ("fast", "slow"), fast=fast, slow=slow)
-    for column, period in zip(found, (fast, slow), strict=True):
-        column[: period - 1] = np.nan
-    return found[0], found[1]
+    """Both averages of the momentum signal; none before it has `period` closes."""
+    return parts.ema.over(closes, period=fast), parts.ema.over(closes, period=slow)
 
 
 def rolled(values: npt.ArrayLike, size: int, function: Callable[[Floats], float]) -> Floats:

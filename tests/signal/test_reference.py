@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from flea_lab.money import USD
-from flea_lab.signal.ema_momentum import _average
+from flea_lab.signal import parts
 from flea_lab.signal.kernel import FIELDS, Bar, Floats, Stream
 from flea_lab.signal.registry import builtin_kernels
 from flea_lab.strategy.combine import combine
@@ -177,10 +177,7 @@ def test_the_average_and_wilders_rsi_equal_ta_lib(data_dir: Path) -> None:
     table = pd.read_parquet(data_dir / "expected/talib_reference_BTCUSDT_1h.parquet")
     bars = recorded(data_dir / RECORDED[4])[: len(table)]
     closes = bars[:, FIELDS.index("close")]
-    value, got = 0.0, np.full(len(closes), np.nan)
-    for seen, close in enumerate(closes):
-        value = _average(value, float(seen), close, 20.0)
-        got[seen] = value if seen >= 19 else np.nan
+    got = parts.ema.over(closes, period=20)
     # relative: the prices are near 50,000, whose neighbouring floats are 7e-12 apart
     assert error(got / closes, table["EMA_20"].to_numpy() / closes) <= TOLERANCE
     [rsi] = folded("rsi_reversion", bars, ("rsi",), averaging="wilder", period=14)
