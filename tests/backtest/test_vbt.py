@@ -11,12 +11,15 @@ import pytest
 
 from flea_lab import config as configs
 from flea_lab.backtest.result import BacktestResult
-from flea_lab.backtest.vbt import equity_difference, orders, portfolio
+from flea_lab.backtest.vbt import equity_difference, indicator, orders, portfolio
 from flea_lab.config import RunConfig, with_values
 from flea_lab.data.sources.demo import find_demo
 from flea_lab.data.sources.files import read_candle_file, read_funding_file
 from flea_lab.data.synthetic import START_MS, synth
 from flea_lab.errors import ConfigError, DataError
+from flea_lab.signal.kernel import FIELDS
+from flea_lab.signal.registry import builtin_kernels
+from flea_lab.testing import law_bars
 from flea_lab.wiring import Loaded, market_from_frames, run_backtest
 
 MODES = ("increment", "target")
@@ -287,3 +290,21 @@ def test_the_portfolio_draws_plain_figures_on_a_naive_utc_index() -> None:
     assert int(index[0].value) // 1_000_000 + 60_000 == backtest("target").equity["ts"].iloc[0]
     figure = pf.value().iloc[:500].vbt.plot()
     assert type(figure).__name__ == "Figure"
+
+
+def test_an_indicator_is_the_fold_to_the_bit() -> None:
+    found = builtin_kernels()["ema_momentum"]
+    bars = law_bars(300)
+    close, volume = (bars[:, FIELDS.index(name)] for name in ("close", "volume"))
+    ran = indicator(found).run(close, volume, fast=[5, 9], slow=[21, 30], param_product=True)
+    assert ran.direction.shape == (300, 4)
+    for c, (fast, slow) in enumerate(((5, 21), (5, 30), (9, 21), (9, 30))):
+        params = found.load({"fast": fast, "slow": slow}, "t")
+        expected = found.fold(found.start(params), bars, params, ("direction", "confidence", "z_score"))
+        got = np.column_stack([np.asarray(out)[:, c] for out in (ran.direction, ran.confidence, ran.z_score)])
+        assert np.isfinite(expected).any() and got.tobytes() == expected.tobytes()
+
+
+def test_an_indicator_refuses_what_the_kernel_refuses() -> None:
+    with pytest.raises(ConfigError, match=r"fast \(9\) must be shorter than slow \(5\)"):
+        indicator(builtin_kernels()["ema_momentum"]).run(np.arange(9.0), np.ones(9), fast=9, slow=5)
