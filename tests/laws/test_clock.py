@@ -17,7 +17,7 @@ NETWORK = (
     *("urllib.request", "http.client", "socket"),
 )
 NETWORK_IN = (
-    "venue/rest.py", "venue/stream.py", "venue/websocket.py", "venue/info.py",
+    "venue/rest.py", "venue/stream.py", "venue/websocket.py", "venue/info.py", "venue/polling.py",
     "venue/hyperliquid_feed.py", "venue/hyperliquid_exchange.py",
     "venue/hyperliquid_signing.py", "venue/published_exchange.py", "venue/ccxt_library.py", "venue/ccxt_venue.py",
     "venue/ccxt_exchange.py",
