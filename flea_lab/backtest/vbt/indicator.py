@@ -1,4 +1,4 @@
-"""A kernel as a vectorbt indicator: its `run` takes columns and products of parameters, its step is ours, to the bit."""
+"""A kernel as a vectorbt indicator: `run` takes columns and products of parameters, the step is ours, to the bit."""
 
 from typing import Any
 
