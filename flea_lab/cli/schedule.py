@@ -81,9 +81,7 @@ def add(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Its words; no shell reads them.")],
     cron: Annotated[str | None, typer.Option("--cron", help='Five fields, say "10 2 * * *".')] = None,
     every_s: Annotated[int | None, typer.Option("--every-s", help="Or every so many seconds.")] = None,
-    zone: Annotated[
-        str | None, typer.Option("--zone", help="Time zone of the cron, say Europe/Berlin.")
-    ] = None,
+    zone: Annotated[str | None, typer.Option("--zone", help="Time zone of the cron, say Europe/Berlin.")] = None,
     timeout_s: Annotated[float | None, typer.Option("--timeout-s", help="Ended after this long.")] = None,
     deadline_s: Annotated[float | None, typer.Option("--deadline-s", help="Told where not done by then.")] = None,
     retries: Annotated[int | None, typer.Option("--retries", help="Attempts after the first.")] = None,
