@@ -19,14 +19,15 @@ def execute_again(folder: Path) -> Path:
 
     The data are cut to the range that the first one read. `WorkspaceError` where nothing says what was executed.
     """
-    from flea_lab.report.run import Job, run_job
-    from flea_lab.report.sweep import run_sweep
-
     manifest = runs.read_manifest(folder)
     config = config_of(manifest, folder.name)
     if manifest.kind == "sweep":
+        from flea_lab.report.sweep import run_sweep
+
         metric = manifest.options.get("metric", "sharpe")
         return run_sweep(config, manifest.grid or {}, metric=metric, progress=False, with_page=False)[0]
+    from flea_lab.report.run import Job, run_job  # each of the two brings what the other does not need
+
     source = manifest.notebook
     if source is None:
         raise WorkspaceError(f"run {folder.name}: stored before its notebook was written down; report it again")

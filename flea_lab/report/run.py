@@ -28,7 +28,6 @@ from flea_lab.clock import Clock, WallClock
 from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, FleaError, WorkspaceError
 from flea_lab.report.gallery import refresh_gallery
-from flea_lab.report.html import write_html
 from flea_lab.report.record import FOLDER_VARIABLE, NOTEBOOK, Record, take_record
 from flea_lab.wiring import load_market
 from flea_lab.workspace import workspace
@@ -87,11 +86,13 @@ def run_job(
     partial = runs.begin(workspace(), config.name, config.id)
     try:
         runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
-        executed = execute(notebook, partial, {job.parameter: job.value}, progress=progress)
+        executed = execute(notebook, partial, {job.parameter: job.value}, progress=progress, as_it_goes=page)
         record = take_record(partial)
         if record.config_id != config.id:
             raise WorkspaceError(f"{notebook.name} ran config {record.config_id[:10]}, not {config.id[:10]}")
         if page:
+            from flea_lab.report.html import write_html  # a third of a second that a verify need not spend
+
             write_html(executed, partial / PAGE, job.title, standalone=standalone)
         folder = runs.finish(partial, manifest_of(job, record, started, clock.now_ns()))
     except KeyboardInterrupt:
@@ -129,9 +130,14 @@ def check_notebook(notebook: Path, parameter: str = "config") -> None:
 
 
 def execute(
-    notebook: Path, folder: Path, parameters: dict[str, Any], *, progress: bool | None = None
+    notebook: Path,
+    folder: Path,
+    parameters: dict[str, Any],
+    *,
+    progress: bool | None = None,
+    as_it_goes: bool = True,
 ) -> nbformat.NotebookNode:
-    """`notebook` executed with `parameters`, saved under its own name in `folder` as it goes.
+    """`notebook` executed with `parameters`, saved under its own name in `folder`, `as_it_goes` or at its end.
 
     The kernel runs this interpreter, in this workspace, and knows `folder` by the variable of `record`. An interrupt
     stops it at once.
@@ -147,6 +153,7 @@ def execute(
         progress_bar=_bar(progress),
         start_timeout=START_S,
         log_output=False,
+        request_save_on_cell_execute=as_it_goes,
     )
     with _stopped_at_the_end(kernel):
         _in_a_thread(lambda: papermill.execute_notebook(str(notebook), str(out), **given), kernel)
