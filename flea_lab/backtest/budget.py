@@ -14,7 +14,7 @@ COLUMN_BARS = 1_024
 CELL_BYTES = 4_096
 """At most, of one combination: its numbers, its account, its metrics."""
 
-WORK = 50_000_000
+WORK = 200_000_000
 """Bars x symbols x cells of a chunk where memory allows: well below a second, so that progress shows and little is lost
 when a sweep dies."""
 

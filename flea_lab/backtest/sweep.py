@@ -1,4 +1,4 @@
-"""A grid of configs over one market: cut into chunks, folded on threads, metrics only.
+"""A grid of configs over one market: cut into chunks, folded on threads or on a cluster, metrics only.
 
 Every cell is what a validated config says; a point that cannot be is listed with its reason. All cells trade from the
 same bar, the end of the longest warm-up, so that they cover the same time. Chunks are independent and written down as
@@ -9,12 +9,14 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from flea_lab.backtest.budget import cut
 from flea_lab.backtest.chunks import Chunks, kept_folder
+from flea_lab.backtest.cluster import fold_on_cluster
 from flea_lab.backtest.found import SweepResult
 from flea_lab.backtest.grid import Grid, load_grid, points
 from flea_lab.backtest.group import Sections
@@ -42,12 +44,14 @@ def sweep(
     cancelled: Callable[[], bool] = lambda: False,
     resume: Path | None = None,
     cells: Plan | None = None,
+    client: Any = None,
 ) -> SweepResult:
     """Folds every cell of `grid` around `config` over `market`; `cells` is its plan where that has been made already.
 
     Memory holds the market and what `config.deployment.memory_mib` allows, whatever the number of cells.
     `on_chunk(cells, metrics)` is called from this thread as chunks land. With `resume`, finished chunks are kept in
-    that folder and not folded again. When `cancelled()` turns true the cells not reached stay NaN.
+    that folder and not folded again. When `cancelled()` turns true the cells not reached stay NaN. With the `client` of
+    a Dask cluster its workers fold the chunks.
     """
     cells = plan(config, load_grid(grid, "the grid")) if cells is None else cells
     start = common_start(cells.configs, market)
@@ -57,7 +61,7 @@ def sweep(
     data = tried_on(config, market)
     bar = tqdm(total=cells.n, desc="sweep", unit="cell", disable=not progress, leave=False)
     with bar:
-        for number, found in _landing(cells, market, start, chunks, threads, cancelled):
+        for number, found in _landing(cells, market, start, chunks, threads, cancelled, client):
             first, last = chunks.span(number)
             note_trials(workspace(), data, cells.ids(first, last))
             bar.update(last - first)
@@ -108,6 +112,7 @@ def _landing(
     chunks: Chunks,
     threads: int,
     cancelled: Callable[[], bool],
+    client: Any,
 ) -> Iterator[tuple[int, Floats]]:
     """Numbers and metrics of chunks: those that were finished before, then the others as they end, each kept."""
     todo = []
@@ -120,7 +125,11 @@ def _landing(
     if not todo or cancelled():
         return
     spans = {number: chunks.span(number) for number in todo}
-    for number, found in _on_threads(cells, market, start, spans, threads, cancelled):
+    if client is None:
+        landing = _on_threads(cells, market, start, spans, threads, cancelled)
+    else:
+        landing = fold_on_cluster(client, cells, market, start, spans, cancelled)
+    for number, found in landing:
         chunks.save(number, found)
         yield number, found
 
