@@ -43,20 +43,14 @@ def fold_batch(batch: Batch, market: Market, start: int) -> Floats:
 
 
 def fold_one(batch: Batch, market: Market, start: int) -> Folded:
-    """The only combination of a batch with its decisions, without curves; to the bit what `fold` finds.
-
-    Decisions are never cut off: where the guess of their number was too small, the fold runs again with room for all.
-    """
-    out, board, capacity = np.empty((1, len(METRICS))), board_of(market, start), 4_096
-    while True:
-        noted = Noted(np.empty((capacity, SINK_COLUMNS), np.int64), np.empty(capacity))
-        cells = Cells(batch, market, board, start, 0, 1)
-        cells.run(out, noted)
-        taken = int(cells.accounts.purse[0, TAKEN])
-        if taken <= capacity:
-            sink = new_sink(0, len(market.symbols), 0)
-            return Folded(out[0], decisions_of(noted.decisions, noted.convictions, taken), sink)
-        capacity = taken
+    """The only combination of a batch with its decisions, without curves; to the bit what `fold` finds."""
+    most = (market.n - start) * len(market.symbols)  # a symbol decides once a bar; memory is taken as it is written
+    noted = Noted(np.empty((most, SINK_COLUMNS), np.int64), np.empty(most))
+    out, cells = np.empty((1, len(METRICS))), Cells(batch, market, board_of(market, start), start, 0, 1)
+    cells.run(out, noted)
+    taken = int(cells.accounts.purse[0, TAKEN])
+    sink = new_sink(0, len(market.symbols), 0)
+    return Folded(out[0], decisions_of(noted.decisions, noted.convictions, taken), sink)
 
 
 def bytes_needed(batch: Batch, n_symbols: int, bars: int) -> int:
