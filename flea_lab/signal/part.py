@@ -291,7 +291,8 @@ def chain(nodes: tuple[Node, ...], k: int = 0) -> Callable[..., Any]:
     @compiled_afresh
     def run(mem: Floats, at: int, prow: Floats, prow_at: int, count: float, values: Any) -> Any:
         told = prow_at + n_params
-        size, first, ready = int(prow[told]), prow[told + 1], prow[told + 2]
+        width, first, ready = read_floats(prow, told, PER_PART)  # by flat position: rows may lie in a table
+        size = int(width)
         value = nan
         if count >= first:
             value = advance(mem, at, size, count >= ready, pick(values), prow, prow_at)
