@@ -26,7 +26,7 @@ from flea_lab.live.hearing import Hearing, reads_prints
 from flea_lab.live.journal import LiveJournal
 from flea_lab.live.keys import load_key
 from flea_lab.live.kill import note_venue
-from flea_lab.live.latch import forget_clearing, take_clearing
+from flea_lab.live.latch import forget_clearing, put_back, take_clearing
 from flea_lab.live.lock import lock_account
 from flea_lab.live.opening import About, Bot, BuildCore, account_and_journal, checked, core_of
 from flea_lab.live.paper import PaperVenue
@@ -186,6 +186,8 @@ async def trade(bot: Bot, *, signals: bool = True, stages: Stages | None = None)
             hearing.load(heard)
         pump = Pump(core, journal, bot.clock, beside=_beside(bot.exchange, hearing))
         _begin(bot, journal)
+        if put_back(bot.folder):
+            bot.alerts.put("warning", "the HALT file is back: whoever lifted it died over it")
         _note_clearing(bot, pump)
         runner = Runner(
             pump=pump,

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from flea_lab.clock import Clock
 from flea_lab.errors import VenueError, VenueRefusal, WorkspaceError
 from flea_lab.live.account import HALT
@@ -16,7 +18,7 @@ from flea_lab.live.alerts import Severity
 from flea_lab.live.latch import is_latched, remove_halt_file, write_halt_file
 from flea_lab.live.pump import Pump, durable
 from flea_lab.live.sender import ASK_S, Sender
-from flea_lab.model.trading import Halt
+from flea_lab.model.trading import Halt, Resume
 from flea_lab.venue.protocol import Exchange
 
 STOP_WAIT_S = 15.0
@@ -68,10 +70,18 @@ class Brake:
             killed = "kill_switch" in self._core.gate.closed()
             if why and not killed:
                 return Halt(ts_event=self._clock.now_ns(), reason=why)
-            if self.filed and "kill_switch" in self._pump.latched:
+            if self.filed and self._pump.stands("kill_switch"):
                 self.filed = False
                 remove_halt_file(self._folder)
         return None
+
+    def left_of(self, resume: Resume) -> Resume:
+        """What a resume may still clear: no kill switch where a halt came after it was granted. The row that opens the
+        latch must never come behind the word that it stands."""
+        if "kill_switch" not in resume.clears or not (self.asked or is_latched(self._file)):
+            return resume
+        self._alert("warning", f"halted again since {resume.by} cleared the kill switch: it stays closed")
+        return replace(resume, clears=tuple(latch for latch in resume.clears if latch != "kill_switch"))
 
     async def verify(self, sender: Sender) -> None:
         """Takes back every open order at the venue; verified when it says that none is open and none is unknown.

@@ -19,7 +19,10 @@ from flea_lab.model.trading import Resume
 
 T = TypeVar("T")
 
-COMPARE_S = 3.0
+COMPARE_S = 2.5
+DISK_S = 1.0
+"""How long a resume waits for a comparison with the venue, and for the disk."""
+
 REPLY_S = 4.0
 """How long a request that the loop has to answer may take."""
 
@@ -70,9 +73,12 @@ class Desk:
     def status(self) -> dict[str, Any]:
         """The last published status, with who and what trades."""
         about = {**msgspec.to_builtins(self._bot.about), "pid": os.getpid(), "since_ns": self._since_ns}
-        durable = self._runner.pump.halted or is_latched(self._bot.folder / HALT)
+        said = self._runner.status
+        filed = is_latched(self._bot.folder / HALT)
+        if filed and said["state"] == "trading":  # the loop has not heard of it yet, and no order leaves any more
+            said = {**said, "state": "halted"}
         alerts = self._bot.alerts.said + self._bot.alerts.held
-        return {**about, **self._runner.status, "halt_durable": durable, "alerts": alerts}
+        return {**about, **said, "halt_durable": filed or self._runner.pump.halted, "alerts": alerts}
 
     async def _resume(self, request: dict[str, Any]) -> None:
         runner = self._runner
@@ -88,14 +94,29 @@ class Desk:
             raise ConfigError(f"cannot resume: {status['unknown_orders']} orders are of unknown fate")
         if "kill_switch" in clears:
             received_ns = int(request["received_ns"])
+            await self._journalled()
             if self._halted_ns > received_ns or not remove_before(self._bot.folder, received_ns):
                 raise ConfigError("cannot resume: halted again since")
             runner.brake.asked, runner.brake.filed = "", False
             if self._halted_ns > received_ns:  # while that was done: it is said before it is asked for
+                runner.brake.asked = "halted again"
                 raise ConfigError("cannot resume: halted again since")
         by, why = request["by"], request["why"]
         runner.put(Resume(ts_event=self._bot.clock.now_ns(), clears=clears, by=by, why=why))
         self._bot.alerts.put("warning", f"{', '.join(clears)} cleared by {by}{f': {why}' if why else ''}")
+
+    async def _journalled(self) -> None:
+        """Returns once the halt that is to be cleared is in the journal: until then its file alone stands for it, and
+        is not taken away."""
+        runner, loop = self._runner, asyncio.get_running_loop()
+        until = loop.time() + DISK_S
+        while not runner.pump.stands("kill_switch"):
+            closed = "kill_switch" in runner.core.gate.closed()
+            if not (closed or runner.brake.asked or is_latched(self._bot.folder / HALT)):
+                return  # nothing is halted
+            if loop.time() >= until:
+                raise ConfigError("cannot resume: the halt is not in the journal yet")
+            await asyncio.sleep(0.005)
 
     async def _compared(self) -> None:
         """Returns once the account has been compared with the venue's anew; `ConfigError` where it cannot be."""

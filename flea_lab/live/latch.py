@@ -42,6 +42,10 @@ class Written(Struct, frozen=True, kw_only=True):
     pid: int = 0
 
 
+LIFTED = f"{HALT}.lifted"
+"""A HALT file that is being looked at before it goes."""
+
+
 def is_latched(file: str | Path) -> bool:
     """Whether `file` is there, as far as anybody can tell: what cannot be looked at counts as there."""
     try:
@@ -106,7 +110,7 @@ def remove_before(folder: Path, ns: int) -> bool:
     It is moved aside before it is looked at, so that one which comes meanwhile is not taken for it; what cannot be
     read is as old as its file.
     """
-    file, aside = folder / HALT, folder / f"{HALT}.lifted"
+    file, aside = folder / HALT, folder / LIFTED
     try:
         file.rename(aside)
     except FileNotFoundError:
@@ -126,6 +130,22 @@ def remove_before(folder: Path, ns: int) -> bool:
     except OSError as error:
         aside.rename(file)
         raise WorkspaceError(f"{file}: cannot be removed ({error.strerror})") from None
+    return True
+
+
+def put_back(folder: Path) -> bool:
+    """Whether a HALT file stands again that somebody who died had moved aside: nobody knows whether it was to go."""
+    file, aside = folder / HALT, folder / LIFTED
+    if not is_latched(aside):
+        return False
+    try:
+        if is_latched(file):
+            aside.unlink()
+            return False
+        aside.rename(file)
+        _sync(folder)
+    except OSError as error:
+        raise WorkspaceError(f"{aside}: cannot be put back ({error.strerror})") from None
     return True
 
 

@@ -79,7 +79,8 @@ class Pump:
         self._stalled_ns = 0
         self._marked = journal.seq
         self._broken = False
-        self._closed = self.latched = core.gate.closed()
+        self._closed = self._said = self.latched = core.gate.closed()
+        self._changing = 0  # batches on their way that change which latches are closed
         self.orders = self.fills = self.refused = self.bars = 0
 
     def on(self, event: Event) -> Step:
@@ -123,7 +124,12 @@ class Pump:
     @property
     def halted(self) -> bool:
         """Whether the core is halted, and that is durable: what may be said of it."""
-        return self.core.halted and self.latched == self.core.gate.closed()
+        return self.core.halted and self.stands(*self.core.gate.closed())
+
+    def stands(self, *latches: str) -> bool:
+        """Whether these latches are closed, and the last word of the disk on them: nothing that would say otherwise is
+        on its way there."""
+        return not self._changing and set(latches) <= set(self.latched) & set(self.core.gate.closed())
 
     def flush(self) -> None:
         """Gives the store what waits, where it waited for long enough; `WorkspaceError` where the store has failed, or
@@ -181,7 +187,9 @@ class Pump:
         self._committed_ns = self._clock.now_ns()
         if not ticket.settled:
             self._given.append(ticket)
-        if self._closed != self.latched:
+        if self._closed != self._said:  # whatever else is on its way: a latch may be opened and closed in one breath
+            self._said = self._closed
+            self._changing += 1
             ticket.then(self._told(self._closed))
         return ticket
 
@@ -189,6 +197,7 @@ class Pump:
         def told(ticket: Ticket) -> None:
             if ticket.done:
                 self.latched = closed
+                self._changing -= 1
 
         return told
 

@@ -41,6 +41,7 @@ from flea_lab.model.trading import (
     NewOrder,
     Refused,
     Rejected,
+    Resume,
     SendUnclear,
 )
 from flea_lab.venue.protocol import Exchange, Feed, Link, Played, Said
@@ -215,6 +216,8 @@ class Runner:
             case Heartbeat():
                 self.intake.take(item)
                 self._ack_ns = item.ts_event
+            case Resume():
+                self._give(self.brake.left_of(item))
             case _:
                 self._give(item)
 
@@ -376,7 +379,8 @@ class Runner:
         if halt is not None:
             self._give(halt)
         if self.state in ("trading", "halted"):
-            state = "halted" if self.pump.halted else "trading"
+            halted = "halted" if self.pump.halted else self.state  # not yet on the disk: as it was
+            state = halted if self.core.halted else "trading"
             if state != self.state:
                 self.state, self.brake.verified = state, False
 
