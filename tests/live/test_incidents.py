@@ -31,7 +31,7 @@ from flea_lab.model.trading import (
     Refused,
 )
 from flea_lab.risk.checks import KILL_SWITCH
-from flea_lab.venue.protocol import OrderState
+from flea_lab.venue.protocol import Capabilities, OrderState
 from tests.backtest.tiny import config
 from tests.test_core import NOON, a_core, a_fill, candle
 from tests.test_core_slicing import a_core as a_slicing_core
@@ -42,6 +42,8 @@ WAIT_S = 0.02
 
 class Venue:
     """A venue that says what it is told to say."""
+
+    capabilities = Capabilities(id_scope="for_ever", query_by_id=True, private_seq=True)
 
     def __init__(self) -> None:
         self.posts: list[str] = []
