@@ -1,235 +1,319 @@
-"""The sweep board: choose two parameters and their values, watch the cells fill in, click one, see its backtest.
+"""The sweep board: choose parameters and their values, watch the cells fill in, click one, see its backtest.
 
-The sweep runs on a thread of its own; a click that comes while another cell is being replayed wins over it. Two figure
-widgets are made once and live as long as the board. Callbacks may come on any thread.
+The sweep runs on a thread of its own and its folds without the interpreter's lock, so that the notebook goes on. Cells
+are painted as their chunks land, at most twice a second, the latest picture only. All metrics of what has landed are
+held: another metric, another slice, neighbourhoods instead of cells are other pictures of the same sweep. A click that
+comes while another cell is being replayed wins over it. Two figure widgets are made once and live as long as the board.
+Callbacks may come on any thread.
 """
 
-import re
+import math
+import shlex
 import threading
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
-import plotly.graph_objects as go
 
-from flea_lab.backtest.metrics import BASIC, UNITS
-from flea_lab.backtest.sweep import SweepResult, load_grid, plan, sweep
-from flea_lab.config import RunConfig
+from flea_lab.backtest.grid import current
+from flea_lab.backtest.metrics import METRICS
+from flea_lab.backtest.sweep import SweepResult, common_start, plan, sweep
+from flea_lab.clock import Stopwatch
+from flea_lab.config import RunConfig, with_values
 from flea_lab.errors import ConfigError, FleaError
-from flea_lab.money import USD
-from flea_lab.view.figures import heatmap
-from flea_lab.view.theme import BLUE, ORANGE, styled
-from flea_lab.view.thin import thinned
-from flea_lab.wiring import Loaded, load_market, run_backtest, run_fold
+from flea_lab.signal.kernel import Floats
+from flea_lab.view.sweep_board_axes import MOST, NAMES, Axis, axis_paths, grid_of, parse_values
+from flea_lab.view.sweep_board_cell import curves_of, keep_config
+from flea_lab.view.sweep_board_cells import COLOURS, Landed, require_points
+from flea_lab.view.sweep_board_figures import curve_figure, draw_curves, heat_figure, paint_heat
+from flea_lab.view.sweep_board_latest import Latest
+from flea_lab.view.sweep_board_text import ended_text, error_html, point_text, progress_text, where_text
+from flea_lab.wiring import Loaded, load_market
 
-RANGE = re.compile(r"^\s*(\S+)\s+to\s+(\S+)\s+step\s+(\S+)\s*$")
-SETTINGS = (
-    "combination.min_confidence",
-    "combination.min_conviction",
-    "sizing.base_fraction",
-    "risk.max_daily_loss",
-    "risk.max_drawdown",
-    "risk.max_concentration",
-    "costs.fee_bps",
-    "costs.slippage_bps",
-)
+__all__ = ["SweepBoard", "axis_paths", "parse_values"]
 
-
-def axis_paths(config: RunConfig) -> list[str]:
-    """The numeric settings of `config` that a board offers as an axis."""
-    own = [
-        f"{alpha.kernel}.{name}"
-        for alpha in config.signals
-        for name, value in {**alpha.params, "weight": alpha.weight}.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    ]
-    return [*own, *SETTINGS]
-
-
-def parse_values(path: str, text: str) -> list[Any]:
-    """The values of an axis from "5, 9, 14" or "5 to 30 step 5"; `ConfigError` names what is not a number."""
-    found = RANGE.match(text)
-    parts = found.groups() if found else tuple(part.strip() for part in text.split(",") if part.strip())
-    numbers = [_number(path, part) for part in parts]
-    if found:
-        return load_grid({path: dict(zip(("start", "stop", "step"), numbers, strict=True))}, "the board")[path]
-    return load_grid({path: numbers}, "the board")[path]
-
-
-def _number(path: str, text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            raise ConfigError(f'{path}: {text!r} is not a number; write "5, 9, 14" or "5 to 30 step 5"') from None
+PERIOD_S = 0.5
+"""Between two paints: a browser falls behind a figure that is sent more often."""
+MEDIAN = "median over all"
 
 
 class SweepBoard:
-    """Widgets over one config and one market. `widget` is what a notebook shows; `run` and `select` do what the button
-    and a click do, and wait."""
+    """Widgets over one config and one market. `widget` is what a notebook shows; `run`, `select` and `keep` do what the
+    buttons and a click do, wait, and raise what goes wrong.
 
-    def __init__(self, config: RunConfig, loaded: Loaded | None, x: tuple[str, str], y: tuple[str, str]) -> None:
+    `x` goes across, `y` up, each a setting and its values; `more` are up to two further ones.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        loaded: Loaded | None,
+        x: tuple[str, str],
+        y: tuple[str, str],
+        more: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.config = config
         self.loaded = load_market(config) if loaded is None else loaded
         self.result: SweepResult | None = None
         self.selected: dict[str, Any] | None = None
+        self.slices: dict[str, widgets.Dropdown] = {}
+        self._landed: Landed | None = None
         self._stop = threading.Event()
         self._worker: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock, self._painting, self._sweeping = threading.Lock(), threading.Lock(), threading.Lock()
         self._wanted: dict[str, Any] | None = None
-        self._build(x, y)
+        self._watch = Stopwatch()
+        self._first_s: float | None = None
+        self._painter = Latest(lambda: self._shown(self._paint), PERIOD_S, "board painter")
+        self._replayer = Latest(lambda: self._shown(self._replay_wanted), 0.0, "board replay")
+        self._build([x, y, *more])
 
-    def _build(self, x: tuple[str, str], y: tuple[str, str]) -> None:
-        paths = axis_paths(self.config)
-        wide = widgets.Layout(width="280px")
-        self.x, self.y = (widgets.Dropdown(options=paths, value=path, layout=wide) for path, _ in (x, y))
-        self.x_values, self.y_values = (
-            widgets.Text(value=text, continuous_update=False, layout=wide) for _, text in (x, y)
-        )
-        self.metric = widgets.Dropdown(options=list(BASIC), value="sharpe", layout=wide)
-        self.start = widgets.Button(description="sweep", button_style="primary")
-        self.cancel = widgets.Button(description="cancel", disabled=True)
-        self.progress = widgets.IntProgress(value=0, max=1, layout=widgets.Layout(width="280px"))
-        self.status = widgets.HTML()
-        self.heat = go.FigureWidget(styled(go.Figure(go.Heatmap(z=[[np.nan]])), height=420, legend=False))
-        self.heat.update_layout(hovermode="closest", hoverlabel=dict(bgcolor="#1c2128", font_color="#ffffff"))
-        empty = [go.Scatter(name=name, line=line) for name, line in _LINES]
-        self.curve = go.FigureWidget(styled(go.Figure(empty), height=340, y="USD"))
-        self.start.on_click(lambda _: self._begin())
-        self.cancel.on_click(lambda _: self._stop.set())
-        self.metric.observe(lambda _: self._paint(), "value")
-        self.heat.data[0].on_click(self._clicked)
-        narrow = widgets.Layout(width="60px")
-        labelled = [widgets.HTML(f"<b>{name}</b>", layout=narrow) for name in ("across", "up", "colour")]
-        controls = widgets.VBox(
-            [
-                widgets.HBox([labelled[0], self.x, self.x_values]),
-                widgets.HBox([labelled[1], self.y, self.y_values]),
-                widgets.HBox([labelled[2], self.metric]),
-                widgets.HBox([self.start, self.cancel, self.progress]),
-                self.status,
-            ]
-        )
-        self.widget = widgets.VBox([controls, self.heat, self.curve])
+    # ---- what the buttons do
 
     def grid(self) -> dict[str, list[Any]]:
         """The grid that the controls state; `ConfigError` where they state none."""
-        if self.x.value == self.y.value:
-            raise ConfigError(f"both axes are {self.x.value}: choose two different settings")
-        return {
-            self.y.value: parse_values(self.y.value, self.y_values.value),
-            self.x.value: parse_values(self.x.value, self.x_values.value),
-        }
+        return grid_of(self.axes)
 
     def run(self) -> SweepResult:
-        """Sweeps what the controls state and waits for it; errors are raised."""
-        return self._sweep(self.grid())
+        """Sweeps what the controls state and waits for it."""
+        return self._sweep()
+
+    def stop(self) -> None:
+        """Cancels the sweep that is under way; what has landed stays."""
+        self._stop.set()
+
+    def settled(self, timeout_s: float = 60.0) -> bool:
+        """Whether everything that was asked for is done and drawn; waits for it."""
+        if self._worker is not None:
+            self._worker.join(timeout_s)
+            if self._worker.is_alive():
+                return False
+        return self._replayer.settled(timeout_s) and self._painter.settled(timeout_s)
+
+    def add_parameter(self, path: str | None = None, text: str = "") -> None:
+        """One more parameter, the third or fourth: `path`, by default the first that is not yet an axis."""
+        if not len(self.axes) < MOST:
+            raise ConfigError(f"a board sweeps {MOST} parameters at most")
+        paths = axis_paths(self.config)
+        chosen = {axis.path.value for axis in self.axes}
+        free = next(name for name in paths if name not in chosen)
+        path = path or free
+        text = text or f"{current(self.config, path):g}"
+        self.axes.append(Axis(paths, path, text, self._remove if len(self.axes) >= 2 else None))
+        self._show_axes()
 
     def select(self, values: dict[str, Any]) -> tuple[bool, str]:
         """Replays one cell through the core and draws it beside the sweep's own curve.
 
         Returns whether the two curves are equal to the last micro-dollar, and the config id of the cell.
         """
-        if self.result is None:
-            raise ConfigError("no cell can be selected before a sweep has run")
-        config, start = self.result.cell_config(values), self.result.start
-        folded = run_fold(config, self.loaded.market, start, curves=True).sink.equity[start:]
-        replayed = run_backtest(config, self.loaded, start=start).equity
         with self._lock:
-            if self._wanted is not None and self._wanted != values:
-                return False, config.id
-        ts, fold_usd, replay_usd = replayed["ts"].to_numpy(), folded / USD, replayed["equity_usd"].to_numpy()
-        self._draw(ts, fold_usd, replay_usd, values)
-        self.selected = values
-        return bool(np.array_equal(fold_usd, replay_usd)), config.id
+            self._wanted = values
+        return self._replay(values)
 
-    def _draw(self, ts: Any, fold_usd: Any, replay_usd: Any, values: dict[str, Any]) -> None:
-        keep = thinned(replay_usd)
-        dates = ts[keep].astype("datetime64[ms]")
-        same = "equal to the micro-dollar" if np.array_equal(fold_usd, replay_usd) else "they differ: run flea parity"
-        with self.curve.batch_update():
-            for line, usd in zip(self.curve.data, (fold_usd, replay_usd), strict=True):
-                line.x, line.y = dates, usd[keep]
-        point = ", ".join(f"{name} {value}" for name, value in values.items())
-        self.status.value = f"{point}: sweep and replay are {same}; last {replay_usd[-1]:,.2f} USD"
+    def _replay(self, values: dict[str, Any]) -> tuple[bool, str]:
+        landed = self._landed
+        if landed is None:
+            raise ConfigError("no cell can be selected before a sweep has run")
+        config = with_values(self.config, values, "grid cell")
+        curves = curves_of(config, self.loaded, landed.start)
+        with self._lock:
+            if self._wanted != values:
+                return curves.equal, config.id
+            self.selected = dict(values)
+        draw_curves(self.curve, curves, values)
+        same = "equal to the micro-dollar" if curves.equal else "they differ: run flea parity"
+        self._say(f"{point_text(values)}: sweep and replay are {same}; last {curves.replay_usd[-1]:,.2f} USD")
+        self.keep_button.disabled = False
+        return curves.equal, config.id
+
+    def keep(self) -> Path:
+        """The file with the whole config of the cell that is selected, for `flea report`."""
+        if self.selected is None:
+            raise ConfigError("no cell is selected: click one first")
+        path = keep_config(with_values(self.config, self.selected, "grid cell"))
+        command = escape(f"flea report {shlex.quote(str(path))}")
+        self._say(f"{point_text(self.selected)}: its config is written; for its report: <code>{command}</code>")
+        return path
+
+    # ---- widgets
+
+    def _build(self, given: Sequence[tuple[str, str]]) -> None:
+        row = widgets.Layout(flex_flow="row wrap", align_items="center")
+        self.metric = widgets.Dropdown(options=list(METRICS), value="sharpe", layout=widgets.Layout(width="240px"))
+        self.colour = widgets.ToggleButtons(options=list(COLOURS), style={"button_width": "auto"})
+        self.start = widgets.Button(description="sweep", button_style="primary")
+        self.cancel = widgets.Button(description="cancel", disabled=True)
+        self.add = widgets.Button(description="add parameter")
+        self.keep_button = widgets.Button(
+            description="make this the report's parameters", disabled=True, layout=widgets.Layout(width="280px")
+        )
+        self.progress = widgets.IntProgress(value=0, max=1, layout=widgets.Layout(width="240px"))
+        self.status, self.where, self.message = (widgets.HTML() for _ in range(3))
+        self._parameters = widgets.VBox()
+        self._cuts = widgets.HBox(layout=row)
+        self.heat, self.curve = heat_figure(), curve_figure()
+        self.axes: list[Axis] = []
+        for path, text in given:
+            self.add_parameter(path, text)
+        narrow = widgets.Layout(width="52px")
+        colour = widgets.HBox([widgets.HTML("<b>colour</b>", layout=narrow), self.metric, self.colour], layout=row)
+        buttons = widgets.HBox([self.start, self.cancel, self.add, self.progress], layout=row)
+        above = [self._parameters, buttons, self.status, colour, self._cuts, self.where]
+        self.widget = widgets.VBox([*above, self.heat, self.message, self.curve, self.keep_button])
+        self.widget.add_class("flea-sweep-board")
+        for part, name in ((self.status, "status"), (self.where, "where"), (self.message, "message")):
+            part.add_class(f"flea-{name}")
+        self.heat.add_class("flea-heat")
+        self.curve.add_class("flea-curve")
+        self._listen()
+
+    def _listen(self) -> None:
+        self.start.on_click(lambda _: self._begin())
+        self.cancel.on_click(lambda _: self.stop())
+        self.add.on_click(lambda _: self._shown(self.add_parameter))
+        self.keep_button.on_click(lambda _: self._shown(self.keep))
+        self.metric.observe(lambda _: self._painter.ask(), "value")
+        self.colour.observe(lambda _: self._painter.ask(), "value")
+        self.heat.data[0].on_click(self._clicked)
+
+    def _show_axes(self) -> None:
+        for name, axis in zip(NAMES, self.axes, strict=False):
+            axis.name.value = f"<b>{name}</b>"
+        self._parameters.children = [axis.row for axis in self.axes]
+        self.add.disabled = len(self.axes) >= MOST
+
+    def _remove(self, axis: Axis) -> None:
+        if axis in self.axes:
+            self.axes.remove(axis)
+            self._show_axes()
+            axis.close()
+
+    def _show_slices(self, landed: Landed) -> None:
+        """A choice of value for every axis that the picture does not show, the median over all of them at first."""
+        before = list(self._cuts.children)
+        self.slices = {
+            path: widgets.Dropdown(
+                options=[(MEDIAN, None), *((f"{value:g}", value) for value in landed.axes[path])],
+                value=None,
+                layout=widgets.Layout(width="160px"),
+            )
+            for path in landed.rest
+        }
+        for chosen in self.slices.values():
+            chosen.observe(lambda _: self._painter.ask(), "value")
+        named = [widgets.HBox([widgets.HTML(f"<b>{path}</b>&nbsp;"), cut]) for path, cut in self.slices.items()]
+        self._cuts.children = named
+        for old in before:
+            for part in (*old.children, old):
+                part.close()
+
+    # ---- the sweep
 
     def _begin(self) -> None:
-        try:
-            grid = self.grid()
-            plan(self.config, grid)
-        except FleaError as error:
-            self.status.value = f"<span style='color:#d55e00'>{_escaped(str(error))}</span>"
-            return
-        if self._worker is not None and self._worker.is_alive():
-            self.status.value = "a sweep is under way: cancel it first"
-            return
-        self._worker = threading.Thread(target=self._in_background, args=(grid,), daemon=True)
-        self._worker.start()
+        with self._lock:
+            if self._worker is not None and self._worker.is_alive():
+                return self._fail("a sweep is under way: cancel it first")
+            self._worker = threading.Thread(target=self._shown, args=(self._sweep,), daemon=True, name="board sweep")
+            self._worker.start()
 
-    def _in_background(self, grid: dict[str, list[Any]]) -> None:
+    def _sweep(self) -> SweepResult:
+        if not self._sweeping.acquire(blocking=False):
+            raise ConfigError("a sweep is under way: cancel it first")
         try:
-            self._sweep(grid)
-        except FleaError as error:
-            self.status.value = f"<span style='color:#d55e00'>{_escaped(str(error))}</span>"
+            return self._swept(self.grid())
+        finally:
+            self._sweeping.release()
 
-    def _sweep(self, grid: dict[str, list[Any]]) -> SweepResult:
-        cells = plan(self.config, grid)
+    def _swept(self, grid: dict[str, list[Any]]) -> SweepResult:
         self._stop.clear()
         self.start.disabled, self.cancel.disabled = True, False
-        self.progress.max, self.progress.value = len(cells.configs), 0
-        self.status.value = f"{len(cells.configs)} cells" + (f", {len(cells.refused)} refused" if cells.refused else "")
+        self._watch, self._first_s = Stopwatch(), None
         try:
+            require_points(math.prod(len(values) for values in grid.values()))
+            cells = plan(self.config, grid)
+            landed = Landed(cells, common_start(cells.configs, self.loaded.market))
+            with self._painting:
+                self._landed = landed
+                self._show_slices(landed)
+            self._say("")
+            self.progress.max, self.progress.value = cells.n, 0
+            self.status.value = progress_text(0, cells.n, landed.refused, 0.0)
             self.result = sweep(
-                self.config, grid, self.loaded.market, on_chunk=self._landed, cancelled=self._stop.is_set
+                self.config,
+                grid,
+                self.loaded.market,
+                on_chunk=lambda chunk, found: self._take(landed, chunk, found),
+                cancelled=self._stop.is_set,
+                cells=cells,
             )
+            seconds = self._watch.elapsed_s()
         finally:
             self.start.disabled, self.cancel.disabled = False, True
         self._paint()
+        self.status.value = ended_text(landed.done, cells.n, landed.refused, seconds, self._first_s)
         return self.result
 
-    def _landed(self, chunk: list[int], _: Any) -> None:
-        self.progress.value += len(chunk)
+    def _take(self, landed: Landed, chunk: list[int], found: Floats) -> None:
+        """Takes in a chunk; the painter shows it with whatever else has landed by then."""
+        landed.put(chunk[0], chunk[-1] + 1, found)
+        self._painter.ask()
 
     def _paint(self) -> None:
-        if self.result is None:
-            return
-        drawn = heatmap(self.result.table, self.x.value, self.y.value, self.metric.value)
-        source, target = drawn.data[0], self.heat.data[0]
-        with self.heat.batch_update():
-            for name in ("x", "y", "z", "colorscale", "zmin", "zmax", "texttemplate", "hovertemplate", "colorbar"):
-                setattr(target, name, getattr(source, name))
-            target.xgap = target.ygap = 1
-            self.heat.layout.xaxis.update(type="category", title=dict(text=self.x.value, font_size=12))
-            self.heat.layout.yaxis.update(type="category", title=dict(text=self.y.value, font_size=12))
-        best = self.result.table[self.metric.value].max()
-        unit = UNITS.get(self.metric.value, "")
-        self.status.value = f"{len(self.result.table)} cells, highest {self.metric.value} {best:.4g} ({unit})"
+        with self._painting:
+            landed = self._landed
+            if landed is None:
+                return
+            seconds, done = self._watch.elapsed_s(), landed.done
+            cut = {path: chosen.value for path, chosen in self.slices.items()}
+            paint_heat(self.heat, landed, self.metric.value, self.colour.value, cut)
+            self.where.value = where_text(landed, self.metric.value, self.colour.value)
+            self.progress.value = done
+            if done and self._first_s is None:
+                self._first_s = self._watch.elapsed_s()
+            if self.start.disabled:
+                self.status.value = progress_text(done, landed.plan.n, landed.refused, seconds)
+
+    # ---- a cell
 
     def _clicked(self, _: Any, points: Any, __: Any) -> None:
-        if self.result is None or not points.point_inds:
+        landed = self._landed
+        if landed is None or not points.point_inds:
             return
         row, column = points.point_inds[0]
-        grid = self.result.grid
-        values = {self.y.value: sorted(grid[self.y.value])[row], self.x.value: sorted(grid[self.x.value])[column]}
+        cut = {path: chosen.value for path, chosen in self.slices.items()}
+        try:
+            values = landed.point(row, column, self.metric.value, cut)
+        except FleaError as error:
+            self._fail(str(error))
+            return
         with self._lock:
             self._wanted = values
-        self.status.value = "replaying the cell ..."
-        threading.Thread(target=self._select_in_background, args=(values,), daemon=True).start()
+        median = any(cut.get(path) is None for path in landed.rest)
+        self._say(f"replaying {point_text(values)}{', nearest to the median' if median else ''} ...")
+        self._replayer.ask()
 
-    def _select_in_background(self, values: dict[str, Any]) -> None:
+    def _replay_wanted(self) -> None:
+        with self._lock:
+            values = self._wanted
+        if values is not None:
+            self._replay(values)
+
+    # ---- what is said
+
+    def _say(self, text: str) -> None:
+        self.message.value = text
+
+    def _fail(self, text: str) -> None:
+        self.message.value = error_html(text)
+
+    def _shown(self, work: Callable[[], Any]) -> None:
+        """Does the work; what goes wrong is one line on the board."""
         try:
-            self.select(values)
+            work()
         except FleaError as error:
-            self.status.value = f"<span style='color:#d55e00'>{_escaped(str(error))}</span>"
-
-
-_LINES = (
-    ("sweep", dict(color=BLUE, width=3)),
-    ("replay", dict(color=ORANGE, width=1.5, dash="dot")),
-)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+            self._fail(str(error))
+        except Exception as error:  # shown: a thread or a button has nobody else to tell
+            self._fail(f"{type(error).__name__}: {error}")
