@@ -18,14 +18,11 @@ import runpy
 import signal
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from flea_lab.backtest.market import Market
@@ -43,18 +40,27 @@ from flea_lab.settings import load_settings
 from flea_lab.venue.quick import QuickReader
 from flea_lab.wiring import load_market, run_replay
 from tests.live.kill_mutants import PLANTED
-from tests.live.killed import Forked, audit, broken, equals, forked_runner, forked_sandbox, resting, rows, sleep
+from tests.live.kill_tally import Tally, figures, table
+from tests.live.killed import (
+    Forked,
+    Promise,
+    audit,
+    broken,
+    controls,
+    equals,
+    forked_runner,
+    forked_sandbox,
+    resting,
+    sleep,
+)
 from tests.live.processes import Process, config_file, start_runner
 from tests.live.test_kills import busy, claimed, store_market
 
 DAYS, HISTORY = 6.0, 400
 KILLS_A_SESSION, HALTING = 40, 0.2
 SLOW_S = 3.0
-READY_WITHIN_S, ENDS_WITHIN_S, GONE_WITHIN_S = 120.0, 240.0, 10.0
+READY_WITHIN_S, ENDS_WITHIN_S, GONE_WITHIN_S, RESUMES_WITHIN_S = 120.0, 240.0, 10.0, 30.0
 BREACHES = 200
-GOAL_S = {"forked": 3.0, "cold": 3.0, "breach": 0.05, "gone": 10.0}
-"""99th percentiles that are asked for, and the most that a halt may take under faults."""
-
 LATCH = ["kill_switch"]
 
 CHANCES: dict[str, float] = {
@@ -67,26 +73,6 @@ CHANCES: dict[str, float] = {
 deaf), and spoiled books and prints, which this config does not read."""
 
 QUICK = {"backoff_first_s": 0.02, "backoff_last_s": 0.1, "connects_per_minute": 600, "steady_s": 0.0}
-
-
-@dataclass
-class Tally:
-    """What a campaign came to."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    moments: Counter[str] = field(default_factory=Counter)
-    halts: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    gave_up: Counter[str] = field(default_factory=Counter)
-    ready_s: dict[str, list[float]] = field(default_factory=lambda: {"forked": [], "cold": []})
-    parts_s: dict[str, list[dict[str, float]]] = field(default_factory=lambda: {"forked": [], "cold": []})
-    durable_s: list[float] = field(default_factory=list)
-    gone_s: list[float] = field(default_factory=list)
-    gone_later_s: list[float] = field(default_factory=list)
-    breach_s: list[float] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    slow: list[str] = field(default_factory=list)
-    orders = fills = sessions = compared = restarts = 0
 
 
 class Campaign:
@@ -121,11 +107,17 @@ class Session:
         self.account = f"{how}-{number}"
         self.folder = ready_folder(self.account)
         self.mark = self.folder / "posts"
-        self.halted = False
+        self.promise: Promise | None = None  # of a halt, until the journal has its resume
+        self.unsure = False  # of a resume that got no answer: the journal knows once this life is over
         self.posted_at_halt = -1
         self.since_halt: Stopwatch | None = None  # while orders may be left of a halt that a kill cut short
         self.equals = 0
         self.url = ""
+
+    @property
+    def halted(self) -> bool:
+        """Whether a halt was promised, and no resume of it is in the journal."""
+        return self.promise is not None and self.promise.stands(self.folder)
 
     def play(self) -> None:
         """The whole session."""
@@ -165,7 +157,8 @@ class Session:
         if refused.wait(READY_WITHIN_S) == 0 or "is halted by" not in refused.said():
             self.tally.broken.append(f"forgotten halt: {self.account} started beside its HALT file")
         lift_halt_file(self.folder, "kills", "on with it", WallClock())
-        self.halted = "kill_switch" in dict(rows(self.folder, "SELECT key, value FROM meta")).get("latches", "")
+        if self.promise is not None and self.promise.broken(self.folder):
+            self.promise = None  # there was the file alone, and a person lifted it
 
     def _life(self, runner: "Forked | Process") -> bool:
         """Whether there is a next life: False where the market is over."""
@@ -180,7 +173,8 @@ class Session:
                 moment = f"halted by {self._halt(runner)}"
             if moment in ("order", "send") and not self.halted:
                 self._next_order(runner, moment == "send")
-            sleep(pause_s if moment != "send" else 0.0)
+            at_once = moment == "send" or (moment.startswith("halted") and dice.random() < 0.5)
+            sleep(0.0 if at_once else pause_s)
         ended = runner.ended
         if ended in (None, -signal.SIGKILL):
             runner.kill()
@@ -211,12 +205,20 @@ class Session:
             said = self._status()
             if said.get("state") in ("trading", "halted") and said["reconciled"]:
                 self._note_ready(runner, said["start_s"])
-                if self.halted and "kill_switch" not in said["latches"]:
-                    self.tally.broken.append(f"forgotten halt: {self.account} is {said['state']}, {said['latches']}")
+                if self.halted:
+                    self._says_halted(said)
                 return True
             sleep(0.003)
         self.tally.broken.append(f"{self.account}: not ready in {READY_WITHIN_S:g} s: {self._status()}")
         return False
+
+    def _says_halted(self, said: dict[str, Any]) -> None:
+        """Holds a runner that is ready to a halt that was promised: it says so, and its journal has it by then."""
+        journalled = [one.halts for one in controls(self.folder)][-1:] == [True]
+        if said["state"] != "halted" or not journalled:
+            where = "is" if journalled else "is not"
+            what = f"{self.account} is {said['state']}, {said['latches']}, and the halt {where} in its journal"
+            self.tally.broken.append(f"forgotten halt: {what}")
 
     def _note_ready(self, runner: "Forked | Process", parts: dict[str, float]) -> None:
         """Notes how long a start took, and what a slow one had to wait for, as its log has it."""
@@ -261,6 +263,7 @@ class Session:
         if way == "a file":
             self._latch(way)
             return way
+        promise = Promise.now(self.folder)
         watch = Stopwatch()
         try:
             said = ControlClient(self.folder).halt("kills")
@@ -268,7 +271,7 @@ class Session:
             return "the socket, unanswered"
         if said["halt_durable"]:
             self.tally.durable_s.append(watch.elapsed_s())
-        self._promised(way)
+        self._promised(way, promise)
         if self.dice.random() < 0.5:
             self._until_gone(runner, watch)
         else:
@@ -294,12 +297,13 @@ class Session:
             self.since_halt = None
 
     def _latch(self, way: str) -> None:
+        promise = Promise.now(self.folder)
         write_halt_file(self.folder, "kills", WallClock())
-        self._promised(way)
+        self._promised(way, promise)
 
-    def _promised(self, way: str) -> None:
+    def _promised(self, way: str, promise: Promise) -> None:
         self.tally.halts[way] += 1
-        self.halted = True
+        self.promise = promise
         self.posted_at_halt = -1
 
     def _stays_halted(self, runner: "Forked | Process") -> None:
@@ -310,24 +314,25 @@ class Session:
         if self.dice.random() < 0.4:
             self.tally.halts["outlived another kill"] += 1
             return
-        for _ in range(200):
+        watch = Stopwatch()
+        while watch.elapsed_s() < RESUMES_WITHIN_S and not self.tally.broken:
             try:
                 self._no_order_since()
                 phrase = clearing_phrase(self.account, LATCH)
                 ControlClient(self.folder).resume(LATCH, "kills", phrase, "on with it")  # type: ignore[arg-type]
-                self.halted = False
+                self.unsure = True
                 return
             except Declined:
                 sleep(0.05)
-            except Unanswered:  # it may have been resumed: nothing is promised any more
-                self.halted = False
+            except Unanswered:  # whether it was resumed is for the journal to say
+                self.unsure = True
                 return
             except NoRunner:
                 return
         self.tally.broken.append(f"{self.account}: cannot be resumed: {self._status()}")
 
     def _no_order_since(self) -> None:
-        if self.posted_at_halt >= 0 and self._posted() != self.posted_at_halt:
+        if not self.unsure and self.posted_at_halt >= 0 and self._posted() != self.posted_at_halt:
             more = self._posted() - self.posted_at_halt
             self.tally.broken.append(f"forgotten halt: {more} orders of {self.account} were sent")
 
@@ -338,9 +343,17 @@ class Session:
         if at_rest and self.tally.broken:
             log = (self.folder / LOG).read_text(errors="replace").splitlines()
             self.tally.broken += [f"its log: {line}" for line in log[-12:]]
-        if self.halted:
+        if self.promise is None:
+            return
+        if not self.halted:  # a person's resume is in the journal
+            self.promise = None
+        elif forgotten := self.promise.broken(self.folder):
+            self.tally.broken.append(f"forgotten halt: {self.account}: {forgotten}")
+        else:
+            self.unsure = False
             self._no_order_since()
             self.posted_at_halt = self._posted()  # whoever could have sent before the halt is dead
+        self.unsure = False
 
     def _gave_up(self, runner: "Forked | Process") -> None:
         lines = [line for line in runner.said().splitlines() if line.strip()]
@@ -368,72 +381,6 @@ class Session:
         if ended != 0:
             self._gave_up(runner)
             self._last(self._start(self.folder / f"{self.campaign.config.name}.toml"))
-
-
-def table(tally: Tally) -> str:
-    """What a person reads at the end."""
-
-    def count(word: str) -> int:
-        return sum(word in line for line in tally.broken)
-
-    lines = [
-        ("kills", f"{tally.kills.total()} ({', '.join(f'{n} {how}' for how, n in tally.kills.items())})"),
-        ("killed", ", ".join(f"{n} at {moment}" for moment, n in sorted(tally.moments.items()))),
-        ("halts", ", ".join(f"{n} by {way}" for way, n in sorted(tally.halts.items())) or "none"),
-        ("faults", f"{tally.faults.total()}: {', '.join(f'{kind} {n}' for kind, n in sorted(tally.faults.items()))}"),
-        ("starts given up", f"{tally.gave_up.total()}: {dict(tally.gave_up)}"),
-        ("sessions", str(tally.sessions)),
-        ("equal to the micro-dollar", f"{tally.compared} comparisons, in {tally.restarts} lives that were killed"),
-        ("orders, fills", f"{tally.orders}, {tally.fills}"),
-        ("duplicates", str(count("duplicate"))),
-        ("orphans", str(count("orphan"))),
-        ("forgotten halts", str(count("forgotten"))),
-        ("unequal accounts", str(count("unequal"))),
-        ("anything else", str(len(tally.broken) - sum(map(count, ("duplicate", "orphan", "forgotten", "unequal"))))),
-    ]
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    lines.append(("machine", f"{os.cpu_count()} cores, load {load}"))
-    return "\n".join(
-        [
-            *(f"{name:<28}{said}" for name, said in lines),
-            *(f"slow start: {one}" for one in tally.slow),
-            *parts(tally),
-            *tally.broken,
-        ]
-    )
-
-
-def parts(tally: Tally) -> list[str]:
-    """Where the time of the starts went: each part's median and 99th percentile, in seconds."""
-    rows = []
-    for how, starts in tally.parts_s.items():
-        for name in dict.fromkeys(name for start in starts for name in start):
-            found = [start.get(name, 0.0) for start in starts]
-            p50, p99 = np.percentile(found, [50, 99])
-            rows.append(f"{f'{how}: {name}':<28}p50 {p50:.3f} s, p99 {p99:.3f} s, most {max(found):.3f} s")
-    return rows
-
-
-def figures(tally: Tally) -> tuple[list[str], list[str]]:
-    """The last lines, and which goals are missed."""
-    asked = [
-        ("forked: restart to ready", tally.ready_s["forked"], 99, GOAL_S["forked"]),
-        ("cold: restart to ready", tally.ready_s["cold"], 99, GOAL_S["cold"]),
-        ("breach to durable halt", tally.breach_s, 99, GOAL_S["breach"]),
-        ("halt to durable", tally.durable_s, 99, 0.0),
-        ("halt to last order gone", tally.gone_s, 100, GOAL_S["gone"]),
-        ("the same, killed meanwhile", tally.gone_later_s, 100, 0.0),
-    ]
-    lines, missed = [], []
-    for name, seconds, at, goal in asked:
-        if not seconds:
-            continue
-        p50, p90, p99, most = np.percentile(seconds, [50, 90, 99, 100])
-        said = f"p50 {p50:.3f}  p90 {p90:.3f}  p99 {p99:.3f}  most {most:.3f} s, of {len(seconds)}"
-        if goal and not float(np.percentile(seconds, at)) <= goal:
-            missed.append(f"missed: {name}: {'p99' if at == 99 else 'most'} is to be {goal:g} s at most")
-        lines.append(f"{name:<28}{said}")
-    return lines, missed
 
 
 def breaches(count: int) -> list[float]:

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,8 +19,11 @@ from flea_lab.clock import Stopwatch
 from flea_lab.config import RunConfig
 from flea_lab.errors import FleaError
 from flea_lab.execution.order import Order
-from flea_lab.live.account import LOG
+from flea_lab.journal import EVENT, Entry
+from flea_lab.live.account import HALT, LOG
+from flea_lab.live.latch import is_latched
 from flea_lab.live.store import FILE
+from flea_lab.model.trading import Halt, Resume
 from flea_lab.sandbox.settings import SandboxSettings
 from flea_lab.wiring import live_session
 from tests.live.audited import serve
@@ -158,6 +161,50 @@ def rows(folder: Path, query: str, *given: Any) -> list[tuple[Any, ...]]:
         db.close()
 
 
+class Control(NamedTuple):
+    """A row of a journal that closes the kill switch, or opens it."""
+
+    seq: int
+    halts: bool
+
+
+_CONTROL = msgspec.msgpack.Decoder(Entry)
+
+
+def controls(folder: Path) -> list[Control]:
+    """Every halt of the journal in `folder`, and every resume that cleared one; read from its rows, by nothing of what
+    a runner goes on from."""
+    found = []
+    for word in ("Halt", "Resume"):
+        query = f"SELECT seq, body FROM entries WHERE kind={EVENT} AND instr(body, CAST(? AS BLOB))"
+        for seq, body in rows(folder, query, word):
+            event = _CONTROL.decode(body)
+            if isinstance(event, Halt) or (isinstance(event, Resume) and "kill_switch" in event.clears):
+                found.append(Control(seq, isinstance(event, Halt)))
+    return sorted(found)
+
+
+class Promise(NamedTuple):
+    """A halt that was answered, or that anybody can see: made when row `seq` was the journal's last."""
+
+    seq: int
+
+    @classmethod
+    def now(cls, folder: Path) -> "Promise":
+        """One that is made now, in `folder`."""
+        return cls(max((seq for (seq,) in rows(folder, "SELECT max(seq) FROM entries") if seq is not None), default=-1))
+
+    def stands(self, folder: Path) -> bool:
+        """Whether no resume in the journal has cleared it."""
+        return all(one.halts for one in controls(folder) if one.seq > self.seq)
+
+    def broken(self, folder: Path) -> str:
+        """What is wrong where nothing on the disk would tell the next start of it; "" where something does."""
+        if is_latched(folder / HALT) or [one.halts for one in controls(folder)][-1:] == [True]:
+            return ""
+        return "no HALT file, and the journal's last word is no halt"
+
+
 _ORDER = msgspec.msgpack.Decoder(Order)
 
 
@@ -228,4 +275,16 @@ def equals(folder: Path) -> int:
     return int(found[0][0]) if found else 0
 
 
-__all__ = ["Forked", "audit", "broken", "equals", "forked_runner", "forked_sandbox", "resting", "rows", "sleep"]
+__all__ = [
+    "Forked",
+    "Promise",
+    "audit",
+    "broken",
+    "controls",
+    "equals",
+    "forked_runner",
+    "forked_sandbox",
+    "resting",
+    "rows",
+    "sleep",
+]
