@@ -9,6 +9,7 @@ from flea_lab.cli import (
     live,
     monitor,
     nightly,
+    operations,
     promotion,
     record,
     report,
@@ -33,6 +34,20 @@ app.add_typer(journal.app, name="journal")
 app.add_typer(monitor.alerts, name="alerts")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(runs.group, name="runs")
-for module in (research, walkforward, report, runs, promotion, live, kill, sandbox, record, sim, monitor, nightly):
+for module in (
+    research,
+    walkforward,
+    report,
+    runs,
+    promotion,
+    live,
+    kill,
+    sandbox,
+    record,
+    sim,
+    monitor,
+    nightly,
+    operations,
+):
     for command in module.app.registered_commands:
         app.registered_commands.append(command)

@@ -86,7 +86,8 @@ class Night:
         """One line, for a log or an alert."""
         what = f"account {self.account} on {self.day}: {self.decisions[0]:,} decisions in {self.bars:,} bars"
         if self.equal:
-            return f"{what}, " + ("equal again" if self.same else f"not comparable ({self.expected})")
+            other = "" if self.same else f"; the research replay goes another way: {self.expected}"
+            return f"{what}, equal again{other}"
         first = next(text for text in (self.played.first, self.tape.first, self.first) if text)
         return f"{what}, DIFFERENT again: {' '.join(first.split())}"
 

@@ -20,6 +20,7 @@ NOTEBOOKS = [
     "explore/06_large_orders",
     "live/runner",
     "reports/backtest",
+    "reports/operations",
     "reports/schedule",
     "reports/session",
     "reports/walkforward",
