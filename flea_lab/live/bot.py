@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from flea_lab.clock import WallClock, process_age_s
 from flea_lab.config import RunConfig
+from flea_lab.core import TradingCore
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
 from flea_lab.live.account import ready_folder
 from flea_lab.live.alerts_channel import load_address, parts_of
@@ -172,18 +173,7 @@ async def trade(bot: Bot, *, signals: bool = True, stages: Stages | None = None)
     try:
         core = await core_of(bot, journal, account, time)
         stages.ended("journal")
-        hearing = Hearing(
-            bot.dialect,
-            bot.config.interval,
-            core.fresh_features(),
-            wall_clock=time.kind == "wall",
-            tolerance=bot.config.tolerance,
-            prints=reads_prints(bot.config),
-            frozen_after=bot.config.live.frozen_after,
-        )
-        heard = journal.get("heard")
-        if heard:
-            hearing.load(heard)
+        hearing = _hearing(bot, core, journal, wall_clock=time.kind == "wall")
         pump = Pump(core, journal, bot.clock, beside=_beside(bot.exchange, hearing))
         _begin(bot, journal)
         if put_back(bot.folder):
@@ -221,6 +211,23 @@ async def trade(bot: Bot, *, signals: bool = True, stages: Stages | None = None)
         return how
     finally:
         journal.close()
+
+
+def _hearing(bot: Bot, core: TradingCore, journal: LiveJournal, *, wall_clock: bool) -> Hearing:
+    """What the session listens with, as it stood when the journal ended."""
+    hearing = Hearing(
+        bot.dialect,
+        bot.config.interval,
+        core.fresh_features(),
+        wall_clock=wall_clock,
+        tolerance=bot.config.tolerance,
+        prints=reads_prints(bot.config),
+        frozen_after=bot.config.live.frozen_after,
+    )
+    heard = journal.get("heard")
+    if heard:
+        hearing.load(heard)
+    return hearing
 
 
 def _from_a_thread(runner: Runner) -> Callable[[Reduce], None]:
