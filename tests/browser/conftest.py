@@ -159,6 +159,7 @@ def _environment(folder: Path, home: Path) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": folder / "runtime",
         "IPYTHONDIR": folder / "ipython",
         "PYTHONPATH": ROOT,
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache",  # what is compiled already
     }
     (folder / "user").mkdir()
     inherited = {name: value for name, value in os.environ.items() if name != "FLEA_DATA_DIR"}
