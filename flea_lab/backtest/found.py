@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from flea_lab.backtest.chunks import Chunks
+from flea_lab.backtest.market import Ints
 from flea_lab.backtest.metrics import METRICS
 from flea_lab.backtest.plan import Plan
 from flea_lab.config import RunConfig, with_values
@@ -45,6 +46,10 @@ class SweepResult:
         """The values of each setting that varies."""
         return self.plan.space.axes
 
+    def read_from(self, metrics: Metrics) -> "SweepResult":
+        """The same, its metrics read elsewhere."""
+        return SweepResult(self.config, self.plan, metrics, self.start, self.tried)
+
     @property
     def kept(self) -> Path | None:
         return self.metrics.folder if isinstance(self.metrics, Chunks) else None
@@ -76,12 +81,20 @@ class SweepResult:
     def frame(self, first: int, last: int) -> pd.DataFrame:
         """Rows `first` to `last` of the table, which is not among them."""
         codes = self.plan.codes(first, last)
-        values = {
-            path: pd.Series([axis[at] for at in codes[:, a].tolist()])
-            for a, (path, axis) in enumerate(self.grid.items())
-        }
+        values = {path: self._values(path, codes[:, a]) for a, path in enumerate(self.grid)}
         metrics = pd.DataFrame(self.metrics.rows(first, last), columns=list(METRICS))
         return pd.concat([pd.DataFrame({**values, "config_id": self.plan.ids(first, last)}), metrics], axis=1)
+
+    def picture(self, *columns: str) -> pd.DataFrame:
+        """Some columns of the table by name, settings and metrics, and nothing else of it."""
+        codes = self.plan.codes(0, self.n)
+        paths = {path: a for a, path in enumerate(self.grid)}
+        return pd.DataFrame(
+            {
+                name: self._values(name, codes[:, paths[name]]) if name in paths else self.column(name)
+                for name in columns
+            }
+        )
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """The table in pieces."""
@@ -106,6 +119,10 @@ class SweepResult:
         if np.isnan(values).all():
             raise ConfigError(f"metric {metric!r} is not a number in any of {len(values)} cells")
         return self.plan.points[int(np.nanargmax(values))]
+
+    def _values(self, path: str, codes: Ints) -> pd.Series:
+        """The values of a setting at these positions of its axis, in the type that all of the axis need."""
+        return pd.Series(self.grid[path]).take(codes).reset_index(drop=True)
 
     def cell_config(self, values: Mapping[str, Any]) -> RunConfig:
         """The config of one cell."""

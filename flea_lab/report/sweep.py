@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from flea_lab.backtest.sweep import Grid, SweepResult, plan, sweep
 from flea_lab.clock import Clock, WallClock
 from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, FleaError, WorkspaceError
+from flea_lab.report.cell_file import CELLS, CellFile, write_cells
 from flea_lab.report.gallery import refresh_gallery
 from flea_lab.report.html import PLOTLY_MIME, write_html
 from flea_lab.report.look import section_css
@@ -54,14 +56,15 @@ def run_sweep(
     clock = clock or WallClock()
     started, loaded, cells = clock.now_ns(), load_market(config), plan(config, grid)
     partial = runs.begin(workspace(), config.name, config.id)
-    kept = workspace().runs / UNFINISHED
+    unfinished = workspace().runs / UNFINISHED
     try:
         shown = sys.stderr.isatty() if progress is None else progress
-        found = sweep(config, grid, loaded.market, progress=shown, resume=kept, cells=cells)
+        found = sweep(config, grid, loaded.market, progress=shown, resume=unfinished, cells=cells)
         manifest = _save(partial, found, loaded, metric, started, clock)
         if with_page:
             write_html(page(found, loaded, metric), partial / PAGE, f"{config.name}: sweep", standalone=standalone)
         folder = runs.finish(partial, manifest)
+        kept, found = found.kept, found.read_from(CellFile(folder / CELLS))
     except KeyboardInterrupt:
         runs.fail(partial, "interrupted; its finished chunks are kept, run the same command again")
         raise
@@ -73,8 +76,8 @@ def run_sweep(
         line = f"sweep {config.name}: {workspace().runs}: {reason[0].lower()}{reason[1:]}"
         runs.fail(partial, line, traceback.format_exc())
         raise WorkspaceError(line) from None
-    if found.kept is not None:
-        shutil.rmtree(found.kept, ignore_errors=True)
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
     if with_page:
         refresh_gallery(workspace())
     return folder, found
@@ -84,10 +87,13 @@ def _save(partial: Path, found: SweepResult, loaded: Loaded, metric: str, starte
     config = found.config
     runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
     runs.save_text(partial, "grid.toml", runs.to_toml(found.grid))
-    numbers = found.table.drop(columns="config_id")
-    runs.save_frames(partial, {"cells": found.table, **({"refused": found.refused} if len(found.refused) else {})})
-    best = found.table.loc[found.table[metric].idxmax()] if found.table[metric].notna().any() else None
-    chosen = {name: float(best[name]) for name in METRICS} if best is not None else {}
+    write_cells(found, partial / CELLS)
+    if found.n_refused:
+        runs.save_frames(partial, {"refused": found.refused})
+    known = not np.isnan(found.column(metric)).all()
+    chosen = (
+        {name: float(value) for name, value in found.top(metric, 1).iloc[0][list(METRICS)].items()} if known else {}
+    )
     return runs.Manifest(
         kind="sweep",
         name=config.name,
@@ -101,7 +107,7 @@ def _save(partial: Path, found: SweepResult, loaded: Loaded, metric: str, starte
         started=runs.iso_utc(started),
         finished=runs.iso_utc(clock.now_ns()),
         metrics=runs.defined(chosen),
-        result_digest=runs.result_digest({}, None, numbers.select_dtypes("number")),
+        result_digest=runs.numbers_digest({}, None, _numbers(found)),
         grid=found.grid,
         options={"metric": metric},
         modules=runs.loaded_modules(),
@@ -111,6 +117,14 @@ def _save(partial: Path, found: SweepResult, loaded: Loaded, metric: str, starte
     )
 
 
+def _numbers(found: SweepResult) -> Iterator[tuple[str, pd.Series]]:
+    """The numbers of the table, column by column."""
+    for name in (*found.grid, *METRICS):
+        column = found.picture(name)[name]
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            yield name, column
+
+
 def page(found: SweepResult, loaded: Loaded, metric: str) -> nbformat.NotebookNode:
     """The sweep's page as a notebook of outputs: verdict, picture, the best cells, what was refused, how to go on."""
     pieces: list[str | go.Figure] = [_verdict(found, loaded, metric)]
@@ -118,9 +132,9 @@ def page(found: SweepResult, loaded: Loaded, metric: str) -> nbformat.NotebookNo
     if picture is not None:
         pieces += [tag("h2", f"{text(_words(metric)).capitalize()} over the grid"), picture]
     pieces += [tag("h2", "Best cells"), _table(found, metric)]
-    if len(found.refused):
-        rows = [(text(_point(found, row)), text(row["reason"])) for row in found.refused.head(20).to_dict("records")]
-        heading = tag("h2", f"Refused: {plural(len(found.refused), 'point')}")
+    if found.n_refused:
+        rows = [(text(_point(found, row)), text(row["reason"])) for row in found.plan.refused[:20]]
+        heading = tag("h2", f"Refused: {plural(found.n_refused, 'point')}")
         pieces += [heading, table(("point", "reason"), rows, left=2)]
     how = tag("pre", tag("code", "flea sweep config.toml --grid grid.toml"), "flea-command")
     pieces += [tag("h2", "How to reproduce"), f"<p>In the run folder, with the same data:</p>{how}"]
@@ -129,32 +143,38 @@ def page(found: SweepResult, loaded: Loaded, metric: str) -> nbformat.NotebookNo
 
 def table_text(found: SweepResult, metric: str, rows: int) -> str:
     """The best cells as plain text for a terminal."""
-    best = found.table.sort_values(metric, ascending=False).head(rows)
+    best = found.top(metric, rows)
     columns = [*found.grid, *dict.fromkeys((metric, *SHOWN))]
     words = best[columns].to_string(index=False, float_format=lambda value: f"{value:.4g}")
-    refused = f", {plural(len(found.refused), 'point')} refused" if len(found.refused) else ""
-    return f"{words}\n{plural(len(found.table), 'cell')}{refused}; sorted by {metric}"
+    refused = f", {plural(found.n_refused, 'point')} refused" if found.n_refused else ""
+    tried = f"{plural(found.tried, 'combination')} tried on this data so far" if found.tried else "nothing counted"
+    return f"{words}\n{plural(found.n, 'cell')}{refused}; sorted by {metric}; {tried}"
 
 
 def _verdict(found: SweepResult, loaded: Loaded, metric: str) -> str:
-    config, cells = found.config, found.table
-    values = cells[metric].dropna()
+    config, of_all = found.config, found.column(metric)
+    values = of_all[~np.isnan(of_all)]
     name = _words(metric)
     if len(values) == 0:
         said = f"<strong>{text(name)} is not defined in any cell</strong>: nothing traded."
     else:
-        best = _point(found, cells.loc[values.idxmax()].to_dict())
+        best, middle = _point(found, found.best(metric)), float(np.median(values))
         said = (
             f"<strong>The highest {text(name)} is {_value(metric, values.max())}</strong>, at {text(best)}; "
-            f"the median cell has {_value(metric, values.median())}, the lowest {_value(metric, values.min())}."
+            f"the median cell has {_value(metric, middle)}, the lowest {_value(metric, values.min())}."
         )
-    gained = int((cells["total_return"] > 0).sum())
+    gained = int((found.column("total_return") > 0).sum())
     more = (
-        f"{gained or 'None'} of the {plural(len(cells), 'cell')} made money after costs. The best of many is lucky: "
+        f"{gained or 'None'} of the {plural(found.n, 'cell')} made money after costs. The best of many is lucky: "
         "look for a plateau, not for a peak, and test it on data it has not seen."
     )
     label = f"synthetic data: {loaded.source}" if loaded.synthetic else f"recorded data: {loaded.source}"
-    badges = [plural(len(cells), "cell"), f"all trade from bar {found.start:,}", f"config {config.id[:10]}"]
+    badges = [
+        plural(found.n, "cell"),
+        *_tried(found),
+        f"all trade from bar {found.start:,}",
+        f"config {config.id[:10]}",
+    ]
     source = tag("span", text(label), "flea-badge flea-warn" if loaded.synthetic else "flea-badge")
     shown = source + "".join(tag("span", text(badge), "flea-badge") for badge in badges)
     title = tag("div", tag("span", text(config.name), "flea-name") + tag("span", "sweep", "flea-span"), "flea-title")
@@ -162,13 +182,19 @@ def _verdict(found: SweepResult, loaded: Loaded, metric: str) -> str:
     return f"<style>{section_css()}</style>" + tag("section", body, "flea-top")
 
 
+def _tried(found: SweepResult) -> list[str]:
+    """How many were ever tried on such data: what the best of them has to be measured against."""
+    return [f"{plural(found.tried, 'combination')} tried on this data so far"] if found.tried else []
+
+
 def _picture(found: SweepResult, metric: str) -> go.Figure | None:
     axes = [name for name, values in found.grid.items() if len(values) > 1]
     if len(axes) >= 2:
-        return heatmap(found.table, axes[1], axes[0], metric)
+        return heatmap(found.picture(axes[1], axes[0], metric), axes[1], axes[0], metric)
     if not axes:
         return None
-    line = go.Scatter(x=found.table[axes[0]], y=found.table[metric], mode="lines+markers", line=dict(color=BLUE))
+    drawn = found.picture(axes[0], metric)
+    line = go.Scatter(x=drawn[axes[0]], y=drawn[metric], mode="lines+markers", line=dict(color=BLUE))
     figure = styled(go.Figure(line), height=340, y=metric.replace("_", " "), legend=False)
     figure.update_xaxes(title=dict(text=axes[0], font=dict(size=12)))
     return figure
@@ -176,7 +202,7 @@ def _picture(found: SweepResult, metric: str) -> go.Figure | None:
 
 def _table(found: SweepResult, metric: str) -> str:
     names = list(dict.fromkeys((metric, *SHOWN)))
-    best = found.table.sort_values(metric, ascending=False).head(15)
+    best = found.top(metric, 15)
     head = [*(text(_words(name)) for name in names), *(tag("code", text(name)) for name in found.grid)]
     rows = [
         [*(_value(name, row[name]) for name in names), *(text(_plain(row[name])) for name in found.grid)]

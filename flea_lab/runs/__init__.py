@@ -13,7 +13,9 @@ from flea_lab.runs.digest import defined as defined
 from flea_lab.runs.digest import file_digest as file_digest
 from flea_lab.runs.digest import frame_digest as frame_digest
 from flea_lab.runs.digest import json_digest as json_digest
+from flea_lab.runs.digest import numbers_digest as numbers_digest
 from flea_lab.runs.digest import result_digest as result_digest
+from flea_lab.runs.digest import stored_digest as stored_digest
 from flea_lab.runs.folder import Run as Run
 from flea_lab.runs.folder import begin as begin
 from flea_lab.runs.folder import digests_of as digests_of

@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from flea_lab.errors import WorkspaceError
 
@@ -32,9 +33,20 @@ def frame_digest(frame: pd.DataFrame) -> str:
     >>> frame_digest(pd.DataFrame({"a": [1, 2]})) == frame_digest(pd.DataFrame({"a": np.array([1, 2], np.int32)}))
     True
     """
-    hasher = hashlib.sha256(f"{len(frame)}\n".encode())
-    for name in frame.columns:
-        values = frame[name].to_numpy()
+    return _columns_digest(len(frame), ((str(name), frame[name]) for name in frame.columns))
+
+
+def stored_digest(file: Path) -> str:
+    """The `frame_digest` of a Parquet file, which is read column by column."""
+    about = pq.read_schema(file)
+    columns = ((name, pd.read_parquet(file, columns=[name])[name]) for name in about.names)
+    return _columns_digest(pq.read_metadata(file).num_rows, columns)
+
+
+def _columns_digest(rows: int, columns: Iterable[tuple[str, pd.Series]]) -> str:
+    hasher = hashlib.sha256(f"{rows}\n".encode())
+    for name, column in columns:
+        values = column.to_numpy()
         hasher.update(f"{name} ".encode())
         if values.dtype.kind in "iubmM":
             hasher.update(np.ascontiguousarray(values).astype("<i8").tobytes())
@@ -43,7 +55,7 @@ def frame_digest(frame: pd.DataFrame) -> str:
             numbers[np.isnan(numbers)] = np.nan  # one of the many
             hasher.update(numbers.tobytes())
         else:
-            gone = frame[name].isna().to_numpy()
+            gone = column.isna().to_numpy()
             words = (NOTHING if empty else str(value) for value, empty in zip(values, gone, strict=True))
             hasher.update("\x01".join(words).encode())
     return hasher.hexdigest()
@@ -51,9 +63,16 @@ def frame_digest(frame: pd.DataFrame) -> str:
 
 def result_digest(metrics: Mapping[str, float | None], decisions_digest: str | None, curve: pd.DataFrame) -> str:
     """SHA-256 over what a re-run must give again: metrics, decisions, and the numbers of `curve`, column by column."""
+    return numbers_digest(metrics, decisions_digest, ((str(name), curve[name]) for name in curve.columns))
+
+
+def numbers_digest(
+    metrics: Mapping[str, float | None], decisions_digest: str | None, columns: Iterable[tuple[str, pd.Series]]
+) -> str:
+    """The `result_digest` of a curve that comes column by column."""
     hasher = hashlib.sha256(json_digest([defined(metrics), decisions_digest]).encode())
-    for name in curve.columns:
-        values = curve[name].to_numpy()
+    for name, column in columns:
+        values = column.to_numpy()
         kind = "<i8" if values.dtype.kind in "iub" else "<f8"
         hasher.update(name.encode() + np.ascontiguousarray(values, dtype=kind).tobytes())
     return hasher.hexdigest()

@@ -29,7 +29,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from flea_lab.errors import WorkspaceError
-from flea_lab.runs.digest import file_digest, frame_digest, one_line
+from flea_lab.runs.digest import file_digest, one_line, stored_digest
 from flea_lab.runs.manifest import MANIFEST, WORDS, Manifest, read_manifest, sealed
 from flea_lab.runs.notebook import cell_digests
 from flea_lab.workspace import Workspace, write_whole
@@ -69,7 +69,7 @@ def finish(partial: Path, manifest: Manifest) -> Path:
     stem = manifest.stem
     with one_line(partial):
         outputs = {name: digest for name, digest in digests_of(partial).items() if name != MANIFEST}
-        frames = {name: frame_digest(pd.read_parquet(partial / name)) for name in outputs if name.endswith(".parquet")}
+        frames = {name: stored_digest(partial / name) for name in outputs if name.endswith(".parquet")}
         cells = [digest for file in sorted(partial.glob("*.ipynb")) for digest in cell_digests(file)]
         for final in _free_names(partial.parent, stem):
             command = f"flea {WORDS[manifest.kind]} {final / 'config.toml'}"

@@ -4,14 +4,18 @@ import errno
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from flea_lab import runs
+from flea_lab.backtest import found as found_module
 from flea_lab.backtest.sweep import load_grid, sweep
 from flea_lab.config import RunConfig, from_dict, load
 from flea_lab.errors import ConfigError, DataError, WorkspaceError
+from flea_lab.report import cell_file
 from flea_lab.report import sweep as stored
+from flea_lab.report.cell_file import CELLS, CellFile, write_cells
 from flea_lab.report.sweep import page, run_sweep, table_text
 from flea_lab.wiring import demo_config, load_market, run_fold
 from flea_lab.workspace import workspace
@@ -199,3 +203,39 @@ def test_a_finished_sweep_leaves_the_chunks_of_another_alone(config: RunConfig) 
     sweep(config, {"ema_momentum.fast": [7]}, load_market(config).market, resume=other)
     run_sweep(config, {"ema_momentum.fast": [5]}, progress=False)
     assert len(list(other.rglob("*.npy"))) == 1
+
+
+def test_the_result_is_read_from_the_run_folder_once_its_chunks_are_gone(config: RunConfig) -> None:
+    grid = {**GRID, "risk.max_drawdown": [0.1, 1.0]}
+    whole = sweep(config, grid, load_market(config).market)
+    folder, found = run_sweep(config, grid, progress=False)
+    assert found.kept is None
+    assert not list((folder.parent / ".unfinished").glob("*"))
+    assert np.array_equal(found.column("sharpe"), whole.column("sharpe"), equal_nan=True)
+    assert found.table.equals(whole.table)
+    assert found.best("sharpe") == whole.best("sharpe")
+    assert found.top("sharpe", 3).equals(whole.top("sharpe", 3))
+    assert found.frame(3, 5).equals(whole.frame(3, 5))
+    assert pd.read_parquet(folder / "cells.parquet").equals(whole.table)
+
+
+def test_a_table_in_pieces_is_the_table(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = {"ema_momentum.fast": [5, 9, 12], "risk.max_drawdown": [1, 0.25]}
+    found = sweep(config, grid, load_market(config).market)
+    for module in (cell_file, found_module):
+        monkeypatch.setattr(module, "FRAME", 2)
+    write_cells(found, tmp_path / CELLS)
+    stored_table = pd.read_parquet(tmp_path / CELLS)
+    assert stored_table.equals(found.table)
+    assert runs.stored_digest(tmp_path / CELLS) == runs.frame_digest(found.table)
+    read = CellFile(tmp_path / CELLS)
+    assert np.array_equal(read.rows(1, 5), found.metrics.rows(1, 5), equal_nan=True)
+    assert np.array_equal(read.column("fees_usd"), found.column("fees_usd"))
+
+
+def test_the_page_says_how_many_combinations_were_tried_on_this_data(config: RunConfig) -> None:
+    run_sweep(config, {"ema_momentum.fast": [5, 7]}, progress=False)
+    folder, found = run_sweep(config, GRID, progress=False)
+    assert found.tried == 2 + found.n == 7
+    assert "7 combinations tried on this data so far" in (folder / "sweep.html").read_text()
+    assert "7 combinations tried on this data so far" in table_text(found, "sharpe", 2)
