@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from flea_lab.backtest.market import Ints
 from flea_lab.config import Alphas, RunConfig
 from flea_lab.errors import ConfigError
 from flea_lab.ledger import Book, empty_book
@@ -59,7 +59,7 @@ class Cell(NamedTuple):
     weights: Floats
     prow: Floats
     mem: Floats
-    sizes: Ints
+    sizes: npt.NDArray[np.int64]
     vpin_prow: Floats
     vpin_mem: Floats
     book: Book

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 UsageError: Any = typer.BadParameter.__mro__[1]  # click's, wherever this typer keeps its click
 INTERRUPTED = 130
 
+RUNNERS = ("run", "status", "halt", "resume", "stop")
+"""Commands of a runner, which need nothing of the others."""
+
 
 def __getattr__(name: str) -> Any:
     if name != "app":
@@ -50,11 +53,16 @@ def main() -> None:
 
 
 def _app() -> typer.Typer:
-    """All commands, or `flea kill` alone where that is what was typed."""
-    if sys.argv[1:2] == ["kill"]:
+    """All commands; only `flea kill`, or a runner's, where that is what was typed: they must be there at once."""
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first == "kill":
         from flea_lab.cli import kill
 
         return kill.app
+    if first in RUNNERS:
+        from flea_lab.cli import live
+
+        return live.app
     from flea_lab.cli.commands import app
 
     return app

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flea_lab.config import RunConfig
     from flea_lab.promotion import Promoted
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 CONFIG_HELP = "The name of a promotion (`flea promoted`), or with --unpromoted a TOML file."
 Account = Annotated[
@@ -55,7 +55,7 @@ def run(
     if check:
         print("\n".join(_check(config, promotion, venue, account, url)))
         return
-    from flea_lab.wiring import live_session
+    from flea_lab.wiring_live import live_session
 
     name = None if promotion is None else promotion.name
     consent = _consent(config, account, url) if venue == LIVE else None

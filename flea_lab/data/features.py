@@ -18,11 +18,10 @@ is unknown, so their counts are NaN. A rate that is due is done: at its settleme
 
 from collections.abc import Iterable
 from math import nan
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-import pandas as pd
 from msgspec import Meta, Struct
 
 from flea_lab.data.frames import interval_ms
@@ -33,6 +32,9 @@ from flea_lab.model.vouched import Vouched
 from flea_lab.settings import Settings
 from flea_lab.signal.kernel import FEATURES, Bar, Stream
 from flea_lab.signal.registry import builtin_kernels
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOUR_NS = 3_600_000_000_000
 WAIT_NS = 60_000_000_000
@@ -60,7 +62,7 @@ class FeatureSettings(Settings, frozen=True, kw_only=True):
 class Featured(NamedTuple):
     """The features of one symbol's bars, and how they were measured."""
 
-    frame: pd.DataFrame
+    frame: "pd.DataFrame"
     settings: FeatureSettings
 
 
@@ -296,7 +298,7 @@ def features_of(
     symbol: str,
     *,
     closed_by: Literal["candle", "clock"] = "candle",
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The frame of this module's docstring, a row a bar, from the messages of `symbol` in the order in which they came.
 
     A bar ends with its complete candle, as it does live. In a recording without candles it ends by the "clock": with
@@ -326,8 +328,10 @@ def features_of(
     return feature_frame(rows)
 
 
-def feature_frame(rows: list[tuple[float, ...]]) -> pd.DataFrame:
+def feature_frame(rows: list[tuple[float, ...]]) -> "pd.DataFrame":
     """Rows of (open in ns, features) as a canonical frame."""
+    import pandas as pd
+
     values = np.array([row[1:] for row in rows], np.float64).reshape(len(rows), len(FEATURES))
     ts = np.array([row[0] // MS_NS for row in rows], np.int64)
     return pd.DataFrame({"ts": ts} | {name: values[:, i] for i, name in enumerate(FEATURES)})

@@ -1,12 +1,14 @@
 """The ledger of data: every fault that was found, from when to when, and what made it good."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from msgspec import Struct
 
 from flea_lab.model.finding import Channel, Finding, Kind, Resync
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("venue", "channel", "symbol", "ts_from", "ts_to", "kind", "count", "detail", "resolved")
 MERGE_NS = 60_000_000_000
@@ -78,8 +80,10 @@ class FindingLedger:
         self._rows.append(_row(finding))
 
 
-def findings_frame(rows: Sequence[Row]) -> pd.DataFrame:
+def findings_frame(rows: Sequence[Row]) -> "pd.DataFrame":
     """The rows as a table for reports: the columns of `Row`, times as UTC timestamps, NaT where a fault still lasts."""
+    import pandas as pd
+
     frame = pd.DataFrame([_plain(row) for row in rows], columns=list(COLUMNS))
     for name in ("ts_from", "ts_to"):  # from the rows: a column of numbers and None would be of floats, which round
         frame[name] = pd.to_datetime(pd.array([getattr(row, name) for row in rows], dtype="Int64"), unit="ns", utc=True)

@@ -20,13 +20,16 @@ A row named in an error is counted from 0, as in the frame.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from flea_lab.errors import DataError
 from flea_lab.model.market import INTERVAL_MS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("ts", "open", "high", "low", "close", "volume")
 BUY_VOLUME = "buy_volume"
@@ -67,7 +70,7 @@ def interval_ms(interval: str, place: str) -> int:
     return INTERVAL_MS[interval]
 
 
-def canonical(frame: pd.DataFrame, place: str = "candles") -> pd.DataFrame:
+def canonical(frame: "pd.DataFrame", place: str = "candles") -> "pd.DataFrame":
     """A copy of `frame` with the canonical columns, types and index, in the order of its rows; others are dropped.
 
     Normalises form only: whether the values can be is `check_candles`' question. Refuses a missing column, text that is
@@ -76,20 +79,24 @@ def canonical(frame: pd.DataFrame, place: str = "candles") -> pd.DataFrame:
     return canonical_columns(frame, COLUMNS, (*COLUMNS, BUY_VOLUME), place)
 
 
-def canonical_funding(frame: pd.DataFrame, place: str = "funding") -> pd.DataFrame:
+def canonical_funding(frame: "pd.DataFrame", place: str = "funding") -> "pd.DataFrame":
     """`canonical`, for a funding frame."""
     return canonical_columns(frame, FUNDING_COLUMNS, FUNDING_COLUMNS, place)
 
 
-def empty_funding() -> pd.DataFrame:
+def empty_funding() -> "pd.DataFrame":
     """A funding frame without rows."""
+    import pandas as pd
+
     return pd.DataFrame({"ts": np.empty(0, np.int64), "funding_rate": np.empty(0, np.float64)})
 
 
 def canonical_columns(
-    frame: pd.DataFrame, required: tuple[str, ...], known: tuple[str, ...], place: str
-) -> pd.DataFrame:
+    frame: "pd.DataFrame", required: tuple[str, ...], known: tuple[str, ...], place: str
+) -> "pd.DataFrame":
     """`canonical`, for a frame of `known` columns, of which those `required` must be there."""
+    import pandas as pd
+
     missing = [name for name in required if name not in frame.columns]
     if missing:
         raise DataError(f"{place}: no column {missing[0]!r}, found {', '.join(map(str, frame.columns)) or 'none'}")
@@ -102,6 +109,8 @@ def canonical_columns(
 
 
 def _numbers(column: "pd.Series[float]", name: str, place: str) -> npt.NDArray[np.int64 | np.float64]:
+    import pandas as pd
+
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         raise DataError(f"{place}: {name} holds {column.dtype}, not numbers")
     if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():
@@ -130,7 +139,7 @@ def spacing_ms(ts: Int64s) -> int | None:
     return int(np.sort(steps)[(len(steps) - 1) // 2]) if len(steps) else None
 
 
-def check_candles(frame: pd.DataFrame, interval: str, place: str) -> None:
+def check_candles(frame: "pd.DataFrame", interval: str, place: str) -> None:
     """Nothing if `frame` (canonical columns) is as drawn in this module, else a `DataError` naming the first bad row.
 
     The interval is wrong when neighbouring bars are typically closer than it, or when no two of at least three
@@ -156,7 +165,7 @@ def _check_spacing(ts: Int64s, interval: str, step: int, place: str) -> None:
         raise DataError(f"{place}: bars are {span(median)} apart, not {interval} (first {iso(int(ts.min()))})")
 
 
-def fault_masks(frame: pd.DataFrame, step: int) -> dict[str, Bools]:
+def fault_masks(frame: "pd.DataFrame", step: int) -> dict[str, Bools]:
     """For each kind of fault, which rows of a canonical `frame` have it: boolean arrays of shape (n_bars,).
 
     A row that repeats an earlier neighbour's time is `duplicate`, one that goes back is `unordered`. A comparison with
@@ -181,7 +190,7 @@ def fault_masks(frame: pd.DataFrame, step: int) -> dict[str, Bools]:
     return masks
 
 
-def first_fault(frame: pd.DataFrame, step: int) -> tuple[int, str] | None:
+def first_fault(frame: "pd.DataFrame", step: int) -> tuple[int, str] | None:
     """The first row of a canonical `frame` with a fault, and what is wrong with it; None for a sound frame."""
     masks = fault_masks(frame, step)
     rows = {kind: int(mask.argmax()) for kind, mask in masks.items() if mask.any()}
@@ -191,7 +200,7 @@ def first_fault(frame: pd.DataFrame, step: int) -> tuple[int, str] | None:
     return rows[kind], _reason(frame, rows[kind], kind, step)
 
 
-def _reason(frame: pd.DataFrame, row: int, kind: str, step: int) -> str:
+def _reason(frame: "pd.DataFrame", row: int, kind: str, step: int) -> str:
     bar = {name: float(frame[name].iloc[row]) for name in frame.columns if name != "ts"}
     if kind == "duplicate":
         return f"duplicate, the row before has the same time {iso(int(frame['ts'].iloc[row]))}"
@@ -214,7 +223,7 @@ def _reason(frame: pd.DataFrame, row: int, kind: str, step: int) -> str:
     return f"buy_volume {bar[BUY_VOLUME]} is outside 0 to volume {bar['volume']}"
 
 
-def check_funding(frame: pd.DataFrame, place: str) -> None:
+def check_funding(frame: "pd.DataFrame", place: str) -> None:
     """Nothing if `frame` is a funding frame as drawn above, else a `DataError` naming the first bad row."""
     frame = canonical_funding(frame, place)
     if frame.empty:
@@ -233,7 +242,7 @@ def check_funding(frame: pd.DataFrame, place: str) -> None:
         raise DataError(f"{place}: row {row} ({iso(int(ts[row]))}): {reason.format(rate=rate[row])}")
 
 
-def content_digest(frame: pd.DataFrame) -> str:
+def content_digest(frame: "pd.DataFrame") -> str:
     """SHA-256 (64 hex) of the frame's column names and values, in column order; blind to how a file encodes them.
 
     Integers enter as little-endian int64, everything else as little-endian float64 with one zero and one NaN.

@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 
 from flea_lab.errors import WorkspaceError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTHING = "\x00"
 
@@ -27,9 +28,10 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def frame_digest(frame: pd.DataFrame) -> str:
+def frame_digest(frame: "pd.DataFrame") -> str:
     """SHA-256 over the columns of `frame`: names, and values as int64, float64 or text; not over how it is stored.
 
+    >>> import pandas as pd
     >>> frame_digest(pd.DataFrame({"a": [1, 2]})) == frame_digest(pd.DataFrame({"a": np.array([1, 2], np.int32)}))
     True
     """
@@ -38,12 +40,15 @@ def frame_digest(frame: pd.DataFrame) -> str:
 
 def stored_digest(file: Path) -> str:
     """The `frame_digest` of a Parquet file, which is read column by column."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
     about = pq.read_schema(file)
     columns = ((name, pd.read_parquet(file, columns=[name])[name]) for name in about.names)
     return _columns_digest(pq.read_metadata(file).num_rows, columns)
 
 
-def _columns_digest(rows: int, columns: Iterable[tuple[str, pd.Series]]) -> str:
+def _columns_digest(rows: int, columns: "Iterable[tuple[str, pd.Series]]") -> str:
     hasher = hashlib.sha256(f"{rows}\n".encode())
     for name, column in columns:
         values = column.to_numpy()
@@ -61,13 +66,13 @@ def _columns_digest(rows: int, columns: Iterable[tuple[str, pd.Series]]) -> str:
     return hasher.hexdigest()
 
 
-def result_digest(metrics: Mapping[str, float | None], decisions_digest: str | None, curve: pd.DataFrame) -> str:
+def result_digest(metrics: Mapping[str, float | None], decisions_digest: str | None, curve: "pd.DataFrame") -> str:
     """SHA-256 over what a re-run must give again: metrics, decisions, and the numbers of `curve`, column by column."""
     return numbers_digest(metrics, decisions_digest, ((str(name), curve[name]) for name in curve.columns))
 
 
 def numbers_digest(
-    metrics: Mapping[str, float | None], decisions_digest: str | None, columns: Iterable[tuple[str, pd.Series]]
+    metrics: Mapping[str, float | None], decisions_digest: str | None, columns: "Iterable[tuple[str, pd.Series]]"
 ) -> str:
     """The `result_digest` of a curve that comes column by column."""
     hasher = hashlib.sha256(json_digest([defined(metrics), decisions_digest]).encode())

@@ -19,12 +19,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -33,6 +30,9 @@ from flea_lab.runs.digest import file_digest, one_line, stored_digest
 from flea_lab.runs.manifest import MANIFEST, WORDS, Manifest, read_manifest, sealed
 from flea_lab.runs.notebook import cell_digests
 from flea_lab.workspace import Workspace, write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ERROR = "error.txt"
 LOCK = ".lock"
@@ -74,6 +74,9 @@ def finish(partial: Path, manifest: Manifest) -> Path:
         for final in _free_names(partial.parent, stem):
             command = f"flea {WORDS[manifest.kind]} {final / 'config.toml'}"
             command += f" --grid {final / 'grid.toml'}" if manifest.kind in ("sweep", "walkforward") else ""
+            if told := manifest.options.get("search"):
+                command += f" --search {told['how']} --trials {told['trials']} --seed {told['seed']}"
+                command += f" --metric {told['metric']}"
             done = replace(manifest, outputs=outputs, frames=frames, cells=cells)
             text = msgspec.json.encode(sealed(replace(done, reproduce=manifest.reproduce or command)))
             write_whole(partial / MANIFEST, msgspec.json.format(text, indent=2))
@@ -113,8 +116,11 @@ def edited_outputs(folder: Path, manifest: Manifest) -> list[str]:
     return sorted(name for name, digest in manifest.outputs.items() if found.get(name) != digest)
 
 
-def save_frames(folder: Path, frames: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+def save_frames(folder: Path, frames: "Mapping[str, pd.DataFrame]") -> dict[str, str]:
     """SHA-256 by file name of `frames`, written as `<name>.parquet` into `folder`, each whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     written = {}
     for name, frame in frames.items():
         out = io.BytesIO()

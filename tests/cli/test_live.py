@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import flea_lab.wiring
+import flea_lab.wiring_live
 from flea_lab.cli import live
 from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, FleaError, PromotionError, WorkspaceError
@@ -203,7 +203,7 @@ def test_a_run_hands_the_config_to_the_wiring(accounts: Accounts, monkeypatch: p
         got.extend((config, promotion, named))
         return 3
 
-    monkeypatch.setattr(flea_lab.wiring, "live_session", session, raising=False)
+    monkeypatch.setattr(flea_lab.wiring_live, "live_session", session, raising=False)
     found = flea("run", SEED, "--unpromoted", "--venue", "paper", "--account", "b")
     assert found.exit_code == 3
     assert got[1:] == [None, {"venue": "paper", "account": "b", "url": None, "consent": None, "other_code": False}]

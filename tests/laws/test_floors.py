@@ -26,7 +26,7 @@ FLOORS = {
         "overdue",
     ),
     6: ("backtest", "live"),
-    7: ("wiring",),
+    7: ("wiring", "wiring_live"),
     8: ("research", "testing", "sim", "schedule"),
     9: ("view",),
     10: ("report",),
@@ -48,6 +48,7 @@ SAME_ROW = {
     ("runs", "config"),
     ("promotion", "runs"),
     ("promotion", "config"),
+    ("wiring", "wiring_live"),
     ("__main__", "cli"),
 }
 

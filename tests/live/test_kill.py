@@ -283,6 +283,17 @@ def test_flea_kill_can_place_no_order_and_loads_nothing_heavy() -> None:
         assert not {"POST", "PUT", "PATCH"} & words and "NewOrder" not in names
 
 
+def test_a_runner_waits_for_nothing_that_only_a_report_needs() -> None:
+    heavy = ("pandas", "pyarrow", "plotly", "matplotlib", "papermill", "vectorbt", "apprise", "rich", "ccxt", "keyring")
+    code = (
+        "import sys; sys.argv = ['flea', 'run'];"
+        "import flea_lab.cli; flea_lab.cli._app(); import flea_lab.wiring_live;"
+        f"print([name for name in {heavy!r} if name in sys.modules], 'numba' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split("\n")[0] == "[] True"
+
+
 def test_an_unreadable_latch_is_a_halt(tmp_path: Path) -> None:
     file = tmp_path / "HALT"
     assert not is_latched(file) and read_latch(tmp_path) is None
