@@ -91,13 +91,31 @@ def sweep(
         ),
     ] = "sharpe",
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of the table that are printed.")] = 10,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", help="random or bayes: choose points; an axis may be {low, high, log}."),
+    ] = None,
+    trials: Annotated[int, typer.Option("--trials", help="Points that a search chooses.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Of a search: the same seed, the same points.")] = 0,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="ADDRESS", help="A Dask scheduler: docs/sweeps.md.")
+    ] = None,
 ) -> None:
-    """Every combination of a grid: a table, a heat map, a run folder. Interrupted, it goes on where it stopped."""
+    """Every combination of a grid, or those that a search chooses: a table, a heat map, a run folder. Interrupted, it
+    goes on where it stopped."""
+    from contextlib import nullcontext
+
+    from flea_lab.backtest.cluster import connected
     from flea_lab.backtest.sweep import load_grid
     from flea_lab.config import load, read_toml
     from flea_lab.report.sweep import run_sweep, table_text
+    from flea_lab.research.search import Search, load_ranges
 
-    folder, found = run_sweep(load(path), load_grid(read_toml(grid, "grid"), grid.name), metric=metric, progress=True)
+    config, values = load(path), read_toml(grid, "grid")
+    by = Search(search, trials, seed, metric) if search else None  # type: ignore[arg-type]  # it refuses another word
+    axes = load_ranges(values, grid.name) if by else load_grid(values, grid.name)
+    with connected(cluster) if cluster else nullcontext() as client:
+        folder, found = run_sweep(config, axes, metric=metric, progress=True, search=by, client=client)
     print(table_text(found, metric, rows))
     print(f"run      {folder}")
     print(f"heat map {folder / 'sweep.html'}")

@@ -22,10 +22,10 @@ def execute_again(folder: Path) -> Path:
     manifest = runs.read_manifest(folder)
     config = config_of(manifest, folder.name)
     if manifest.kind == "sweep":
-        from flea_lab.report.sweep import run_sweep
+        from flea_lab.report.sweep import run_sweep, search_of
 
-        metric = manifest.options.get("metric", "sharpe")
-        return run_sweep(config, manifest.grid or {}, metric=metric, progress=False, with_page=False)[0]
+        metric, search = manifest.options.get("metric", "sharpe"), search_of(manifest)
+        return run_sweep(config, manifest.grid or {}, metric=metric, search=search, progress=False, with_page=False)[0]
     from flea_lab.report.run import Job, run_job  # each of the two brings what the other does not need
 
     source = manifest.notebook

@@ -4,9 +4,10 @@ import json
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import numpy as np
@@ -16,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from flea_lab import runs
 from flea_lab.backtest.metrics import METRICS, UNITS
-from flea_lab.backtest.sweep import Grid, SweepResult, plan, sweep
+from flea_lab.backtest.sweep import SweepResult, plan, sweep
 from flea_lab.clock import Clock, WallClock
 from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, FleaError, WorkspaceError
@@ -26,6 +27,7 @@ from flea_lab.report.html import PLOTLY_MIME, write_html
 from flea_lab.report.look import section_css
 from flea_lab.report.record import stale
 from flea_lab.report.wording import number, percent, plural, table, tag, text
+from flea_lab.research.search import Search, choose, kept_search, load_ranges, plain_ranges
 from flea_lab.view.figures import heatmap
 from flea_lab.view.theme import BLUE, styled
 from flea_lab.wiring import Loaded, load_market
@@ -37,32 +39,59 @@ SHARES = ("total_return", "annual_return", "volatility", "max_drawdown", "exposu
 UNFINISHED = ".unfinished"
 
 
+class Asked(NamedTuple):
+    """What a sweep was told beside its config."""
+
+    metric: str
+    grid: dict[str, Any]
+    search: Search | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As the manifest keeps it: `search_of` reads it again."""
+        if self.search is None:
+            return {"metric": self.metric}
+        return {"metric": self.metric, "search": asdict(self.search)}
+
+
+def search_of(manifest: runs.Manifest) -> Search | None:
+    """How the points of a stored sweep were chosen; None where its grid names them all."""
+    told = manifest.options.get("search")
+    return Search(**told) if told else None
+
+
 def run_sweep(
     config: RunConfig,
-    grid: Grid,
+    grid: Mapping[str, Any],
     *,
     metric: str = "sharpe",
     progress: bool | None = None,
     standalone: bool = False,
     with_page: bool = True,
     clock: Clock | None = None,
+    search: Search | None = None,
+    client: Any = None,
 ) -> tuple[Path, SweepResult]:
-    """The finished run folder of a sweep and its result.
+    """The finished run folder of a sweep and its result; of the points that `search` chooses from `grid`, if given.
 
+    With the `client` of a Dask cluster its workers fold the chunks.
     What was folded before an interrupt lies in the workspace and is not folded again; it goes when the sweep ends.
     """
     if metric not in METRICS:
         raise ConfigError(f"metric {metric!r} is unknown, known are {', '.join(METRICS)}")
     clock = clock or WallClock()
-    started, loaded, cells = clock.now_ns(), load_market(config), plan(config, grid)
+    started, loaded, unfinished = clock.now_ns(), load_market(config), workspace().runs / UNFINISHED
+    cells = plan(config, grid) if search is None else choose(config, grid, loaded.market, search, resume=unfinished)
+    asked = Asked(metric, dict(grid) if search is None else plain_ranges(load_ranges(grid, "grid")), search)
     partial = runs.begin(workspace(), config.name, config.id)
-    unfinished = workspace().runs / UNFINISHED
     try:
         shown = sys.stderr.isatty() if progress is None else progress
-        found = sweep(config, grid, loaded.market, progress=shown, resume=unfinished, cells=cells)
-        manifest = _save(partial, found, loaded, metric, started, clock)
+        found = sweep(config, grid, loaded.market, progress=shown, resume=unfinished, cells=cells, client=client)
+        manifest = _save(partial, found, loaded, asked, started, clock)
         if with_page:
-            write_html(page(found, loaded, metric), partial / PAGE, f"{config.name}: sweep", standalone=standalone)
+            write_html(
+                page(found, loaded, metric, search), partial / PAGE, f"{config.name}: sweep", standalone=standalone
+            )
         folder = runs.finish(partial, manifest)
         kept, found = found.kept, found.read_from(CellFile(folder / CELLS))
     except KeyboardInterrupt:
@@ -78,15 +107,18 @@ def run_sweep(
         raise WorkspaceError(line) from None
     if kept is not None:
         shutil.rmtree(kept, ignore_errors=True)
+    if search is not None and search.how == "bayes":
+        told = kept_search(unfinished, config, load_ranges(grid, "grid"), loaded.market, search)
+        shutil.rmtree(told, ignore_errors=True)
     if with_page:
         refresh_gallery(workspace())
     return folder, found
 
 
-def _save(partial: Path, found: SweepResult, loaded: Loaded, metric: str, started: int, clock: Clock) -> runs.Manifest:
-    config = found.config
+def _save(partial: Path, found: SweepResult, loaded: Loaded, asked: Asked, started: int, clock: Clock) -> runs.Manifest:
+    config, metric = found.config, asked.metric
     runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
-    runs.save_text(partial, "grid.toml", runs.to_toml(found.grid))
+    runs.save_text(partial, "grid.toml", runs.to_toml(asked.grid))
     write_cells(found, partial / CELLS)
     if found.n_refused:
         runs.save_frames(partial, {"refused": found.refused})
@@ -108,8 +140,8 @@ def _save(partial: Path, found: SweepResult, loaded: Loaded, metric: str, starte
         finished=runs.iso_utc(clock.now_ns()),
         metrics=runs.defined(chosen),
         result_digest=runs.numbers_digest({}, None, _numbers(found)),
-        grid=found.grid,
-        options={"metric": metric},
+        grid=asked.grid,
+        options=asked.options,
         modules=runs.loaded_modules(),
         kernels=runs.kernels_of(config),
         lock=runs.lock_digest(),
@@ -125,7 +157,7 @@ def _numbers(found: SweepResult) -> Iterator[tuple[str, pd.Series]]:
             yield name, column
 
 
-def page(found: SweepResult, loaded: Loaded, metric: str) -> nbformat.NotebookNode:
+def page(found: SweepResult, loaded: Loaded, metric: str, search: Search | None = None) -> nbformat.NotebookNode:
     """The sweep's page as a notebook of outputs: verdict, picture, the best cells, what was refused, how to go on."""
     pieces: list[str | go.Figure] = [_verdict(found, loaded, metric)]
     picture = _picture(found, metric)
@@ -136,7 +168,7 @@ def page(found: SweepResult, loaded: Loaded, metric: str) -> nbformat.NotebookNo
         rows = [(text(_point(found, row)), text(row["reason"])) for row in found.plan.refused[:20]]
         heading = tag("h2", f"Refused: {plural(found.n_refused, 'point')}")
         pieces += [heading, table(("point", "reason"), rows, left=2)]
-    how = tag("pre", tag("code", "flea sweep config.toml --grid grid.toml"), "flea-command")
+    how = tag("pre", tag("code", f"flea sweep config.toml --grid grid.toml{_words_of(search)}"), "flea-command")
     pieces += [tag("h2", "How to reproduce"), f"<p>In the run folder, with the same data:</p>{how}"]
     return new_notebook(cells=[new_code_cell(outputs=[_output(piece)]) for piece in pieces])
 
@@ -182,6 +214,12 @@ def _verdict(found: SweepResult, loaded: Loaded, metric: str) -> str:
     return f"<style>{section_css()}</style>" + tag("section", body, "flea-top")
 
 
+def _words_of(search: Search | None) -> str:
+    if search is None:
+        return ""
+    return f" --search {search.how} --trials {search.trials} --seed {search.seed} --metric {search.metric}"
+
+
 def _tried(found: SweepResult) -> list[str]:
     """How many were ever tried on such data: what the best of them has to be measured against."""
     return [f"{plural(found.tried, 'combination')} tried on this data so far"] if found.tried else []
@@ -189,6 +227,8 @@ def _tried(found: SweepResult) -> list[str]:
 
 def _picture(found: SweepResult, metric: str) -> go.Figure | None:
     axes = [name for name, values in found.grid.items() if len(values) > 1]
+    if len(axes) >= 2 and found.plan.space.listed is not None:
+        return _cloud(found, axes[1], axes[0], metric)
     if len(axes) >= 2:
         return heatmap(found.picture(axes[1], axes[0], metric), axes[1], axes[0], metric)
     if not axes:
@@ -197,6 +237,19 @@ def _picture(found: SweepResult, metric: str) -> go.Figure | None:
     line = go.Scatter(x=drawn[axes[0]], y=drawn[metric], mode="lines+markers", line=dict(color=BLUE))
     figure = styled(go.Figure(line), height=340, y=metric.replace("_", " "), legend=False)
     figure.update_xaxes(title=dict(text=axes[0], font=dict(size=12)))
+    return figure
+
+
+def _cloud(found: SweepResult, x: str, y: str, metric: str) -> go.Figure:
+    """Points that a search chose, by two of their settings: the higher the metric, the brighter."""
+    drawn = found.picture(x, y, metric)
+    title = dict(text=metric.replace("_", " "), side="top")
+    look = dict(color=drawn[metric], colorscale="Viridis", size=7, colorbar=dict(title=title, thickness=12))
+    hover = f"{x} %{{x}}<br>{y} %{{y}}<br>{metric} %{{marker.color:.4~g}}<extra></extra>"
+    points = go.Scattergl(x=drawn[x], y=drawn[y], mode="markers", marker=look, hovertemplate=hover)
+    figure = styled(go.Figure(points), height=420, y=y, legend=False)
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(title=dict(text=x, font=dict(size=12)))
     return figure
 
 
