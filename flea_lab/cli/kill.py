@@ -11,7 +11,7 @@ import typer
 
 from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, WorkspaceError
-from flea_lab.live.account import account_folder
+from flea_lab.live.account import account_folder, require_there
 from flea_lab.live.keys import load_kill_key
 from flea_lab.live.kill import Kill, Killed, dialect_for, late_s, noted_venue
 from flea_lab.live.kill_venue import cancel_only
@@ -40,6 +40,7 @@ def kill(
 ) -> None:
     """Halt an account without its runner: a HALT file, every order taken back, the venue asked again. Exit status 0
     only once the venue has listed no open order twice."""
+    _require_one(account)
     told = None if as_json else _say
     work = Kill(account_folder(account), reason, WallClock(), told=told)
     work.latch()
@@ -47,6 +48,17 @@ def kill(
     print(json.dumps(msgspec.to_builtins(found)) if as_json else table(found, account))
     if found.outcome != "verified":
         raise typer.Exit(1)
+
+
+def _require_one(account: str) -> None:
+    """Refuses a name that has neither a folder nor a key: nothing could have traded under it."""
+    try:
+        require_there(account)
+    except ConfigError as missing:
+        try:
+            load_kill_key(account)
+        except (ConfigError, WorkspaceError):
+            raise missing from None
 
 
 def _killed(

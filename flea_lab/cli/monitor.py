@@ -24,8 +24,11 @@ def monitor(
 ) -> None:
     """Serve a page of the accounts with a HALT button, and /metrics for Prometheus, on this machine only."""
     from flea_lab.clock import WallClock
+    from flea_lab.live.account import require_there
     from flea_lab.live.monitor import Monitor
 
+    for account in accounts or ():
+        require_there(account)
     asyncio.run(_served(Monitor(accounts or (), WallClock(), balances=balances), port))
 
 

@@ -46,6 +46,19 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+def require_there(account: str) -> Path:
+    """The folder of `account`, whatever is in it; where there is none `ConfigError` names the accounts that are."""
+    folder = account_folder(account)
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        known = ", ".join(known_accounts()) or "none"
+        raise ConfigError(f"account {account!r} is not there; there are: {known}") from None
+    except OSError:
+        pass  # what cannot be looked at may be there
+    return folder
+
+
 def known_accounts() -> list[str]:
     """The accounts that have a folder in this workspace, by name."""
     journals = workspace().root / "journals"

@@ -19,7 +19,7 @@ from flea_lab.clock import WallClock
 from flea_lab.errors import ConfigError, VenueError, WorkspaceError
 from flea_lab.live import kill as work
 from flea_lab.live import kill_exchange, kill_venue
-from flea_lab.live.account import account_folder, ready_folder
+from flea_lab.live.account import account_folder, known_accounts, ready_folder
 from flea_lab.live.keys import store_key
 from flea_lab.live.kill import dialect_for, late_s, note_venue
 from flea_lab.live.latch import is_latched, read_latch, remove_before, remove_halt_file, write_halt_file
@@ -154,12 +154,29 @@ def test_a_refused_key_ends_it_at_once_and_is_not_shown(venue: Venue) -> None:
 
 
 def test_without_a_venue_or_a_key_it_is_latched_and_said_to_be_no_more(home: Path) -> None:
+    ready_folder("main")
     found = flea("main", "--url", "http://127.0.0.1:9/trading-api", "--wait-s", 0.2)
     assert found.exit_code == 1 and "NOT KILLED  account main: no key for account 'main'" in found.output
     store_key("main", Secret(KEY))
     found = flea("main", "--url", "http://127.0.0.1:9/trading-api", "--wait-s", 0.2)
     assert found.exit_code == 1 and "Connection refused" in found.output
     assert is_latched(account_folder("main") / "HALT")
+
+
+def test_a_name_that_no_account_has_is_refused_and_leaves_nothing_behind(home: Path) -> None:
+    for asked in (["kill", "mian"], ["monitor", "main", "mian"]):
+        ready_folder("main"), ready_folder("second")
+        words = [sys.executable, "-m", "flea_lab", *asked]
+        found = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        said = "flea: account 'mian' is not there; there are: main, second\n"
+        assert (found.returncode, found.stdout, found.stderr) == (2, "", said)
+    assert known_accounts() == ["main", "second"] and not is_latched(account_folder("main") / "HALT")
+
+
+def test_an_account_whose_folder_is_lost_is_killed_by_its_key(venue: Venue) -> None:
+    account_folder("main").rmdir()
+    found = flea("main", "--url", venue.url, "--watch-s", 0)
+    assert found.exit_code == 0 and not venue.open and is_latched(account_folder("main") / "HALT")
 
 
 def test_where_it_cannot_be_latched_the_orders_are_taken_back_and_it_is_not_called_killed(
