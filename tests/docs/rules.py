@@ -16,13 +16,22 @@ AT_ONCE = {
 """In this process, on the stored workspace; a runner that answers is there."""
 
 LATER = {
-    *("flea demo", "flea sweep", "flea walkforward", "flea parity", "flea verify", "flea operations", "flea nightly"),
+    *("flea demo", "flea sweep", "flea walkforward", "flea parity", "flea operations", "flea nightly"),
     *("flea alerts test", "flea sim --seeds"),
 }
 """The same, among the slow tests."""
 
 LIVED = (
-    *("flea report", "flea promote", "flea sandbox", "flea faucet", "flea run", "flea record", "flea status"),
+    *(
+        "flea report",
+        "flea verify",
+        "flea promote",
+        "flea sandbox",
+        "flea faucet",
+        "flea run",
+        "flea record",
+        "flea status",
+    ),
     *("flea session", "flea halt", "flea resume", "flea stop", "flea kill", "flea monitor", "flea schedule run"),
 )
 """One life of a bot with real processes, in this order, among the slow tests."""
