@@ -19,7 +19,7 @@ import ipywidgets as widgets
 
 from flea_lab.backtest.grid import current
 from flea_lab.backtest.metrics import METRICS
-from flea_lab.backtest.sweep import SweepResult, common_start, plan, sweep
+from flea_lab.backtest.sweep import Plan, SweepResult, common_start, plan, sweep
 from flea_lab.clock import Stopwatch
 from flea_lab.config import RunConfig, with_values
 from flea_lab.errors import ConfigError, FleaError
@@ -36,6 +36,8 @@ __all__ = ["SweepBoard", "axis_paths", "parse_values"]
 
 PERIOD_S = 0.5
 """Between two paints: a browser falls behind a figure that is sent more often."""
+CHUNK_WORK = 10_000_000
+"""Bars x symbols x cells of a chunk: a fraction of a second, that a first picture comes soon."""
 MEDIAN = "median over all"
 
 
@@ -123,7 +125,7 @@ class SweepBoard:
             if self._wanted != values:
                 return curves.equal, config.id
             self.selected = dict(values)
-        draw_curves(self.curve, curves, values)
+        draw_curves(self.curve, curves)
         same = "equal to the micro-dollar" if curves.equal else "they differ: run flea parity"
         self._say(f"{point_text(values)}: sweep and replay are {same}; last {curves.replay_usd[-1]:,.2f} USD")
         self.keep_button.disabled = False
@@ -196,19 +198,26 @@ class SweepBoard:
         before = list(self._cuts.children)
         self.slices = {
             path: widgets.Dropdown(
-                options=[(MEDIAN, None), *((f"{value:g}", value) for value in landed.axes[path])],
-                value=None,
+                options=[(MEDIAN, MEDIAN), *((f"{value:g}", value) for value in landed.axes[path])],
+                value=MEDIAN,
                 layout=widgets.Layout(width="160px"),
             )
             for path in landed.rest
         }
         for chosen in self.slices.values():
             chosen.observe(lambda _: self._painter.ask(), "value")
-        named = [widgets.HBox([widgets.HTML(f"<b>{path}</b>&nbsp;"), cut]) for path, cut in self.slices.items()]
+        row = widgets.Layout(flex_flow="row wrap", align_items="center")
+        named = [
+            widgets.HBox([widgets.HTML(f"<b>{path}</b>&nbsp;"), cut], layout=row) for path, cut in self.slices.items()
+        ]
         self._cuts.children = named
         for old in before:
             for part in (*old.children, old):
                 part.close()
+
+    def _cut(self) -> dict[str, Any]:
+        """The value at which the picture cuts every other axis, None where it is the median."""
+        return {path: None if cut.value == MEDIAN else cut.value for path, cut in self.slices.items()}
 
     # ---- the sweep
 
@@ -242,7 +251,7 @@ class SweepBoard:
             self.progress.max, self.progress.value = cells.n, 0
             self.status.value = progress_text(0, cells.n, landed.refused, 0.0)
             self.result = sweep(
-                self.config,
+                self._cut_small(cells),
                 grid,
                 self.loaded.market,
                 on_chunk=lambda chunk, found: self._take(landed, chunk, found),
@@ -256,6 +265,14 @@ class SweepBoard:
         self.status.value = ended_text(landed.done, cells.n, landed.refused, seconds, self._first_s)
         return self.result
 
+    def _cut_small(self, cells: Plan) -> RunConfig:
+        """The config, its chunks small, so that cells keep landing and a cancel is heard; no number depends on it."""
+        if self.config.deployment.chunk is not None:
+            return self.config
+        market, threads = self.loaded.market, self.config.deployment.threads
+        chunk = min(CHUNK_WORK // (market.n * len(market.symbols)), -(-cells.n // (2 * threads)))
+        return with_values(self.config, {"deployment.chunk": min(max(chunk, 1), 100_000)})
+
     def _take(self, landed: Landed, chunk: list[int], found: Floats) -> None:
         """Takes in a chunk; the painter shows it with whatever else has landed by then."""
         landed.put(chunk[0], chunk[-1] + 1, found)
@@ -267,7 +284,7 @@ class SweepBoard:
             if landed is None:
                 return
             seconds, done = self._watch.elapsed_s(), landed.done
-            cut = {path: chosen.value for path, chosen in self.slices.items()}
+            cut = self._cut()
             paint_heat(self.heat, landed, self.metric.value, self.colour.value, cut)
             self.where.value = where_text(landed, self.metric.value, self.colour.value)
             self.progress.value = done
@@ -283,7 +300,7 @@ class SweepBoard:
         if landed is None or not points.point_inds:
             return
         row, column = points.point_inds[0]
-        cut = {path: chosen.value for path, chosen in self.slices.items()}
+        cut = self._cut()
         try:
             values = landed.point(row, column, self.metric.value, cut)
         except FleaError as error:

@@ -10,11 +10,10 @@ import plotly.graph_objects as go
 from flea_lab.view.figures import heatmap
 from flea_lab.view.sweep_board_cell import Curves
 from flea_lab.view.sweep_board_cells import BETTER, COLOURS, Colour, Landed
-from flea_lab.view.sweep_board_text import point_text
-from flea_lab.view.theme import BLUE, INK, ORANGE, styled
+from flea_lab.view.theme import BLUE, ORANGE, styled
 from flea_lab.view.thin import thinned
 
-_COPIED = ("x", "y", "z", "colorscale", "zmin", "zmax", "texttemplate", "hovertemplate", "colorbar")
+_COPIED = ("x", "y", "z", "colorscale", "zmin", "zmax", "texttemplate", "hovertemplate")
 _TICKS = 24
 """Labels of an axis that are written out; of more values, every so many."""
 
@@ -28,11 +27,12 @@ def heat_figure() -> go.FigureWidget:
             name=name,
             mode="markers",
             hoverinfo="skip",  # the cell below it is what is pointed at and clicked
-            marker=dict(symbol=symbol, size=17, color="#111111", line=dict(width=width, color="#111111")),
+            marker=dict(symbol=symbol, size=size, color="#ffffff", line=dict(width=2, color="#111111")),
         )
-        for name, symbol, width in (("peak", "x-thin", 3), ("plateau", "circle-open", 3.5))
+        for name, symbol, size in (("plateau", "circle", 21), ("peak", "x", 11))  # where they meet, both are seen
     ]
-    figure = styled(go.Figure([go.Heatmap(z=[[np.nan]], xgap=1, ygap=1), *marks]), height=420)
+    bar = dict(thickness=12, outlinewidth=0, title=dict(text="", side="top", font=dict(size=12)))
+    figure = styled(go.Figure([go.Heatmap(z=[[np.nan]], colorbar=bar, hoverongaps=False), *marks]), height=460)
     figure.update_layout(hovermode="closest", hoverlabel=dict(bgcolor="#1c2128", font_color="#ffffff"))
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False)
@@ -62,21 +62,19 @@ def paint_heat(figure: go.FigureWidget, landed: Landed, metric: str, colour: Col
         for part in _COPIED:
             setattr(target, part, getattr(source, part))
         target.colorbar.title.text = _title(metric, colour, landed, cut)
-        figure.layout.height = max(drawn.layout.height, 380)
         sides = (figure.layout.xaxis, landed.across, source.x), (figure.layout.yaxis, landed.up, source.y)
         for axis, path, labels in sides:
             shown = list(labels[:: -(-len(labels) // _TICKS)])
             axis.update(tickmode="array", tickvals=shown, ticktext=shown)
-            axis.title = dict(text=path, font=dict(size=12), standoff=6)
+            axis.title.text = path  # leaf by leaf: plotly.js does not take a title as a whole in an update
         _mark(figure, landed, metric, colour, cut)
 
 
-def draw_curves(figure: go.FigureWidget, curves: Curves, values: Mapping[str, Any]) -> None:
+def draw_curves(figure: go.FigureWidget, curves: Curves) -> None:
     """Shows both curves of one cell, at most as many points as a page can show."""
     keep = thinned(curves.replay_usd)
     dates = curves.ts[keep].astype("datetime64[ms]")
     with figure.batch_update():
-        figure.layout.title = dict(text=point_text(values), x=1.0, xanchor="right", font=dict(size=13, color=INK))
         for line, usd in zip(figure.data, (curves.fold_usd, curves.replay_usd), strict=True):
             line.x, line.y = dates, usd[keep]
 
@@ -94,8 +92,8 @@ def _mark(figure: go.FigureWidget, landed: Landed, metric: str, colour: Colour, 
     """Marks the peak and the plateau where the picture goes through them; nothing while single cells are coloured."""
     found: list[Mapping[str, Any] | None] = [None, None]
     if COLOURS[colour] is not None:
-        peak, wide = landed.peak(metric), landed.widest(metric, colour)
-        found = [peak and peak[0], wide and wide[0]]
+        wide, peak = landed.widest(metric, colour), landed.peak(metric)
+        found = [wide and wide[0], peak and peak[0]]
     for trace, values in zip(figure.data[1:], found, strict=True):
         there = values is not None and all(cut.get(path) in (None, values[path]) for path in landed.rest)
         at = values if values is not None and there else None

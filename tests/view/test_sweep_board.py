@@ -195,31 +195,29 @@ def test_the_metric_changes_the_colours_without_a_new_sweep(board: SweepBoard, m
 def test_cells_are_painted_while_the_sweep_is_under_way_and_can_be_clicked(
     board: SweepBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half, go = threading.Event(), threading.Event()
+    first, go = threading.Event(), threading.Event()
     real = sweeping.sweep
 
     def held(*given: Any, on_chunk: Any, **named: Any) -> Any:
         def landed(chunk: list[int], found: Any) -> None:
             on_chunk(chunk, found)
-            if chunk[-1] >= 1:
-                half.set()
-                assert go.wait(WAIT_S)
+            first.set()
+            assert go.wait(WAIT_S)
 
         return real(*given, on_chunk=landed, **named)
 
     monkeypatch.setattr(sweep_board, "sweep", held)
     board._begin()
-    assert half.wait(WAIT_S)
+    assert first.wait(WAIT_S)
     assert board._painter.settled(WAIT_S)
-    known = int((~np.isnan(shown(board))).sum())
-    assert 0 < known < 4
+    [(row, column)] = np.argwhere(~np.isnan(shown(board)))
     assert board.start.disabled and not board.cancel.disabled
-    assert f"{known} of 4 cells" in board.status.value and "cells/s" in board.status.value
+    assert "1 of 4 cells" in board.status.value and "cells/s" in board.status.value
     board._begin()
     assert "a sweep is under way: cancel it first" in board.message.value
-    board._clicked(None, SimpleNamespace(point_inds=[[0, 0]]), None)
+    board._clicked(None, SimpleNamespace(point_inds=[[row, column]]), None)
     assert board._replayer.settled(WAIT_S)
-    assert board.selected == {SLOW: 20, FAST: 5}
+    assert board.selected == {SLOW: [20, 30][row], FAST: [5, 9][column]}
     go.set()
     assert board.settled(WAIT_S)
     assert (~np.isnan(shown(board))).sum() == 4
@@ -303,12 +301,12 @@ def test_the_plateau_is_the_one_that_research_finds_and_is_marked(deep: SweepBoa
         assert point_text(result.best("sharpe")) in deep.where.value
         deep.slices[SURE].value, deep.slices[RSI].value = wide[SURE], wide[RSI]
         assert deep.settled(WAIT_S)
-        mark = deep.heat.data[2]
+        mark = deep.heat.data[1]
         assert (mark.x, mark.y, mark.visible) == ((f"{wide[FAST]:g}",), (f"{wide[SLOW]:g}",), True)
         deep.slices[SURE].value, deep.slices[RSI].value = 0.4, 14
     deep.colour.value = "each cell"
     assert deep.settled(WAIT_S)
-    assert not deep.heat.data[1].visible and not deep.heat.data[2].x
+    assert not deep.heat.data[2].visible and not deep.heat.data[1].x
 
 
 def test_no_peak_is_named_where_more_is_not_better(board: SweepBoard) -> None:
@@ -365,6 +363,13 @@ def test_a_thousand_chunks_are_not_a_thousand_pictures(board: SweepBoard) -> Non
         board._take(landed, [0, 1], np.zeros((2, len(METRICS))))
     assert board.settled(WAIT_S)
     assert board._painter.count < 50
+
+
+def test_chunks_are_small_whatever_the_market_and_change_no_config(board: SweepBoard) -> None:
+    cut = board._cut_small(plan(seed_config(), {SLOW: range(100, 400), FAST: range(2, 90)}))
+    assert cut.deployment.chunk == 10_000_000 // (1_500 * 2)
+    assert cut.id == seed_config().id
+    assert board._cut_small(plan(seed_config(), {SLOW: [20, 30], FAST: [5, 9]})).deployment.chunk == 1
 
 
 def test_words_on_progress() -> None:
