@@ -1,21 +1,26 @@
 """A sweep on two worker processes is the sweep here, to the bit, whoever dies."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from flea_lab import runs
 from flea_lab.backtest import cluster
 from flea_lab.backtest.market import Market
 from flea_lab.backtest.sweep import sweep
+from flea_lab.cli import app
 from flea_lab.config import RunConfig, from_dict
 from flea_lab.data.synthetic import synth
 from flea_lab.errors import ConfigError
-from flea_lab.wiring import market_from_frames
+from flea_lab.wiring import demo_config, market_from_frames
 from tests.report.test_sweep import SAYS
 
 GRID = {"ema_momentum.fast": [3, 5, 9, 12], "ema_momentum.slow": [20, 26, 40], "mine.wait": [3, 5]}
@@ -113,3 +118,33 @@ def test_a_market_packed_and_unpacked_is_itself(market: Market) -> None:
     again = cluster.unpacked_market(cluster.packed_market(market))
     for name, value in vars(market).items():
         assert np.array_equal(getattr(again, name), value, equal_nan=name in ("bars", "features")), name
+
+
+def test_flea_sweep_on_a_worker_gives_the_bits_of_this_process(
+    config: RunConfig, market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("FLEA_HOME", str(tmp_path))
+    monkeypatch.delenv("FLEA_DATA_DIR", raising=False)
+    demo_config(("BTCUSDT",))
+    values = {**demo_config(("BTCUSDT",), days=1).to_dict(), "signals": [{"kernel": "ema_momentum"}]}
+    (tmp_path / "one.toml").write_text(runs.to_toml(values))
+    (tmp_path / "grid.toml").write_text("[ema_momentum]\nfast = [3, 5, 9, 12]\nslow = [20, 26, 40]\n")
+    words = ["sweep", str(tmp_path / "one.toml"), "--grid", str(tmp_path / "grid.toml")]
+    landed: list[int] = []
+
+    def seen(*given: Any) -> Iterator[Any]:
+        for number, found in cluster.fold_on_cluster(*given):
+            landed.append(number)
+            yield number, found
+
+    monkeypatch.setattr("flea_lab.backtest.sweep.fold_on_cluster", seen)
+    with distributed.LocalCluster(
+        1, threads_per_worker=1, processes=False, protocol="tcp", host=cluster.LOOPBACK, dashboard_address=None
+    ) as there:
+        said = CliRunner().invoke(app, [*words, "--cluster", there.scheduler_address])
+        assert said.exit_code == 0, said.output
+    assert len(landed) >= 2
+    here = CliRunner().invoke(app, words)
+    first, second = (pd.read_parquet(f"{re.findall('run +(.+)', one.stdout)[0]}/cells.parquet") for one in (said, here))
+    assert len(first) == 12 and first.equals(second)
