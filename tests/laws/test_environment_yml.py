@@ -18,6 +18,8 @@ from tests.laws.source import ROOT, plant
 BY_PIP = {"vectorbt", "playwright", "ccxt", "picows"}
 EXTRAS = ("dev", "venues", "alerts", "cluster", "search")
 CONDA_ONLY = {"python", "pip"}
+OPTIONAL = {"ccxt", "apprise", "dask", "distributed", "optuna"}
+"""Of extras, which a machine may do without."""
 
 
 def wanted(root: Path) -> dict[str, Requirement]:
@@ -69,7 +71,7 @@ def test_what_is_installed_is_what_was_asked_for() -> None:
     missing = [
         f"{name} {version(name)}, pyproject says {requirement.specifier}"
         for name, requirement in wanted(ROOT).items()
-        if (name not in ("ccxt", "apprise", "dask", "distributed", "optuna") or name in there)  # extras that a machine may do without
+        if (name not in OPTIONAL or name in there)
         and name != "python"
         and not requirement.specifier.contains(version(name), prereleases=True)
     ]
