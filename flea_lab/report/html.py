@@ -6,6 +6,7 @@ plotly.js lies in `_assets` beside the run folders, shared by all, or inside a p
 import contextlib
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -17,6 +18,7 @@ import flea_lab
 from flea_lab import runs
 from flea_lab.errors import WorkspaceError
 from flea_lab.report.look import NAME, TEMPLATES, page_css, page_js, section_css
+from flea_lab.report.pieces import hidden_state
 
 ASSETS = "_assets"
 PLOTLY_JS = Path(plotly.__file__).resolve().parent / "package_data" / "plotly.min.js"
@@ -26,8 +28,9 @@ ORDER = (PLOTLY_MIME, "text/html", "text/markdown", "image/svg+xml", "image/png"
 """Of an output that has several forms, the first of these is shown."""
 
 
-def to_html(notebook: nbformat.NotebookNode, title: str, plotly_src: str | None) -> str:
-    """`notebook` as a page; `plotly_src` is where plotly.js lies from there, None puts it into the page."""
+def to_html(notebook: nbformat.NotebookNode, title: str, plotly_src: str | None, marks: Sequence[str] = ()) -> str:
+    """`notebook` as a page; `plotly_src` is where plotly.js lies from there, None puts it into the page. `marks` is
+    what no second execution would know, said on top."""
     numbers = itertools.count(1)
     look = {
         "title": title,
@@ -35,6 +38,7 @@ def to_html(notebook: nbformat.NotebookNode, title: str, plotly_src: str | None)
         "css": f"{section_css()}\n{page_css()}",
         "js": page_js(),
         "plotly_src": plotly_src or INSIDE,
+        "marks": hidden_state(marks),
         "place": lambda: f"figure-{next(numbers)}",
     }
     body, _ = _exporter().from_notebook_node(notebook, resources={"flea": look})
@@ -42,10 +46,17 @@ def to_html(notebook: nbformat.NotebookNode, title: str, plotly_src: str | None)
     return str(body) if plotly_src else _replaced(str(body), f'<script src="{INSIDE}"></script>', plotly_js())
 
 
-def write_html(notebook: nbformat.NotebookNode, page: Path, title: str, *, standalone: bool = False) -> Path:
+def write_html(
+    notebook: nbformat.NotebookNode,
+    page: Path,
+    title: str,
+    *,
+    standalone: bool = False,
+    marks: Sequence[str] = (),
+) -> Path:
     """`page` with `notebook` in it; unless `standalone`, it takes plotly.js from the folder beside its own folder."""
     source = None if standalone else f"../{ASSETS}/{shared_plotly(page.parent.parent).name}"
-    return runs.save_text(page.parent, page.name, to_html(notebook, title, source))
+    return runs.save_text(page.parent, page.name, to_html(notebook, title, source, marks))
 
 
 def shared_plotly(folder: Path) -> Path:

@@ -15,6 +15,14 @@ def badge(label: str, kind: str, title: str) -> str:
     return tag("span", mark + text(label), f"flea-badge flea-{kind}", title=title)
 
 
+def hidden_state(lines: Sequence[str]) -> str:
+    """A badge and, folded away, what no second execution would know, line by line; nothing where there is nothing."""
+    if not lines:
+        return ""
+    said = tag("details", tag("summary", "why") + tag("ul", "".join(tag("li", text(line)) for line in lines)))
+    return tag("div", badge("hidden state", "warn", "; ".join(lines)) + said, "flea-badges")
+
+
 def code_badge(code: runs.CodeState) -> tuple[str, str, str]:
     """Label, kind and title of the badge that says which code ran."""
     if code.dirty is None:

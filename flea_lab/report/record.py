@@ -24,7 +24,7 @@ RECORD = "record.json"
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """The part of a `runs.Manifest` that only the process of the notebook knows."""
+    """The part of a `runs.Manifest` that only the process of the notebook knows; `cells` is what it has executed."""
 
     config_id: str
     source: str
@@ -38,6 +38,7 @@ class Record(Struct, frozen=True, kw_only=True):
     modules: dict[str, str] = {}
     kernels: dict[str, str] = {}
     hidden: list[str] = []
+    cells: list[str] = []
 
 
 def code_of(result: BacktestResult) -> runs.CodeState:
@@ -64,8 +65,12 @@ def record_of(result: BacktestResult, code: runs.CodeState) -> Record:
 
 def keep(result: BacktestResult, code: runs.CodeState) -> HTML:
     """Stores `result` in the folder of the run that executes this notebook, if one does; what was done, in words."""
-    frames = {name: getattr(result, name) for name in ("equity", "decisions", "fills", "trades")}
-    return store(record_of(result, code), frames, "flea report CONFIG")
+    return store(record_of(result, code), frames_of(result), "flea report CONFIG")
+
+
+def frames_of(result: BacktestResult) -> dict[str, pd.DataFrame]:
+    """The frames of `result` that are stored, by name."""
+    return {name: getattr(result, name) for name in ("equity", "decisions", "fills", "trades")}
 
 
 def store(
@@ -81,15 +86,16 @@ def store(
     runs.save_frames(folder, frames)
     for name, content in (texts or {}).items():
         runs.save_text(folder, name, content)
-    known = replace(record, modules=runs.loaded_modules(), hidden=[*record.hidden, *stale()])
+    hidden = runs.hidden_state(signals=record.kernels, executed_by_us=True)
+    known = replace(
+        record,
+        modules=runs.loaded_modules(),
+        hidden=[*record.hidden, *hidden],
+        cells=runs.executed_cells(),
+    )
     runs.save_text(folder, RECORD, msgspec.json.encode(known).decode())
     *most, last = frames
     return HTML(tag("p", f"{text(said)}. Stored beside this page, with {', '.join(most)} and {last}.", "flea-note"))
-
-
-def stale() -> list[str]:
-    """A line for every module of the package that was edited after this process had loaded it."""
-    return [f"{path} was edited after this process had loaded it" for path in runs.changed_modules()]
 
 
 def take_record(folder: Path) -> Record:

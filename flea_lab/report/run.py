@@ -18,6 +18,7 @@ import papermill
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
+from msgspec.structs import replace
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
@@ -90,10 +91,12 @@ def run_job(
         record = take_record(partial)
         if record.config_id != config.id:
             raise WorkspaceError(f"{notebook.name} ran config {record.config_id[:10]}, not {config.id[:10]}")
+        written = runs.notebook_digest(notebook) == runs.notebook_digest(partial / notebook.name)
+        record = replace(record, hidden=[*record.hidden, *runs.not_as_written(executed.cells, record.cells, written)])
         if page:
             from flea_lab.report.html import write_html  # a third of a second that a verify need not spend
 
-            write_html(executed, partial / PAGE, job.title, standalone=standalone)
+            write_html(executed, partial / PAGE, job.title, standalone=standalone, marks=record.hidden)
         folder = runs.finish(partial, manifest_of(job, record, started, clock.now_ns()))
     except KeyboardInterrupt:
         runs.fail(partial, "interrupted")

@@ -25,7 +25,6 @@ from flea_lab.report.cell_file import CELLS, CellFile, write_cells
 from flea_lab.report.gallery import refresh_gallery
 from flea_lab.report.html import PLOTLY_MIME, write_html
 from flea_lab.report.look import section_css
-from flea_lab.report.record import stale
 from flea_lab.report.wording import number, percent, plural, table, tag, text
 from flea_lab.research.search import Search, choose, kept_search, load_ranges, plain_ranges
 from flea_lab.view.figures import heatmap
@@ -145,7 +144,7 @@ def _save(partial: Path, found: SweepResult, loaded: Loaded, asked: Asked, start
         modules=runs.loaded_modules(),
         kernels=runs.kernels_of(config),
         lock=runs.lock_digest(),
-        hidden=stale(),
+        hidden=runs.hidden_state(config),
     )
 
 

@@ -2,7 +2,6 @@
 
 from flea_lab.runs.code import CodeState as CodeState
 from flea_lab.runs.code import Subject as Subject
-from flea_lab.runs.code import changed_modules as changed_modules
 from flea_lab.runs.code import code_state as code_state
 from flea_lab.runs.code import dirty as dirty
 from flea_lab.runs.code import kernels_of as kernels_of
@@ -26,6 +25,10 @@ from flea_lab.runs.folder import iso_utc as iso_utc
 from flea_lab.runs.folder import list_runs as list_runs
 from flea_lab.runs.folder import save_frames as save_frames
 from flea_lab.runs.folder import save_text as save_text
+from flea_lab.runs.kernel import executed_cells as executed_cells
+from flea_lab.runs.kernel import hidden_state as hidden_state
+from flea_lab.runs.kernel import not_as_written as not_as_written
+from flea_lab.runs.kernel import watch_kernel as watch_kernel
 from flea_lab.runs.manifest import MANIFEST as MANIFEST
 from flea_lab.runs.manifest import Kind as Kind
 from flea_lab.runs.manifest import Manifest as Manifest

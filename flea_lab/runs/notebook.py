@@ -13,12 +13,13 @@ INJECTED = "injected-parameters"
 
 def notebook_digest(file: Path) -> str:
     """SHA-256 over the kinds and sources of the cells of `file`: not its outputs, nor parameters that were put in."""
-    return json_digest([[cell["cell_type"], _source(cell)] for cell in read_cells(file) if not injected(cell)])
+    return json_digest([[cell["cell_type"], source_of_cell(cell)] for cell in read_cells(file) if not injected(cell)])
 
 
 def cell_digests(file: Path) -> list[str]:
     """SHA-256 of each cell of `file`, shortened to 16 digits: kind, source, outputs."""
-    return [json_digest([cell["cell_type"], _source(cell), cell.get("outputs")])[:16] for cell in read_cells(file)]
+    parts = [[cell["cell_type"], source_of_cell(cell), cell.get("outputs")] for cell in read_cells(file)]
+    return [json_digest(one)[:16] for one in parts]
 
 
 def injected_parameters(file: Path) -> dict[str, Any] | None:
@@ -26,7 +27,7 @@ def injected_parameters(file: Path) -> dict[str, Any] | None:
     it holds anything but values."""
     for cell in read_cells(file):
         if injected(cell):
-            return _assigned(_source(cell))
+            return _assigned(source_of_cell(cell))
     return None
 
 
@@ -43,7 +44,8 @@ def _refused(file: Path, why: str) -> Any:
     raise WorkspaceError(f"notebook {file.name}: cannot be read ({why})")
 
 
-def _source(cell: dict[str, Any]) -> str:
+def source_of_cell(cell: dict[str, Any]) -> str:
+    """The text of a cell, which a file may hold line by line."""
     text = cell.get("source", "")
     return text if isinstance(text, str) else "".join(text)
 

@@ -77,6 +77,11 @@ def test_the_run_folder_is_whole_and_the_manifest_written_last(run: Path) -> Non
     assert [path.name for path in run.parent.iterdir() if path.name.startswith((".", "failed-"))] == []
 
 
+def test_a_notebook_executed_for_a_run_holds_nothing_hidden(run: Path, page: str) -> None:
+    assert runs.read_manifest(run).hidden == []
+    assert "hidden state" not in page
+
+
 def test_the_manifest_says_what_the_result_is_made_of(run: Path) -> None:
     done = runs.read_manifest(run)
     assert (done.kind, done.name, done.config_id) == ("backtest", "small", config().id)
