@@ -120,6 +120,22 @@ def test_a_market_packed_and_unpacked_is_itself(market: Market) -> None:
         assert np.array_equal(getattr(again, name), value, equal_nan=name in ("bars", "features")), name
 
 
+def test_chunks_folded_by_a_worker_are_the_bits_of_this_process(market: Market) -> None:
+    distributed = pytest.importorskip("distributed")
+    signals = [{"kernel": "ema_momentum"}]
+    one = from_dict({"symbols": ["BTCUSDT"], "interval": "1m", "signals": signals, "deployment": {"chunk": 2}})
+    grid = {"ema_momentum.fast": [3, 5, 9], "ema_momentum.slow": [20, 40]}
+    place = {"host": cluster.LOOPBACK, "protocol": "tcp", "dashboard_address": None}
+    with (
+        distributed.LocalCluster(1, threads_per_worker=1, processes=False, **place) as there,
+        cluster.connected(there.scheduler_address) as client,
+    ):
+        found = sweep(one, grid, market, client=client)
+    assert found.table.equals(sweep(one, grid, market).table)
+    assert found.n == 6 and found.table["fills"].gt(0).any()
+
+
+@pytest.mark.slow  # the same by the command line, with its page
 def test_flea_sweep_on_a_worker_gives_the_bits_of_this_process(
     config: RunConfig, market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
