@@ -84,7 +84,7 @@ class DataSettings(Settings, frozen=True, kw_only=True):
 
 
 class Deployment(Settings, frozen=True, kw_only=True):
-    """How a run uses this machine; decides nothing. `memory_mib` is what a sweep may hold besides program and market: it
+    """How a run uses this machine; decides nothing. `memory_mib` is what a sweep may hold beside program and market: it
     says how many threads and how large a chunk, where `chunk` does not."""
 
     threads: Annotated[int, Meta(ge=1, le=256)] = 2
