@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.manager import start_new_kernel
 from traitlets.config import Config
 
 from flea_lab import runs
@@ -19,13 +20,16 @@ from flea_lab.backtest.result import BacktestResult
 from flea_lab.clock import Stopwatch
 from flea_lab.data.sources.demo import synthetic_market
 from flea_lab.report import facts, sections, wording
+from flea_lab.report.record import take_record
+from flea_lab.report.run import execute
 from flea_lab.runs import kernel
 from flea_lab.runs.history import code_cells
 from flea_lab.runs.kernel import watch_kernel
+from flea_lab.runs.notebook import read_cells
 from flea_lab.wiring import market_from_frames, run_backtest
 from flea_lab.workspace import workspace
 from tests.report.conftest import small_config
-from tests.report.hidden_notebooks import CLEAN, GIVEN, HIDDEN, SETUP, Notebook
+from tests.report.hidden_notebooks import ASK, CLEAN, CONFIG, GIVEN, HIDDEN, RUN, SETUP, Notebook
 
 
 class Desk:
@@ -225,3 +229,39 @@ def test_a_result_saved_from_a_notebook_is_a_run_with_its_mark(
     for shown in (page, gallery, desk.shell.user_ns["saved"].data):
         assert ("In [3], In [4]" in shown) == again
     assert ("hidden state" in page) == again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", [False, True], ids=["in order", "a cell twice"])
+def test_a_kernel_of_its_own_says_the_same(place: Path, again: bool) -> None:
+    cells = (SETUP, CONFIG, "n = 0", RUN, ASK, "print(hidden)")
+    desk = Desk(Notebook("real", cells, ()), place, ids=True)
+    desk.save()
+    manager, client = start_new_kernel(cwd=str(place))
+    try:
+        said: list[str] = []
+        for at in (0, 1, 2, *((2,) if again else ()), 3, 4, 5):
+            answer = client.execute_interactive(
+                cells[at], timeout=120, output_hook=lambda one: said.append(one["content"].get("text", ""))
+            )
+            assert answer["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert "".join(said).strip() == str(["cell twice: In [3], In [4] are one cell: n = 0"] if again else [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["backtest", "walkforward", "session", "operations"])
+def test_ours_are_never_marked(place: Path, kind: str) -> None:
+    """Each of our report notebooks, executed five times in new kernels: twenty, and nothing hidden in any."""
+    notebook = runs.ROOT / "notebooks" / "reports" / f"{kind}.ipynb"
+    [cell] = [one for one in read_cells(notebook) if "parameters" in one["metadata"].get("tags", [])]
+    parameter = "".join(cell["source"]).split(" = ")[0]
+    for times in range(5):
+        folder = place / f"{kind}{times}"
+        folder.mkdir()
+        executed = execute(notebook, folder, {parameter: {}}, progress=False)
+        record = take_record(folder)
+        written = runs.notebook_digest(notebook) == runs.notebook_digest(folder / notebook.name)
+        assert [*record.hidden, *runs.not_as_written(executed.cells, record.cells, written)] == []
