@@ -101,13 +101,16 @@ class Dealer:
             return (Refused(intent, code, CHECKS[code][1]),)
         verdict = Approved(intent)
         lots = self._router.lots(intent, ticks)
+        said = int(self._ledger.book[self._ledger.row[symbol], MARK])
         if lots == 0:
-            return (Refused(intent, BELOW_MINIMUM, CHECKS[BELOW_MINIMUM][1]),)
+            least = Given(symbol, intent.ts_event, 1, ticks)  # a price that no order may have is the better reason
+            far = gate.watch.code(least, said, float("inf"), reduces=False) == COLLAR
+            code = COLLAR if far else BELOW_MINIMUM
+            return (Refused(intent, code, CHECKS[code][1]),)
         given = Given(symbol, intent.ts_event, lots, ticks)
         reduces = abs(before + size) <= abs(before) and (before + size) * before >= 0
         sliced = slicing is not None or self.working.too_large(symbol, lots)
         minute_lots = float("inf") if sliced else volume * self._minute_lots[symbol]  # each slice has its own share
-        said = int(self._ledger.book[self._ledger.row[symbol], MARK])
         code = gate.watch.code(given, said, minute_lots, reduces=reduces)
         if code != PASSED:
             return self._turned_back(intent, code)

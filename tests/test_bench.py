@@ -63,5 +63,7 @@ def test_memory_is_flat_over_a_million_messages(tmp_path: Path) -> None:
 def test_the_benchmark_readme_names_every_benchmark() -> None:
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
     runnable = [path.name for path in (ROOT / "bench").glob("*.py") if "argparse" in path.read_text(encoding="utf-8")]
-    assert sorted(runnable) == ["feed.py", "halt.py", "live.py", "memory.py", "replay.py", "sweep.py"]
+    assert sorted(runnable) == [
+        *("corpus.py", "feed.py", "halt.py", "live.py", "memory.py", "replay.py", "sweep.py", "verify.py"),
+    ]
     assert all(f"bench/{name}" in text for name in runnable)
