@@ -11,6 +11,8 @@ export UV_PYTHON_DOWNLOADS := never
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
+# One more than that: a third of the tests' time is spent waiting for sockets.
+TESTERS ?= 3
 SCENARIOS ?= 3999
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 
@@ -46,8 +48,8 @@ demo: .venv/.ok  ## data, sweep, report, promotion, a live session on the sandbo
 test: lint types  ## lint, types, tests and notebooks; no network
 	@set -e; home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
 	export FLEA_OFFLINE=1 FLEA_HOME="$$home" JUPYTER_PLATFORM_DIRS=1; \
-	echo "$(PYTEST) -n $(WORKERS) --dist loadfile tests"; \
-	$(PYTEST) -n $(WORKERS) --dist loadfile tests; \
+	echo "$(PYTEST) -n $(TESTERS) --dist loadfile tests"; \
+	$(PYTEST) -n $(TESTERS) --dist loadfile tests; \
 	if [ -n "$$(find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')" ]; then \
 	  echo "$(PYTEST) --nbval-lax -n $(WORKERS) --dist loadfile notebooks"; \
 	  $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -n $(WORKERS) --dist loadfile notebooks; \

@@ -30,6 +30,8 @@ from flea_lab.workspace import workspace
 
 TRIES = 4
 LOOPBACK = "127.0.0.1"
+HEARD_HERE = {"dashboard_address": f"{LOOPBACK}:0", "worker_dashboard_address": f"{LOOPBACK}:0"}
+"""Where Dask's own pages are served: they are there even where no address is given, and then to the whole network."""
 MISSING = "a cluster needs Dask: pip install 'flea-lab[cluster]'"
 
 Packed = dict[str, Any]
@@ -52,13 +54,13 @@ def connected(address: str) -> Iterator[Any]:
 
 @contextmanager
 def local_cluster(workers: int = 2) -> Iterator[Any]:
-    """A client of worker processes on this machine, heard by nobody else, without a dashboard."""
+    """A client of worker processes on this machine, heard by nobody else."""
     try:
         from distributed import Client, LocalCluster
     except ImportError:
         raise ConfigError(MISSING) from None
     with (
-        LocalCluster(workers, threads_per_worker=1, host=LOOPBACK, dashboard_address=None) as cluster,
+        LocalCluster(workers, threads_per_worker=1, host=LOOPBACK, **HEARD_HERE) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client

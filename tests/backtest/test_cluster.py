@@ -121,16 +121,18 @@ def test_a_market_packed_and_unpacked_is_itself(market: Market) -> None:
 
 
 def test_chunks_folded_by_a_worker_are_the_bits_of_this_process(market: Market) -> None:
-    distributed = pytest.importorskip("distributed")
+    distributed, psutil = pytest.importorskip("distributed"), pytest.importorskip("psutil")
     signals = [{"kernel": "ema_momentum"}]
     one = from_dict({"symbols": ["BTCUSDT"], "interval": "1m", "signals": signals, "deployment": {"chunk": 2}})
     grid = {"ema_momentum.fast": [3, 5, 9], "ema_momentum.slow": [20, 40]}
-    place = {"host": cluster.LOOPBACK, "protocol": "tcp", "dashboard_address": None}
+    place: dict[str, Any] = {"host": cluster.LOOPBACK, "protocol": "tcp", **cluster.HEARD_HERE}
     with (
         distributed.LocalCluster(1, threads_per_worker=1, processes=False, **place) as there,
         cluster.connected(there.scheduler_address) as client,
     ):
+        heard = {s.laddr.ip for s in psutil.Process().net_connections("inet") if s.status == psutil.CONN_LISTEN}
         found = sweep(one, grid, market, client=client)
+    assert heard == {cluster.LOOPBACK}
     assert found.table.equals(sweep(one, grid, market).table)
     assert found.n == 6 and found.table["fills"].gt(0).any()
 
@@ -156,7 +158,7 @@ def test_flea_sweep_on_a_worker_gives_the_bits_of_this_process(
 
     monkeypatch.setattr("flea_lab.backtest.sweep.fold_on_cluster", seen)
     with distributed.LocalCluster(
-        1, threads_per_worker=1, processes=False, protocol="tcp", host=cluster.LOOPBACK, dashboard_address=None
+        1, threads_per_worker=1, processes=False, protocol="tcp", host=cluster.LOOPBACK, **cluster.HEARD_HERE
     ) as there:
         said = CliRunner().invoke(app, [*words, "--cluster", there.scheduler_address])
         assert said.exit_code == 0, said.output

@@ -53,7 +53,7 @@ def test_a_stop_that_loses_its_connection_still_takes_back_what_rests(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     run = with_live(config(sizing={"market_above": 1.0, "base_fraction": 0.2}), **LIVE, limit_ttl_s=3_600.0)
-    market = tiny(run, {"X": [(i, 100.0 + i, 101.0 + i, 0.6) for i in range(400)]})
+    market = tiny(run, {"X": [(i, 100.0 + i, 101.0 + i, 0.6) for i in range(BARS)]})
     folder = home / "journals" / "cut"
 
     async def play() -> None:
@@ -87,7 +87,7 @@ def test_a_stop_that_loses_its_connection_still_takes_back_what_rests(
                 gate.open()
                 async with asyncio.timeout(60):
                     assert await task == "stopped by a person"
-            assert here.stage.now_ms < here.closes(399), "it ended before its market did"
+            assert here.stage.now_ms < here.closes(BARS - 1), "it ended before its market did"
             assert not here.customer.open
             assert not rows(
                 folder, "SELECT id FROM orders WHERE status IN ('pending', 'working', 'cancelling', 'unknown')"
