@@ -24,11 +24,12 @@ def nightly(
     from flea_lab.clock import WallClock
     from flea_lab.live.account import known_accounts
     from flea_lab.live.session import read_session
+    from flea_lab.report.operations_facts import has_traded
     from flea_lab.report.session_facts import find_journal
     from flea_lab.research.nightly import last_day, look_again, read_day, yesterday
 
     asked = None if day in ("yesterday", "last") else read_day(day)
-    named = accounts or [name for name in known_accounts() if _has_traded(name)]
+    named = accounts or [name for name in known_accounts() if has_traded(name)]
     if not named:
         print("no account has traded in this workspace")
         return
@@ -43,12 +44,3 @@ def nightly(
     if different:
         print("\n".join(different), file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _has_traded(account: str) -> bool:
-    from flea_lab.live.account import account_folder
-    from flea_lab.live.journal import read_meta
-    from flea_lab.live.store import FILE
-
-    file = account_folder(account) / FILE
-    return file.is_file() and "config" in read_meta(file)
