@@ -21,6 +21,7 @@ from flea_lab.live.process import minimal_environment
 MARK = "FLEA_SCHEDULE_RUN"
 STUB = Path(__file__).with_name("stub.py")
 PROC = Path("/proc")
+MARK_TRIES = 1_000  # a thousandth of a second apart
 
 
 class Known(NamedTuple):
@@ -79,6 +80,7 @@ class RealProcesses:
         except OSError as error:
             raise WorkspaceError(f"{argv[0]} in {folder}: cannot be started ({error.strerror})") from None
         self._children[child.pid] = child
+        _wait_for_mark(child, run)
         return Known(child.pid, token_of(child.pid))
 
     def ended(self, run: str, known: Known, log: Path) -> Exit | None:  # noqa: ARG002
@@ -152,17 +154,32 @@ def token_of(pid: int) -> str:
 
 def marked_with(run: str) -> list[int]:
     """The living processes that bear the mark of a run."""
-    mark, found = f"{MARK}={run}".encode(), []
-    for entry in PROC.glob("[0-9]*") if PROC.is_dir() else ():
-        with suppress(OSError):  # gone meanwhile, or another user's
-            if mark in (entry / "environ").read_bytes().split(b"\0") and token_of(int(entry.name)):
-                found.append(int(entry.name))
-    return sorted(found)
+    entries = PROC.glob("[0-9]*") if PROC.is_dir() else ()
+    return sorted(pid for pid in (int(entry.name) for entry in entries) if bears_mark(pid, run) and token_of(pid))
+
+
+def bears_mark(pid: int, run: str) -> bool:
+    """Whether a process bears the mark of a run, as far as its environment can be read."""
+    try:
+        environment = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:  # gone meanwhile, or another user's
+        return False
+    return f"{MARK}={run}".encode() in environment.split(b"\0")
 
 
 def members_of(group: int) -> list[int]:
     """The living processes of a group."""
     return [int(entry.name) for entry in PROC.glob("[0-9]*") if _group(int(entry.name)) == group]
+
+
+def _wait_for_mark(child: subprocess.Popen[bytes], run: str) -> None:
+    """`Popen` returns while the kernel still sets up the new program: until that is done, its environment reads as
+    empty, and whoever looks for the run's processes would miss this one."""
+    for _ in range(MARK_TRIES if PROC.is_dir() else 0):
+        if bears_mark(child.pid, run) or child.poll() is not None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(0.001)
 
 
 def _group(pid: int) -> int:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from flea_lab.cli.schedule import app
 from flea_lab.errors import ConfigError, WorkspaceError
+from flea_lab.schedule import process
 from flea_lab.schedule.books import AlertPut
 from flea_lab.schedule.job import Watched
 from flea_lab.schedule.lock import only_scheduler
@@ -139,6 +140,23 @@ def processes(home: Path) -> Iterator[RealProcesses]:
     yield found
     for pid in marked_with("test-run"):
         os.kill(pid, signal.SIGKILL)
+    found.let_go()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found again by /proc")
+def test_what_was_started_can_be_found_at_once(
+    processes: RealProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bears, asked = process.bears_mark, list[int]()
+
+    def still_empty(pid: int, run: str) -> bool:
+        asked.append(pid)
+        return len(asked) > 3 and bears(pid, run)
+
+    monkeypatch.setattr(process, "bears_mark", still_empty)
+    known = processes.start("test-run", ("sleep", "600"), tmp_path, tmp_path / "x.log", {})
+    assert len(asked) > 3 and {*asked} == {known.pid}, "the environment of a new program reads as empty for a moment"
+    assert processes.find("test-run") == known
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found again by /proc")
