@@ -36,6 +36,9 @@ LIVED = (
 )
 """One life of a bot with real processes, in this order, among the slow tests."""
 
+CLUSTER = "dask"
+"""How the lines begin that start what a sweep's chunks are sent to: begun for that sweep, among the slow tests."""
+
 NETWORK = "asks an exchange: no test leaves this machine; tests/data/test_exchange.py asks a stand-in"
 NOT_RUN = {
     "make demo": "makes an environment first; the command behind it, flea demo, is run among the slow tests",

@@ -13,12 +13,14 @@ import pytest
 from msgspec import structs
 
 import flea_lab.testing
+from flea_lab.backtest.plan import plan_points
 from flea_lab.backtest.sweep import load_grid, plan
 from flea_lab.cli.sandbox import URL
 from flea_lab.config import RunConfig, from_dict
 from flea_lab.data.frames import iso
 from flea_lab.errors import FleaError
 from flea_lab.live.launcher import Session
+from flea_lab.research.search import load_ranges, random_points
 from flea_lab.sandbox.faults import FaultSettings
 from flea_lab.schedule.job import schedule_of
 from flea_lab.settings import load_settings
@@ -26,6 +28,7 @@ from flea_lab.testing.bench import Bench
 from flea_lab.venue.dialects import load_dialect
 from tests.docs.pages import SHELL, Block, blocks, of_page
 from tests.docs.rules import DRAWINGS
+from tests.docs.world import PARAMS
 from tests.laws.source import ROOT
 from tests.laws.test_floors import FLOORS
 from tests.sandbox.client import Client, run
@@ -60,6 +63,10 @@ def accepted(block: Block) -> str:
         if block.page == "docs/schedules.md" and "alerts" in values:
             schedule_of(values, ROOT / "pipelines" / "schedule.toml")
         return "config"
+    if "{ low = " in block.text:
+        assert plan_points(from_dict(BASE, block.at), random_points(load_ranges(values, block.at), 500, 1)).n > 0
+        assert values == tomllib.loads((PARAMS / "seed_ranges.toml").read_text()), "the file that the page names"
+        return "ranges"
     assert plan(from_dict(BASE, block.at), load_grid(values, block.at))
     return "grid"
 

@@ -15,8 +15,9 @@ from flea_lab.clock import WallClock
 from flea_lab.live.account import account_folder, ready_folder
 from flea_lab.live.control import ControlServer
 from flea_lab.live.lock import lock_account
+from tests.docs.cluster import begun
 from tests.docs.pages import blocks, commands, named
-from tests.docs.rules import AT_ONCE, LATER, LIVED, NOT_RUN, STATUS, leaf_of, not_run
+from tests.docs.rules import AT_ONCE, CLUSTER, LATER, LIVED, NOT_RUN, STATUS, leaf_of, not_run
 from tests.docs.world import BARS, World
 from tests.laws.source import ROOT
 from tests.laws.test_docs import command_line, leaves, unknown_commands
@@ -26,6 +27,7 @@ from tests.live.processes import Process, status, until
 
 ALL = commands(blocks(ROOT))
 RUN = [one for one in ALL if not not_run(one.text)]
+OF_A_CLUSTER = [one for one in RUN if leaf_of(one.text) == CLUSTER]
 
 
 def flea(words: list[str]) -> Result:
@@ -74,7 +76,7 @@ def answered(world: World) -> Iterator[World]:
 
 
 def test_every_command_is_run_or_listed() -> None:
-    known = AT_ONCE | LATER | set(LIVED)
+    known = AT_ONCE | LATER | {*LIVED, CLUSTER}
     assert [one for one in RUN if leaf_of(one.text) not in known] == []
     assert len(ALL) > 70
 
@@ -84,6 +86,7 @@ def test_what_is_listed_is_in_the_documents() -> None:
     there = {leaf_of(one.text) for one in RUN}
     gone = (AT_ONCE | LATER | set(LIVED)) - there
     assert [leaf for leaf in gone if leaf in leaves(command_line())] == []
+    assert [one.text.split()[:2] for one in OF_A_CLUSTER] == [["dask", "scheduler"], ["dask", "worker"]]
 
 
 def test_the_commands_that_the_prose_names_exist() -> None:
@@ -106,8 +109,11 @@ def test_a_command_works_as_it_is_shown(answered: World, text: str) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("text", lines(LATER))
 def test_a_long_command_works_as_it_is_shown(world: World, text: str) -> None:
-    for words in world.typed(text):
-        went(text, words)
+    with ExitStack() as held:
+        if "--cluster" in text:
+            world.cluster = held.enter_context(begun([one.text for one in OF_A_CLUSTER], world.folder))
+        for words in world.typed(text):
+            went(text, words)
 
 
 def lived(world: World) -> Iterator[tuple[str, list[str]]]:

@@ -46,11 +46,11 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._numbers = folder, count()
-        self.url = ""
+        self.url = self.cluster = ""
         workspace().ready()
-        self.config, self.grid = folder / "seed.toml", folder / "seed_grid.toml"
-        shutil.copy(PARAMS / "seed.toml", self.config)
-        shutil.copy(PARAMS / "seed_grid.toml", self.grid)
+        self.config, self.grid, self.ranges = (
+            Path(shutil.copy(PARAMS / f"{name}.toml", folder)) for name in ("seed", "seed_grid", "seed_ranges")
+        )
         self.tape, self.other = workspace().root / "tapes" / "a.tape", workspace().root / "tapes" / "b.tape"
         self.runs: list[str] = []
 
@@ -85,6 +85,8 @@ class World:
         table: dict[str, object] = {
             "CONFIG": self.config,
             "GRID": self.grid,
+            "RANGES": self.ranges,
+            "tcp://127.0.0.1:8786": self.cluster,
             "RUN": self.runs[0],
             "A": self.runs[0],
             "B": self.runs[1],
