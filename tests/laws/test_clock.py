@@ -21,8 +21,8 @@ NETWORK_IN = (
     "venue/hyperliquid_feed.py", "venue/hyperliquid_exchange.py",
     "venue/hyperliquid_signing.py", "venue/published_exchange.py", "venue/ccxt_library.py", "venue/ccxt_venue.py",
     "venue/ccxt_exchange.py",
-    "testing/",
-    "data/sources/", "sandbox/server.py", "live/", "sim/", "view/", "report/", "cli.py", "cli/",
+    "testing/", "data/sources/", "sandbox/server.py", "sandbox/connection.py", "sandbox/audience.py",
+    "live/", "sim/", "view/", "report/", "cli.py", "cli/",
 )  # fmt: skip
 
 UNSAFE_MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib")

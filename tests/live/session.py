@@ -50,17 +50,18 @@ class Gate:
 
     def __init__(self, server: SandboxServer, until_ms: int) -> None:
         self._server, self._until_ms, self.asked_ms, self.socket = server, until_ms, -1, self
-        server._connections.append(self)  # type: ignore[arg-type]
+        server.audience.connections.append(self)  # type: ignore[arg-type]
 
     @property
     def acked_ms(self) -> int:
-        others = [one for one in self._server._connections if not isinstance(one, Gate) and one.acking and one.channels]
+        everybody = self._server.audience.connections
+        others = [one for one in everybody if not isinstance(one, Gate) and one.acking and one.channels]
         return self._until_ms - 1 if others else -2
 
     def open(self, until_ms: int = 2**62) -> None:
         """Lets the market go on to `until_ms`."""
         self._until_ms = until_ms
-        self._server._changed.set()
+        self._server.audience.changed.set()
 
     def hears(self, frame: object) -> bool:
         return False

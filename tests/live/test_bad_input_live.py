@@ -193,7 +193,7 @@ def test_a_key_that_is_revoked_ends_the_session_halted(folder: Path) -> None:
             async with running(here, folder) as task:
                 await here.at(6)
                 here.server._accounts.clear()
-                await here.server._connections[1].socket.close()
+                await here.server.audience.connections[1].socket.close()
                 with pytest.raises(VenueRefusal, match=r"\b401\b.*: the key, or the way it is sent, is refused"):
                     async with asyncio.timeout(10):
                         await task

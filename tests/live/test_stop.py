@@ -66,11 +66,11 @@ def test_a_stop_that_loses_its_connection_still_takes_back_what_rests(
                 await until(folder, lambda said: said["last_bar_ns"] == here.closes(8) * MS_NS)
                 await here.rests()
                 cut = asyncio.Event()
-                first = here.server._connections[-1]
+                first = here.server.audience.connections[-1]
 
                 async def waited_for() -> None:
                     """Returns once the market waits for the session's next connection."""
-                    while not any(one.acking for one in here.server._connections if one not in (gate, first)):
+                    while not any(one.acking for one in here.server.audience.connections if one not in (gate, first)):
                         await asyncio.sleep(0.002)
 
                 async def cuts(method: str, path: str, body: bytes) -> str | None:

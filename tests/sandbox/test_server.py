@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from flea_lab.sandbox import server as serving
+from flea_lab.sandbox import connection as connecting
 from flea_lab.sandbox.server import SandboxServer
 from flea_lab.sandbox.stage import Stage
 from tests.sandbox.client import CANDLES, Client, CountedClock, run, stamp
@@ -298,7 +298,7 @@ def test_a_delta_subscriber_can_build_the_book_that_others_are_sent() -> None:
 
 
 def test_who_does_not_read_is_cut_off_and_the_market_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "MAX_UNREAD", 2)
+    monkeypatch.setattr(connecting, "MAX_UNREAD", 2)
 
     async def client(one: Client) -> None:
         async with one.stream(*CANDLES) as lazy, one.stream("candle_5m", symbols=["X"], ack=True) as keen:

@@ -142,7 +142,7 @@ def test_a_silent_lockstep_is_told_from_one_that_waits_for_us() -> None:
                 await asyncio.sleep(0.4)  # we owe the answer
                 await client.acknowledge(heard[-1].ts_event)  # type: ignore[union-attr]
                 await asyncio.sleep(0.1)
-                other = server._connections[0]
+                other = server.audience.connections[0]
                 other.acking = False  # nobody is waited for: the market stands, and owes nothing
                 await asyncio.sleep(0.4)
                 running.cancel()
