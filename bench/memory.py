@@ -8,7 +8,6 @@ JSON; `ratio` is resident memory at the end over that after the warm-up.
 import argparse
 import gc
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from engines import desk
+from engines.turns import resident_mib
 from replay import DEPTH, prepare_kernels
 
 MESSAGES, WARM_UP, QUICK, SMOKE = 1_000_000, 100_000, 200_000, 5_000
@@ -102,18 +102,6 @@ def messages(count: int) -> Iterator[Any]:
         changes = [(97_000.0 - (1 + at) / 10.0, size) for at, size in zip(levels[:5], sizes[:5], strict=True)]
         others = [(97_000.0 + (1 + at) / 10.0, size) for at, size in zip(levels[5:], sizes[5:], strict=True)]
         yield BookDelta(**stamp, seq=seq // 2, bids=tuple(changes), asks=tuple(others))
-
-
-def resident_mib() -> float:
-    """Resident memory of this process now; its peak where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        import resource
-        import sys
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
 
 
 if __name__ == "__main__":

@@ -54,6 +54,13 @@ def test_every_halt_and_kill_of_the_benchmark_is_verified(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_four_times_the_combinations_take_no_more_memory(tmp_path: Path) -> None:
+    figures = figures_of("peak", tmp_path, "--smoke")
+    assert figures["rows"]["400"]["combinations"] == 4 * figures["rows"]["100"]["combinations"]
+    assert 0.9 < figures["ratio"] < 1.1
+
+
+@pytest.mark.slow
 def test_memory_is_flat_over_a_million_messages(tmp_path: Path) -> None:
     figures = figures_of("memory", tmp_path)
     assert figures["messages"] == 1_000_000
@@ -64,6 +71,6 @@ def test_the_benchmark_readme_names_every_benchmark() -> None:
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
     runnable = [path.name for path in (ROOT / "bench").glob("*.py") if "argparse" in path.read_text(encoding="utf-8")]
     assert sorted(runnable) == [
-        *("corpus.py", "feed.py", "halt.py", "live.py", "memory.py", "replay.py", "sweep.py", "verify.py"),
+        *("corpus.py", "feed.py", "halt.py", "live.py", "memory.py", "peak.py", "replay.py", "sweep.py", "verify.py"),
     ]
     assert all(f"bench/{name}" in text for name in runnable)

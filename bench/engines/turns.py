@@ -63,14 +63,35 @@ def serve(work: Callable[[], Any]) -> None:
     """Answers the parent until it says that it is the end; the garbage of a pass is collected outside its time."""
     for line in sys.stdin:
         if line.strip() == END:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
-            print(json.dumps({"peak_mib": peak}), flush=True)
+            print(json.dumps({"peak_mib": peak_mib()}), flush=True)
             return
         start = time.process_time()
         found = work()
         cpu_s = time.process_time() - start
         print(json.dumps({"cpu_s": cpu_s, "found": found}), flush=True)
         gc.collect()
+
+
+def peak_mib() -> float:
+    """Highest resident memory of this program: where Linux tells it, not `ru_maxrss`, which may be of its parent."""
+    try:
+        return _status("VmHWM")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def resident_mib() -> float:
+    """Resident memory of this process now; its peak where the system does not tell."""
+    try:
+        return _status("VmRSS")
+    except OSError:
+        return peak_mib()
+
+
+def _status(name: str) -> float:
+    """A size in MiB from what Linux tells of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def take_turns(engines: Sequence[Engine], rounds: int) -> dict[str, Any]:
