@@ -88,9 +88,8 @@ def run_sweep(
         found = sweep(config, grid, loaded.market, progress=shown, resume=unfinished, cells=cells, client=client)
         manifest = _save(partial, found, loaded, asked, started, clock)
         if with_page:
-            write_html(
-                page(found, loaded, metric, search), partial / PAGE, f"{config.name}: sweep", standalone=standalone
-            )
+            shown_page, title = page(found, loaded, metric, search), f"{config.name}: sweep"
+            write_html(shown_page, partial / PAGE, title, standalone=standalone, marks=manifest.hidden)
         folder = runs.finish(partial, manifest)
         kept, found = found.kept, found.read_from(CellFile(folder / CELLS))
     except KeyboardInterrupt:

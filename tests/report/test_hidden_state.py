@@ -30,6 +30,7 @@ from flea_lab.wiring import market_from_frames, run_backtest
 from flea_lab.workspace import workspace
 from tests.report.conftest import small_config
 from tests.report.hidden_notebooks import ASK, CLEAN, CONFIG, GIVEN, HIDDEN, RUN, SETUP, Notebook
+from tests.stored import store_market
 
 
 class Desk:
@@ -229,6 +230,28 @@ def test_a_result_saved_from_a_notebook_is_a_run_with_its_mark(
     for shown in (page, gallery, desk.shell.user_ns["saved"].data):
         assert ("In [3], In [4]" in shown) == again
     assert ("hidden state" in page) == again
+
+
+SWEEP = (
+    "from flea_lab.report.sweep import run_sweep\n\n"
+    'folder, found = run_sweep(config, {"ema_momentum.fast": [5, 9]}, progress=False)'
+)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_sweep_stored_from_a_notebook_says_on_its_page_what_its_kernel_holds(place: Path, again: bool) -> None:
+    store_market(600)
+    GIVEN[:] = [small_config("BTCUSDT", signals=[{"kernel": "ema_momentum"}], data={"venue": "synthetic"})]
+    first = "from tests.report.hidden_notebooks import GIVEN\n\nconfig = GIVEN[0]"
+    desk = Desk(Notebook("swept", (SETUP, first, "n = 0", SWEEP), ()), place, ids=True)
+    for at in (0, 1, 2, *((2,) if again else ()), 3):
+        desk.do("run", at)
+    [one] = runs.list_runs(workspace())
+    assert one.manifest is not None and one.manifest.kind == "sweep"
+    assert one.manifest.hidden == (["cell twice: In [3], In [4] are one cell: n = 0"] if again else [])
+    for shown in (one.folder / "sweep.html", workspace().runs / "index.html"):
+        page = shown.read_text(encoding="utf-8")
+        assert (("hidden state" in page), ("In [3], In [4] are one cell" in page)) == (again, again), shown.name
 
 
 @pytest.mark.slow
