@@ -12,6 +12,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pandas as pd
@@ -55,10 +56,28 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+class Made(NamedTuple):
+    """A report's folder, and the code that it was made by, as it stood before and after."""
+
+    folder: Path
+    code: runs.CodeState
+
+
 @pytest.fixture(scope="module")
-def run(desk: Path) -> Path:
-    """The folder of one report, executed once for all tests of this file."""
-    return run_report(config(), progress=False)
+def made(desk: Path) -> Made:
+    """One report, executed once for all tests of this file; again where somebody edited or committed meanwhile, so that
+    there is one code that it was made by."""
+    for _ in range(8):
+        before = runs.code_state(config(), NOTEBOOK)
+        folder = run_report(config(), progress=False)
+        if runs.code_state(config(), NOTEBOOK) == before:
+            return Made(folder, before)
+    pytest.fail("the checkout does not stand still for the length of one report")
+
+
+@pytest.fixture(scope="module")
+def run(made: Made) -> Path:
+    return made.folder
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +101,13 @@ def test_a_notebook_executed_for_a_run_holds_nothing_hidden(run: Path, page: str
     assert "hidden state" not in page
 
 
-def test_the_manifest_says_what_the_result_is_made_of(run: Path) -> None:
+def test_the_manifest_says_what_the_result_is_made_of(made: Made) -> None:
+    run, code = made
     done = runs.read_manifest(run)
     assert (done.kind, done.name, done.config_id) == ("backtest", "small", config().id)
     assert (done.source, done.synthetic, done.seed) == ("synthetic market (seed 7)", True, 7)
     assert [(one["symbol"], one["rows"], len(one["partitions"])) for one in done.data] == [("BTCUSDT", 2_880, 1)]
-    assert done.code == runs.code_state(config(), NOTEBOOK) and done.started <= done.finished
+    assert done.code == code and done.started <= done.finished
     assert from_dict(tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))) == config()
     assert done.reproduce == f"flea report {run}/config.toml"
 
