@@ -14,6 +14,7 @@ from flea_lab.cli.commands import app
 from flea_lab.clock import WallClock
 from flea_lab.live.account import account_folder, ready_folder
 from flea_lab.live.control import ControlServer
+from flea_lab.live.keys import key_file
 from flea_lab.live.lock import lock_account
 from tests.docs.cluster import begun
 from tests.docs.pages import blocks, commands, named
@@ -192,6 +193,8 @@ def test_a_bot_lives_as_the_pages_tell(world: World) -> None:
             life.take(text, words)
         for leaf in list(life.held):
             life.interrupt(leaf)
+    except AssertionError as error:
+        life.failed.append(str(error))  # what went wrong before is said as well
     finally:
         life.end()
     assert life.failed == []
@@ -200,9 +203,9 @@ def test_a_bot_lives_as_the_pages_tell(world: World) -> None:
 @pytest.mark.slow
 def test_a_session_is_driven_from_python_as_shown(world: World) -> None:
     block = next(one for one in blocks(ROOT) if one.page == "docs/live.md" and one.kind == "python")
-    folder = account_folder("main")
-    if folder.exists():
-        shutil.move(folder, world.folder / "before")
+    for left in (account_folder("main"), key_file("main")):  # by the life above
+        if left.exists():
+            shutil.move(left, world.folder / f"before-{left.name}")
     text = block.text.replace('launch("NAME", ', "launch(config, unpromoted=True, ")  # as its comment has it
     assert text != block.text
     space: dict[str, Any] = {"config": world.config}
