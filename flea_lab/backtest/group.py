@@ -18,7 +18,11 @@ from flea_lab.backtest.market import Ints
 from flea_lab.config import RunConfig, plain, with_values
 from flea_lab.errors import ConfigError
 from flea_lab.settings import Settings
-from flea_lab.signal.kernel import Floats, Kernel
+from flea_lab.signal.kernel import N_FIELDS, Floats, Kernel
+from flea_lab.signal.part_columns import layout
+
+BLOCK = 65_536
+"""Points or combinations that are looked at at a time."""
 
 PLACE = "grid cell"
 JOINED = ("risk.vpin", "risk.orders", "tolerance", "slicing", "live", "alerts", "deployment")
@@ -57,9 +61,15 @@ class Group:
             return self._numbers[points]
         return np.ravel_multi_index(tuple(codes[:, a] for a in self.axes), self._shape).astype(np.int64)
 
+    def codes(self, numbers: Ints) -> Ints:
+        """Positions on this group's own axes, shape `(len(numbers), len(axes))`."""
+        if self._rows is not None:
+            return self._rows[numbers]
+        return np.stack(np.unravel_index(numbers, self._shape), axis=1)
+
     def values(self, number: int) -> dict[str, Any]:
         """The values of one combination by path."""
-        codes = np.unravel_index(number, self._shape) if self._rows is None else self._rows[number]
+        [codes] = self.codes(np.array([number]))
         return {path: axis[int(at)] for (path, axis), at in zip(self._values, codes, strict=True)}
 
     def touches(self, section: str) -> bool:
@@ -78,29 +88,87 @@ class Parameters(Group):
         super().__init__(config, space, axes)
         self.alpha, self._kernel, self.floats = alpha, kernel, 0
         self._names = [path.split(".")[-1] for path in self.paths]
+        self._plain = [[scalar(value) for value in axis] for _, axis in self._values]
+        self._own = dict(config.signals[alpha].params)
 
     @cached_property
     def warmups(self) -> npt.NDArray[np.int32]:
         """Bars of warm-up of every combination; 0 where it cannot be."""
         found = np.zeros(self.size, np.int32)
-        for number in range(self.size):
-            try:
-                params = self.load(number)
-            except msgspec.ValidationError:
-                continue
-            self.floats = max(self.floats, self._kernel.n_state + self._kernel.memory(params))
-            found[number] = max(1, self._kernel.warmup(params)) if self._kernel.warmup is not None else 1
+        alike = self._kernel.stateless and self._kernel.own_warmup is None
+        for first in range(0, self.size, BLOCK):
+            numbers = np.arange(first, min(first + BLOCK, self.size))
+            codes = self.codes(numbers)
+            if alike:
+                found[numbers] = self._told_by_parts(codes)
+            else:
+                found[numbers] = [self._told_by_kernel(row) for row in codes.tolist()]
         return found
 
-    @property
+    @cached_property
     def can(self) -> npt.NDArray[np.bool_]:
         return self.warmups > 0
 
     def load(self, number: int) -> Settings:
         """One combination, validated; msgspec's own error where it cannot be."""
-        values = dict(self.config.signals[self.alpha].params)
-        values.update(zip(self._names, (scalar(value) for value in self.values(number).values()), strict=True))
-        return msgspec.convert(values, self._kernel.params, strict=True)
+        return self.loads(np.array([number]))[0]
+
+    def loads(self, numbers: Ints) -> list[Settings]:
+        """Combinations, validated; msgspec's own error where one cannot be."""
+        return [self._load(row) for row in self.codes(numbers).tolist()]
+
+    def _load(self, codes: Sequence[int]) -> Settings:
+        return msgspec.convert(self._named(codes), self._kernel.params, strict=True)
+
+    def _named(self, codes: Sequence[int]) -> dict[str, Any]:
+        values = self._own.copy()
+        for name, axis, at in zip(self._names, self._plain, codes, strict=True):
+            values[name] = axis[at]
+        return values
+
+    def _told_by_kernel(self, codes: Sequence[int]) -> int:
+        """The warm-up of one combination."""
+        try:
+            params = self._load(codes)
+        except msgspec.ValidationError:
+            return 0
+        self.floats = max(self.floats, self._kernel.n_state + self._kernel.memory(params))
+        return max(1, self._kernel.warmup(params)) if self._kernel.warmup is not None else 1
+
+    def _told_by_parts(self, codes: Ints) -> npt.NDArray[np.int32]:
+        """The warm-ups of many, where they are those of the parts, which combinations share."""
+        kernel, found = self._kernel, np.zeros(len(codes), np.int32)
+        good = np.flatnonzero(self._valid(codes))
+        if not len(good):
+            return found
+        rows = np.repeat(kernel.own_row(self._load(codes[good[0]].tolist()))[None], len(good), axis=0)
+        for a, name in enumerate(self._names):
+            _, first, which = np.unique(codes[good, a], return_index=True, return_inverse=True)
+            place = kernel.params.__struct_fields__.index(name)
+            seen = [kernel.own_row(self._load(row))[place] for row in codes[good[first]].tolist()]
+            rows[:, place] = np.array(seen)[which.reshape(-1)]
+        needed = layout(kernel, rows)
+        sizes = np.array([column.size for column in needed.columns])[needed.parts - N_FIELDS].sum(axis=1)
+        self.floats = max(self.floats, kernel.n_state + 1 + int(sizes.max()))
+        found[good] = np.maximum(needed.first, 1)
+        return found
+
+    def _valid(self, codes: Ints) -> npt.NDArray[np.bool_]:
+        """Which of these can be. A value that no rule binds to another can be wherever it stands."""
+        if hasattr(self._kernel.params, "__post_init__"):
+            return np.array([self._fits(self._named(row)) for row in codes.tolist()], bool)
+        good = np.ones(len(codes), bool)
+        for a, axis in enumerate(self._plain):
+            fits = [self._fits({**self._own, self._names[a]: value}) for value in axis]
+            good &= np.array(fits, bool)[codes[:, a]]
+        return good
+
+    def _fits(self, values: dict[str, Any]) -> bool:
+        try:
+            msgspec.convert(values, self._kernel.params, strict=True)
+        except msgspec.ValidationError:
+            return False
+        return True
 
 
 class Sections(Group):
@@ -126,7 +194,7 @@ class Sections(Group):
                 self.kept[number] = config
         return can, np.array(rules), np.array(weights)
 
-    @property
+    @cached_property
     def can(self) -> npt.NDArray[np.bool_]:
         return self._found[0]
 

@@ -5,8 +5,11 @@ import json
 import re
 from typing import Any
 
+import numpy as np
+
 from flea_lab.backtest.grid import current
 from flea_lab.backtest.group import SIGNALS, Group, Parameters, Sections, resolved
+from flea_lab.backtest.market import Ints
 from flea_lab.config import RunConfig
 
 UNHASHED = ("name", "data", "deployment", "live", "alerts")
@@ -30,14 +33,18 @@ class Text:
                 at = at[int(step)] if isinstance(at, list) else at[step]
             at[steps[-1]] = MARK.format(a)
         found = re.split(r'"@@axis (\d+) of the grid@@"', json.dumps(values, sort_keys=True, separators=(",", ":")))
-        self.pieces, self.order = found[::2], [int(a) for a in found[1::2]]
+        self.order = [int(a) for a in found[1::2]]
+        self._head, self._pieces = hashlib.sha256(found[0].encode()), found[2::2]
 
-    def id(self, words: dict[int, str]) -> str:
-        """The id where axis `a` has the text `words[a]`."""
-        text = [self.pieces[0]]
-        for a, piece in zip(self.order, self.pieces[1:], strict=True):
-            text += words[a], piece
-        return hashlib.sha256("".join(text).encode()).hexdigest()
+    def ids(self, words: dict[int, list[str]], n: int) -> list[str]:
+        """The ids of `n` cells, where axis `a` has the texts `words[a]`."""
+        columns = [[f"{word}{piece}" for word in words[a]] for a, piece in zip(self.order, self._pieces, strict=True)]
+        return [self._id("".join(row)) for row in zip(*columns, strict=True)] if columns else [self._id("")] * n
+
+    def _id(self, tail: str) -> str:
+        digest = self._head.copy()
+        digest.update(tail.encode())
+        return digest.hexdigest()
 
 
 def in_pieces(config: RunConfig, paths: list[str]) -> bool:
@@ -49,18 +56,27 @@ def in_pieces(config: RunConfig, paths: list[str]) -> bool:
     return not (whole or signals or left_out) and len(set(steps)) == len(steps)
 
 
-def words_of(group: Group, number: int, config: RunConfig) -> dict[int, str]:
-    """By axis, the text that the config has for one combination of a group."""
-    found = {}
+def words_of(group: Group, numbers: Ints, config: RunConfig) -> dict[int, list[str]]:
+    """By axis, the text that the config has for each of these combinations of a group."""
     if isinstance(group, Parameters):
-        params = group.load(number)
-        for a, path in zip(group.axes, group.paths, strict=True):
-            found[a] = json.dumps(getattr(params, path.split(".")[-1]))
-    elif isinstance(group, Sections):
+        return _parameter_words(group, numbers)
+    assert isinstance(group, Sections)
+    found: dict[int, list[str]] = {a: [] for a in group.axes}
+    for number in numbers.tolist():
         values = group.build(number).to_dict()
         for a, path in zip(group.axes, group.paths, strict=True):
             at: Any = values
             for step in resolved(config, path):
                 at = at[int(step)] if isinstance(at, list) else at[step]
-            found[a] = json.dumps(at)
+            found[a].append(json.dumps(at))
+    return found
+
+
+def _parameter_words(group: Parameters, numbers: Ints) -> dict[int, list[str]]:
+    """A parameter's text hangs on its own value alone: it is asked of one combination for each."""
+    found, codes = {}, group.codes(numbers)
+    for at, (a, path) in enumerate(zip(group.axes, group.paths, strict=True)):
+        _, first, which = np.unique(codes[:, at], return_index=True, return_inverse=True)
+        words = [json.dumps(getattr(params, path.split(".")[-1])) for params in group.loads(numbers[first])]
+        found[a] = [words[i] for i in which.reshape(-1).tolist()]
     return found

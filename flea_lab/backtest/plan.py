@@ -17,7 +17,7 @@ from flea_lab.backtest.cell import book_of, require_held, rules_of, vpin_start
 from flea_lab.backtest.cells import fold_batch
 from flea_lab.backtest.features import features_needed
 from flea_lab.backtest.grid import Grid, Space, check_axes, listed
-from flea_lab.backtest.group import Mixed, Parameters, Sections, groups_of, refusal
+from flea_lab.backtest.group import BLOCK, Mixed, Parameters, Sections, groups_of, refusal
 from flea_lab.backtest.ids import Text, in_pieces, words_of
 from flea_lab.backtest.market import Ints, Market, require_inputs, require_market
 from flea_lab.backtest.metrics import METRICS
@@ -27,7 +27,6 @@ from flea_lab.settings import Settings
 from flea_lab.signal.ensemble import warmup
 from flea_lab.signal.kernel import Floats
 
-BLOCK = 65_536
 T = TypeVar("T")
 
 
@@ -123,7 +122,7 @@ class Plan:
         for group in self.groups:
             numbers, at = np.unique(group.numbers(points, codes), return_inverse=True)
             if isinstance(group, Parameters):
-                params[group.alpha] = tuple(group.load(int(number)) for number in numbers)
+                params[group.alpha] = tuple(group.loads(numbers))
                 which[:, group.alpha] = at
             elif isinstance(group, Sections):
                 own_rules, own_weights = group.rows(numbers)
@@ -146,10 +145,9 @@ class Plan:
         columns: dict[int, list[str]] = {}
         for group in self.groups:
             numbers, at = np.unique(group.numbers(points, codes), return_inverse=True)
-            words = [words_of(group, int(number), self.config) for number in numbers]
-            columns |= {a: [words[i][a] for i in at.tolist()] for a in group.axes}
-        text = Text(self.config, paths)
-        return [text.id(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+            words = words_of(group, numbers, self.config)
+            columns |= {a: [told[i] for i in at.tolist()] for a, told in words.items()}
+        return Text(self.config, paths).ids(columns, last - first)
 
     def fold(self, first: int, last: int, market: Market, start: int) -> Floats:
         """Metrics of cells `first` to `last`, shape `(last - first, len(METRICS))`; one thread."""

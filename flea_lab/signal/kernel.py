@@ -100,6 +100,7 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
     optional: tuple[str, ...] = ()
     parts: tuple[Node, ...] = ()
     own_memory: Callable[[Any], int] = lambda params: 0
+    own_warmup: Callable[[Any], int] | None = None
 
     @property
     def is_alpha(self) -> bool:
@@ -268,6 +269,7 @@ def kernel(
             optional=optional,
             parts=nodes,
             own_memory=memory,
+            own_warmup=warmup,
         )
         return _with_parts(made) if nodes else made
 

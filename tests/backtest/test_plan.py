@@ -1,6 +1,7 @@
 """What of a grid can be, and why not, is what the config says of each point; batches are what configs give."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import hypothesis
 import numpy as np
@@ -8,10 +9,15 @@ import pytest
 from hypothesis import strategies as st
 
 from flea_lab.backtest.batch import Batch, batch_of
-from flea_lab.backtest.grid import points
+from flea_lab.backtest.grid import Space, points
+from flea_lab.backtest.group import Parameters
 from flea_lab.backtest.plan import BLOCK, plan, plan_points
-from flea_lab.config import RunConfig, alphas, from_dict, with_values
+from flea_lab.config import RunConfig, alphas, from_dict, plain, with_values
 from flea_lab.errors import ConfigError
+from flea_lab.settings import Bars, Settings
+from flea_lab.signal import parts
+from flea_lab.signal.kernel import Kernel, kernel
+from flea_lab.signal.registry import builtin_kernels
 
 VALUES: dict[str, list[Any]] = {
     "ema_momentum.fast": [3, 9, 30, 0, 2.5, "x"],
@@ -148,3 +154,83 @@ def test_a_grid_may_change_the_signals_themselves(config: RunConfig) -> None:
     assert [each.id for each in found.configs] == [each.id for each in configs] == found.ids(0, found.n)
     assert list(found.refused) == refused
     assert found.mixed and found.warmup == max(alphas(each).warmup for each in configs)
+
+
+class Windows(Settings, frozen=True, kw_only=True):
+    fast: Bars = 3
+    slow: Bars = 9
+    width: float = 1.0
+
+
+class Ordered(Windows, frozen=True, kw_only=True):
+    def __post_init__(self) -> None:
+        if self.fast >= self.slow:
+            raise ValueError("fast must be shorter")
+
+
+class Said(NamedTuple):
+    direction: float = 0.0
+    confidence: float = 0.0
+
+
+SHARED: dict[str, Any] = {
+    "least": parts.lowest("low", window="fast"),
+    "before": parts.lag("low", window="slow"),
+    "average": parts.ewm("close", period=5),
+}
+
+
+def _kernels() -> list[Kernel]:
+    """Kernels of every kind: with parts or without, with a state, a memory, a warm-up or a rule of its own."""
+
+    def reads(bar: Any, p: Any, x: Any) -> Said:
+        return Said(bar.close - p.width * x.before, x.least)
+
+    def keeps(s: Said, bar: Any, p: Any, memory: Any, x: Any) -> Said:
+        return Said(s.direction + bar.close, p.width * x.least)
+
+    def alone(s: Said, bar: Any, p: Any, memory: Any) -> Said:
+        return Said(s.direction + bar.close, p.width)
+
+    return [
+        kernel(Windows, Said, parts=SHARED)(reads),
+        kernel(Ordered, Said, parts=SHARED)(reads),
+        kernel(Windows, Said, parts=SHARED, warmup=lambda p: 4 * p.fast)(reads),
+        kernel(Windows, Said, parts=SHARED, memory=lambda p: 2 * p.slow)(keeps),
+        kernel(Windows, Said, inputs=("close",), memory=lambda p: p.slow, warmup=lambda p: p.fast + p.slow)(alone),
+        kernel(Windows, Said, inputs=("close",))(alone),
+    ]
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_parameters_are_told_at_once_what_the_kernel_tells_of_each(kind: int) -> None:
+    made = _kernels()[kind]
+    axes = {"k.fast": [3, 1, 0, 8], "k.slow": [2, 9, 6_000, 7, 2.5], "k.width": [1, np.float64(0.5), "x"]}
+    space = Space(axes)
+    config: Any = SimpleNamespace(signals=[SimpleNamespace(params={"fast": 3, "slow": 9, "width": 1.0})])
+    found = Parameters(config, space, [0, 1, 2], 0, made)
+    expected, floats = [], 0
+    for number in range(space.n):
+        values = {path[2:]: plain(value) for path, value in space.point(number).items()}
+        try:
+            params = made.load(values, "a point")
+        except ConfigError:
+            expected.append(0)
+            continue
+        assert found.load(number) == params
+        expected.append(made.warmup(params) if made.warmup is not None else 1)
+        floats = max(floats, made.n_state + made.memory(params))
+    assert found.warmups.tolist() == expected and sum(expected) > 0
+    assert found.floats == floats
+
+
+def test_alphas_of_the_package_are_told_at_once_as_one_by_one(config: RunConfig) -> None:
+    for name, made in builtin_kernels().items():
+        if not made.is_alpha or made.warmup is None:
+            continue
+        fields = made.params.__struct_fields__
+        field = next(name for name in fields if isinstance(getattr(made.load({}, "a point"), name), int))
+        default: Any = SimpleNamespace(signals=[SimpleNamespace(params={})])
+        found = Parameters(default, Space({f"{name}.{field}": [2, 4, 8, 16]}), [0], 0, made)
+        one_by_one = [found.load(number) if found.can[number] else None for number in range(4)]
+        assert found.warmups.tolist() == [made.warmup(p) if p is not None else 0 for p in one_by_one]
