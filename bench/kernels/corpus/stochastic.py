@@ -25,6 +25,7 @@ class State(NamedTuple):
 @kernel(
     Params,
     State,
+    inputs=("close",),
     parts={
         "top": parts.highest("high", window="window"),
         "bottom": parts.lowest("low", window="window"),
