@@ -105,7 +105,7 @@ class World:
             "2026-05-05T12:00": "2025-01-01T02:00",
             "2026-05-05T13:00": "2025-01-01T03:00",
         }
-        if leaf == "flea verify":  # what a report has stored, not what was made here
+        if leaf in ("flea verify", "flea promote"):  # what a report has stored since, of the data as they are now
             stored = [path for path in workspace().runs.iterdir() if (path / "report.html").exists()]
             table["RUN"] = max(stored, key=lambda path: path.stat().st_mtime).name
         if leaf == "flea run":
