@@ -6,14 +6,17 @@ one that has no opinion returns direction 0, confidence 0.
 
 A kernel may name parts (see `part`), which a sweep computes once for all that share them. Its step then gets their
 values in `x` and is called from the first bar on which all are known: `step(bar, params, x) -> state` where nothing of
-its own goes from bar to bar, else `step(state, bar, params, memory, x) -> state`.
+its own goes from bar to bar, else `step(state, bar, params, memory, x) -> state`. Fields of the bar that it does not
+declare are NaN there.
 """
 
+import dis
 import inspect
 import struct
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import pairwise
 from math import nan
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -255,6 +258,8 @@ def kernel(
         needed = inputs + tuple(f for f in FIELDS if f in read and f not in inputs + optional)
         _check_declaration(name, state, needed, optional, outputs + shown)
         _check_arguments(name, step, bool(nodes))
+        if nodes:
+            _check_read(name, step, needed + optional)
         made = Kernel(
             name=name,
             params=params,
@@ -297,6 +302,18 @@ def _check_arguments(name: str, step: Callable[..., Any], parts: bool) -> None:
         allowed = "state, bar, params and memory"
     if count not in ((len(STATEFUL), len(STATELESS)) if parts else (len(STATEFUL) - 1,)) or step.__defaults__:
         raise KernelError(f"kernel {name}: its step takes {count} arguments, it must take {allowed}, without defaults")
+
+
+def _check_read(name: str, step: Callable[..., Any], declared: tuple[str, ...]) -> None:
+    """Refuses a step over parts that reads of the bar what it does not declare: it is not given that."""
+    names = list(inspect.signature(step).parameters)
+    bar = names[(STATEFUL if len(names) == len(STATEFUL) else STATELESS).index("bar")]
+    for load, found in pairwise(dis.get_instructions(step)):
+        # from Python 3.13 one instruction may load two variables
+        loaded = load.argval[-1] if isinstance(load.argval, tuple) else load.argval
+        reads = found.opname == "LOAD_ATTR" and load.opname.startswith("LOAD_FAST") and loaded == bar
+        if reads and found.argval in FIELDS and found.argval not in declared:
+            raise KernelError(f"kernel {name}: its step reads bar.{found.argval}, name it in inputs or in optional")
 
 
 def _arity(step: Callable[..., Any]) -> int:
@@ -343,6 +360,8 @@ def _run_parts(kernel: Kernel) -> Callable[..., None]:
     state_type, n_state, params_type, n_params = kernel.state, kernel.n_state, kernel.params_tuple, kernel.n_params
     fields, parts = picked(tuple(range(N_FIELDS))), chain(kernel.parts)
     values, x_type = picked(tuple(N_FIELDS + k for k in range(len(kernel.parts)))), kernel.parts_tuple
+    told_of = kernel.inputs + kernel.optional
+    seen = picked(tuple(i if name in told_of else N_FIELDS for i, name in enumerate(FIELDS)))
     step = called(kernel)
 
     @compiled_afresh
@@ -356,7 +375,8 @@ def _run_parts(kernel: Kernel) -> Callable[..., None]:
             params = params_type(*read_floats(prow, prow_at, n_params))
             memory = borrow(mem, at + own, size - own)
             before = state_type(*read_floats(mem, at, n_state))
-            write_floats(mem, at, step(before, bar, params, memory, x_type(*x)))
+            shown = Bar(*seen((*fields(bar), nan)))  # what a sweep's columns show of it, and nothing else
+            write_floats(mem, at, step(before, shown, params, memory, x_type(*x)))
 
     return run
 

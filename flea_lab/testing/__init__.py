@@ -7,13 +7,15 @@ A kernel that passes may be swept, reported and traded without a second look at 
 3. *repeats itself*: the same bars give the same bits, and two streams side by side share nothing;
 4. *is blind to the future*: whatever comes later, what it said stays said;
 5. *is one step*: the fold over an array equals the stream bar by bar, in every state field;
-6. *resumes*: state and memory saved after any bar and restored go on as if nothing had happened;
-7. *reads its inputs only*: a bar field that it did not declare changes nothing;
-8. *warms up as it says*: outputs are NaN on exactly the first `warmup - 1` bars (a NaN prefix where warm-up depends on
+6. *is one column*: what a sweep computes of it, in blocks and over holes, is what the stream says;
+7. *resumes*: state and memory saved after any bar and restored go on as if nothing had happened;
+8. *reads its inputs only*: a bar field that it did not declare changes nothing;
+9. *warms up as it says*: outputs are NaN on exactly the first `warmup - 1` bars (a NaN prefix where warm-up depends on
    the data), and all of them together;
-9. *stays in range*: direction in [-1, 1], confidence in [0, 1], and no confidence in direction 0; a feature is finite;
-10. *bears its limits*: with parameters at the ends of their ranges it still obeys 8 and 9, or its settings refuse them;
-11. *agrees* with an independent reference, where one is given.
+10. *stays in range*: direction in [-1, 1], confidence in [0, 1], and no confidence in direction 0; a feature is finite;
+11. *bears its limits*: with parameters at the ends of their ranges it still obeys 9 and 10, or its settings refuse
+   them;
+12. *agrees* with an independent reference, where one is given.
 
 All comparisons are of bits (any NaN equals any NaN), except with the reference.
 """

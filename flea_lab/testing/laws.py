@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from flea_lab.errors import ConfigError, KernelError
-from flea_lab.signal.kernel import FIELDS, Bar, Floats, Kernel, Stream
+from flea_lab.signal.columns import Columns
+from flea_lab.signal.kernel import FIELDS, N_PLAIN, Bar, Floats, Kernel, Stream
 from flea_lab.signal.ranges import ranges
 from flea_lab.testing.case import Case, first_difference, warmup_of
 from flea_lab.testing.market import law_bars
@@ -25,6 +26,7 @@ LAWS = (
     "repeats itself",
     "is blind to the future",
     "is one step",
+    "is one column",
     "resumes",
     "reads its inputs only",
     "warms up as it says",
@@ -76,6 +78,30 @@ def blind_to_future(case: Case) -> None:
 def one_step(case: Case) -> None:
     """The fold is the stream, in every state field."""
     case.same("is one step", case.out, _streamed(case, case.bars), "which is what the stream says")
+
+
+def one_column(case: Case) -> None:
+    """What a sweep computes of an alpha, in blocks and beside a symbol with holes, is what the stream says."""
+    if not case.kernel.is_alpha:
+        return
+    n = len(case.bars)
+    there = np.ones((2, n), np.int64)
+    there[1, n // 7 :: 11] = 0
+    bars = np.ascontiguousarray(np.stack([case.bars, case.bars]))
+    split = np.ascontiguousarray(bars[..., :N_PLAIN]), np.ascontiguousarray(bars[..., N_PLAIN:])
+    columns = Columns(case.kernel, [case.params], *split, there, n)
+    said = np.full((2, n, 2), np.nan)
+    for first, last in itertools.pairwise([0, *case.cuts(), n]):
+        columns.advance(first, last)
+        said[:, first:last] = np.stack([columns.direction[0], columns.confidence[0]], axis=-1)[:, : last - first]
+    for s, what in enumerate(("in a sweep's columns", "in a sweep's columns of a symbol with holes")):
+        at = np.flatnonzero(there[s])
+        out = case.out if s == 0 else case.fold(np.ascontiguousarray(case.bars[at]))
+        right, got = np.full_like(case.out, np.nan), np.full_like(case.out, np.nan)
+        right[at] = out
+        got[:] = right
+        got[:, list(case.kernel.columns)] = said[s]
+        case.same("is one column", got, right, what)
 
 
 def _streamed(case: Case, bars: Floats) -> Floats:
@@ -193,5 +219,6 @@ JUDGED = (
     warms_up,
     says_something,
     in_range,
+    one_column,
 )
 """The laws that judge one case, in the order in which they are asked: what would mislead the next comes first."""

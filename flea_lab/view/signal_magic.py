@@ -31,6 +31,7 @@ import numpy as np
 from msgspec import Meta
 
 from flea_lab.settings import Bars, Bps, Fraction, Settings
+from flea_lab.signal import parts
 from flea_lab.signal.kernel import Bar, Floats, kernel
 from flea_lab.signal.rolling import clip, deviation, highest, lowest, mean, push, total
 

@@ -1,15 +1,25 @@
 """Columns of opinions are the stream's, to the bit, whatever the blocks and the holes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from flea_lab.errors import KernelError
 from flea_lab.signal.columns import Columns
 from flea_lab.signal.kernel import N_PLAIN, Bar, Floats, Kernel, Stream
-from flea_lab.signal.registry import builtin_kernels
+from flea_lab.signal.registry import builtin_kernels, load_kernel
 from flea_lab.testing import law_bars
 
-ALPHAS = [kernel for kernel in builtin_kernels().values() if kernel.is_alpha]
+ROOT = Path(__file__).parents[2]
+OWN = [load_kernel(ROOT / "tests" / "kernels" / f"{name}.py") for name in ("paced", "turning")]
+"""A step with a state of its own over parts, with and without a memory."""
+
+ALPHAS = [
+    *(kernel for kernel in builtin_kernels().values() if kernel.is_alpha),
+    OWN[0],
+    pytest.param(OWN[1], marks=pytest.mark.slow),
+]
 N = 400
 
 

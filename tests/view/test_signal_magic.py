@@ -68,7 +68,7 @@ def test_the_summary_says_what_a_person_wants_to_know(signals: Path) -> None:
         "parameters  window = 50  (1 to 5,000, bars)",
         "inputs      close",
         "warm-up     50 bars",
-        "law         kept: 10 laws on 1,500 bars, and with 2 limits",
+        "law         kept: 11 laws on 1,500 bars, and with 2 limits",
         'kernel = "breakout"',
         "params = { window = 50 }",
     ):
@@ -109,6 +109,11 @@ def run_pytest(folder: Path) -> int:
         ("    window: Bars", "    import nowhere\n    window: Bars", "^signal breakout: ModuleNotFoundError: No mod"),
         ("n: float = 0.0", "n: float", "^kernel breakout: every state field needs a start value, a float$"),
         ('inputs=("close",)', 'inputs=("price",)', "^kernel breakout: input 'price' is not a bar field, known are"),
+        (
+            'inputs=("close",)',
+            'parts={"move": parts.change("clsoe")}',
+            "^kernel breakout: part move has the source 'clsoe', which is neither one of open, high",
+        ),
         ("s, bar, p, memory)", "s, bar, p)", "^kernel breakout: its step takes 3 arguments, it must take state, bar"),
     ],
 )
