@@ -20,8 +20,8 @@ def execute_again(folder: Path) -> Path:
     The data are cut to the range that the first one read. `WorkspaceError` where nothing says what was executed.
     """
     manifest = runs.read_manifest(folder)
-    config = config_of(manifest, folder.name)
     if manifest.kind == "sweep":
+        config = config_of(manifest, folder.name)
         from flea_lab.report.sweep import run_sweep, search_of
 
         metric, search = manifest.options.get("metric", "sharpe"), search_of(manifest)
@@ -31,13 +31,14 @@ def execute_again(folder: Path) -> Path:
     source = manifest.notebook
     if source is None:
         raise WorkspaceError(f"run {folder.name}: stored before its notebook was written down; report it again")
+    subject = day_of(manifest, folder.name) if manifest.kind == "operations" else config_of(manifest, folder.name)
     with tempfile.TemporaryDirectory(prefix="flea-again-") as aside:
         job = Job(
             kind=manifest.kind,
-            config=config,
+            config=subject,
             notebook=_notebook(folder, source, Path(aside)),
             parameter=source.parameter,
-            value=config.to_dict() if source.value is None else _pinned(source.value, config),
+            value=subject.to_dict() if source.value is None else _pinned(source.value, subject),
             title="",
         )
         return run_job(job, page=False, progress=False)
@@ -52,7 +53,18 @@ def config_of(manifest: runs.Manifest, name: str) -> RunConfig:
     return from_dict(values, f"run {name}")
 
 
-def _pinned(value: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+def day_of(manifest: runs.Manifest, name: str) -> runs.Subject:
+    """The question of a stored report on a day of operations; `WorkspaceError` where it would ask for more now."""
+    from flea_lab.report.operations_facts import load_asked, settled
+
+    asked = load_asked(manifest.config)
+    now = settled(asked)
+    if now != asked:
+        raise WorkspaceError(f"run {name}: no account had traded, now {', '.join(now.accounts)} have: report it again")
+    return asked
+
+
+def _pinned(value: dict[str, Any], config: runs.Subject) -> dict[str, Any]:
     """The notebook's parameter with the pinned config in the place of the first one's, where it holds one."""
     return {**value, "config": config.to_dict()} if isinstance(value.get("config"), dict) else value
 

@@ -34,7 +34,6 @@ from flea_lab.report.run import PAGE, Job, manifest_of
 from flea_lab.report.wording import tag, text
 from flea_lab.workspace import workspace
 
-HISTORY = "executed.ipynb"
 MARK = "made in an interactive kernel"
 
 
@@ -52,7 +51,7 @@ def save(result: BacktestResult, *, clock: Clock | None = None) -> HTML:
     try:
         runs.save_text(partial, "config.toml", runs.to_toml(config.to_dict()))
         runs.save_frames(partial, frames_of(result))
-        runs.save_text(partial, HISTORY, nbformat.writes(history()))
+        runs.save_text(partial, runs.HISTORY, nbformat.writes(history()))
         write_html(page(result, code), partial / PAGE, f"{config.name}: backtest report", marks=hidden)
         job = Job("backtest", config, runs.REPORT_NOTEBOOK, "config", config.to_dict(), "")
         manifest = manifest_of(job, replace(found, modules=runs.loaded_modules(), hidden=hidden), now, now)

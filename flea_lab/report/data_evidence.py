@@ -37,14 +37,24 @@ class Gone(Struct, frozen=True):
     why: str
 
 
-def changed_data(manifest: runs.Manifest, home: Workspace) -> Iterator[Unequal | Gone | str]:
-    """What of the data is another, or gone; a text is a note on what cannot be told."""
+class Grown(Struct, frozen=True):
+    """A part of the data that is as it was and goes on; `why` says so in a line."""
+
+    what: str
+    why: str
+
+
+Change = Unequal | Gone | Grown | str
+
+
+def changed_data(manifest: runs.Manifest, home: Workspace) -> Iterator[Change]:
+    """What of the data is another, gone or grown; a text is a note on what cannot be told."""
     held = CandleStore(home.store)
-    for one in manifest.data:
+    for at, one in enumerate(manifest.data):
         if {"venue", "symbol", "interval", "partitions"} <= set(one):
             yield from _candles(one, held)
         elif {"account", "rows", "digest"} <= set(one):
-            yield from _journal(one, manifest, home)
+            yield from _journal(one, journal_of(manifest, home, at), goes_on=manifest.kind == "operations")
         else:
             yield f"data of a kind that digests say nothing of: {', '.join(sorted(one))}"
 
@@ -138,17 +148,21 @@ def _features(one: dict[str, Any], key: Dataset, held: CandleStore) -> Iterator[
         yield Unequal(f"features of {key}", f"{len(was)} partitions", BEHIND)
 
 
-def journal_of(manifest: runs.Manifest, home: Workspace) -> Path:
-    """The journal that a session's run was read from."""
+def journal_of(manifest: runs.Manifest, home: Workspace, at: int) -> Path:
+    """The journal that the run's data number `at` were read from: a session's, or one of a day of operations."""
     value = (manifest.notebook.value if manifest.notebook else None) or {}
+    if manifest.kind == "operations":
+        value = {"account": manifest.config["accounts"][at]}
     if "folder" in value:
         folder = Path(value["folder"])
         return folder if folder.suffix else folder / FILE
-    return home.root / "journals" / str(value.get("account", manifest.data[0]["account"])) / FILE
+    return home.root / "journals" / str(value.get("account", manifest.data[at]["account"])) / FILE
 
 
-def _journal(one: dict[str, Any], manifest: runs.Manifest, home: Workspace) -> Iterator[Unequal | Gone | str]:
-    file, rows, was = journal_of(manifest, home), int(one["rows"]), str(one["digest"])
+def _journal(one: dict[str, Any], file: Path, *, goes_on: bool) -> Iterator[Change]:
+    """Of the rows that were read. A journal that has more now is a session that is reported otherwise; the day of one
+    that `goes_on` may be what it was all the same."""
+    rows, was = int(one["rows"]), str(one["digest"])
     what = f"journal of {one['account']}, rows 0 to {rows - 1:,}"
     if not file.is_file():
         yield Gone(what, was, f"journal {file}: no such file")
@@ -165,6 +179,8 @@ def _journal(one: dict[str, Any], manifest: runs.Manifest, home: Workspace) -> I
         return
     if hasher.hexdigest() != was:
         yield Unequal(what, was, hasher.hexdigest())
+    elif more and goes_on:
+        yield Grown(what, f"the journal of {one['account']} went on by {more:,} rows")
     elif more:
         yield Gone(
             f"{what}: as they were, but it went on", was, f"the session went on by {more:,} rows: report it again"

@@ -16,7 +16,7 @@ import flea_lab
 from flea_lab import runs
 from flea_lab.data.disk import read_parquet
 from flea_lab.errors import WorkspaceError
-from flea_lab.report.data_evidence import Gone, Unequal, changed_data
+from flea_lab.report.data_evidence import Gone, Grown, Unequal, changed_data
 from flea_lab.report.pieces import flattened
 from flea_lab.runs.manifest import seal_of
 from flea_lab.runs.notebook import cell_digests, injected_parameters
@@ -26,6 +26,8 @@ from flea_lab.workspace import Workspace
 PARAMETERS, DATA, CODE, KERNEL = "parameters", "data partition", "code module", "kernel"
 PACKAGE, OUTPUT, MANIFEST, RESULT = "package version", "edited output", "manifest", "result"
 INPUTS = (PARAMETERS, DATA, CODE, KERNEL, PACKAGE)
+OF_CANDLES = ("backtest", "sweep", "walkforward")
+"""Kinds of runs whose data are candles of the store, pinned in the manifest."""
 SHORT = 12
 NOT_THERE = "not there"
 
@@ -45,13 +47,15 @@ class Difference(Struct, frozen=True):
 
 @dataclass
 class Evidence:
-    """What was found: `differences`, `notes` on what cannot be told, and why the run cannot be executed again."""
+    """What was found: `differences`, `notes` on what cannot be told, why the run cannot be executed again (`gone`), and
+    what another result could come from that is no difference (`grown`)."""
 
     folder: Path
     manifest: runs.Manifest | None = None
     differences: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    grown: list[str] = field(default_factory=list)
 
     def add(self, component: str, what: str, was: object, now: object) -> None:
         """Takes down one difference."""
@@ -177,12 +181,20 @@ def _given(file: Path, manifest: runs.Manifest) -> Any:
 
 
 def _data(found: Evidence, manifest: runs.Manifest, home: Workspace) -> None:
+    if manifest.kind in OF_CANDLES and not manifest.data:
+        found.gone.append(
+            f"a {manifest.kind} on a market that was not read from the store ({manifest.source}): nothing says what to "
+            "execute it on"
+        )
     for one in changed_data(manifest, home):
         if isinstance(one, Unequal):
             found.add(DATA, one.what, one.was, one.now)
         elif isinstance(one, Gone):
             found.add(DATA, one.what, one.was, NOT_THERE)
             found.gone.append(one.why)
+        elif isinstance(one, Grown):
+            found.notes.append(f"{one.what}: as they were; {one.why}")
+            found.grown.append(one.why)
         else:
             found.notes.append(one)
 

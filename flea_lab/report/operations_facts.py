@@ -182,8 +182,8 @@ def record_of(found: Operations) -> Record:
     sessions = [
         {
             "account": one.session.account,
-            "journal": one.session.digest,
             "rows": one.session.rows + 1,
+            "digest": one.session.digest,
             "decisions": one.night.digests[0],
         }
         for one in found.accounts

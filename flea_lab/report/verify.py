@@ -19,6 +19,7 @@ from flea_lab.clock import Stopwatch
 from flea_lab.errors import FleaError
 from flea_lab.report.evidence import (
     CODE,
+    DATA,
     INPUTS,
     KERNEL,
     MANIFEST,
@@ -36,6 +37,12 @@ from flea_lab.workspace import Workspace
 EQUAL, DIFFERENT, UNVERIFIABLE = 0, 1, 2
 TOLERANCE = 1e-12
 """Relative; used only where interpreter or packages are others than those of the run."""
+OF_THE_SCHEDULE = ("jobs", "jobs_not_done", "jobs.parquet")
+NOT_REPRODUCIBLE = "no input differs, and still the same run gives another result: it is not reproducible"
+BY_HAND = (
+    "stored from a notebook and executed again from its config and data alone: what the cells did besides, such as to "
+    f"the market, is in {runs.HISTORY}"
+)
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -85,13 +92,12 @@ def verify(folder: Path, home: Workspace, *, quick: bool = False, root: Path = r
         try:
             with tempfile.TemporaryDirectory(prefix="flea-verify-") as aside:
                 second = _again(folder, home, Path(aside), root)
-                same = _compare(found, found.manifest, second)
+                same, why = _held_against(found, found.manifest, second)
         except FleaError as error:
-            said = f"it cannot be executed again: {error}"
-            if found.differences:
-                found.notes.append(said)  # what is known to differ is reason enough
-            else:
-                why = said
+            why = f"it cannot be executed again: {error}"
+        if why and found.differences:
+            found.notes.append(why)  # what is known to differ is reason enough
+            why = ""
     state: Any = "cannot be verified" if why else "different" if found.differences else "equal"
     return Verdict(
         name=folder.name,
@@ -114,6 +120,17 @@ def _again(folder: Path, home: Workspace, aside: Path, root: Path) -> Path:
     return Path(said.strip().splitlines()[-1])
 
 
+def _held_against(found: Evidence, first: runs.Manifest, second: Path) -> tuple[bool | None, str]:
+    """Whether the second run's result is the first one's; None, and why that says nothing, where it is another one
+    and its data have gone on since."""
+    known = len(found.differences)
+    same = _compare(found, first, second)
+    if same or not found.grown:
+        return same, ""
+    del found.differences[known:]
+    return None, f"{'; '.join(found.grown)}, and what is reported is another now: report it again"
+
+
 def _compare(found: Evidence, first: runs.Manifest, second_folder: Path) -> bool:
     """Whether the second run's result is the first one's; what is not is added to `found`."""
     second = runs.read_manifest(second_folder)
@@ -132,17 +149,27 @@ def _compare(found: Evidence, first: runs.Manifest, second_folder: Path) -> bool
     component = RESULT if explained or whole else MANIFEST
     for name, (was, now) in frames.items():
         if name not in told:
-            found.add(RESULT if explained or whole else OUTPUT, name, was, now)
+            found.add(_from_elsewhere(first, name) or (RESULT if explained or whole else OUTPUT), name, was, now)
     if decisions:
         blame = RESULT if "decisions.parquet" in frames and component == RESULT else component
         found.add(blame, "decisions_digest", first.decisions_digest, second.decisions_digest)
     for name in metrics:
-        found.add(component, f"metrics.{name}", first.metrics.get(name), second.metrics.get(name))
+        found.add(
+            _from_elsewhere(first, name) or component,
+            f"metrics.{name}",
+            first.metrics.get(name),
+            second.metrics.get(name),
+        )
     if digest and not (frames or decisions or metrics):
         found.add(component, "result_digest", first.result_digest, second.result_digest)
     if (frames or decisions or metrics) and not explained and whole:
-        found.notes.append("no input differs, and still the same run gives another result: it is not reproducible")
+        found.notes.append(BY_HAND if runs.HISTORY in first.outputs else NOT_REPRODUCIBLE)
     return not (frames or decisions or metrics or digest)
+
+
+def _from_elsewhere(first: runs.Manifest, name: str) -> str:
+    """The component of what a run only repeats of others' books, which go on: of operations, what the schedule did."""
+    return DATA if first.kind == "operations" and name in OF_THE_SCHEDULE else ""
 
 
 def _same(first: runs.Manifest, second: runs.Manifest, name: str, exact: bool) -> bool:

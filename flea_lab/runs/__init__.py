@@ -35,6 +35,7 @@ from flea_lab.runs.manifest import Manifest as Manifest
 from flea_lab.runs.manifest import Source as Source
 from flea_lab.runs.manifest import read_manifest as read_manifest
 from flea_lab.runs.notebook import notebook_digest as notebook_digest
+from flea_lab.runs.place import HISTORY as HISTORY
 from flea_lab.runs.place import OPERATIONS_NOTEBOOK as OPERATIONS_NOTEBOOK
 from flea_lab.runs.place import REPORT_NOTEBOOK as REPORT_NOTEBOOK
 from flea_lab.runs.place import ROOT as ROOT

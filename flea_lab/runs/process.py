@@ -13,7 +13,7 @@ from flea_lab.workspace import Workspace
 
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "FLEA_OFFLINE", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 """What of the environment goes along: where programs lie, how text is encoded, whether the network is forbidden."""
-READ = ("store", "signals", "tapes", "journals", "promoted")
+READ = ("store", "signals", "tapes", "journals", "promoted", "schedule")
 
 
 def bare_workspace(home: Workspace, folder: Path) -> Workspace:

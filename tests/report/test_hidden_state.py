@@ -22,6 +22,7 @@ from flea_lab.data.sources.demo import synthetic_market
 from flea_lab.report import facts, sections, wording
 from flea_lab.report.record import take_record
 from flea_lab.report.run import execute
+from flea_lab.report.verify import verify
 from flea_lab.runs import kernel
 from flea_lab.runs.history import code_cells
 from flea_lab.runs.kernel import watch_kernel
@@ -230,6 +231,11 @@ def test_a_result_saved_from_a_notebook_is_a_run_with_its_mark(
     for shown in (page, gallery, desk.shell.user_ns["saved"].data):
         assert ("In [3], In [4]" in shown) == again
     assert ("hidden state" in page) == again
+    seen = verify(one.folder, workspace())
+    assert seen.status == 2 and not seen.executed and seen.differences == []
+    assert seen.why == (
+        f"a backtest on a market that was not read from the store ({result.source}): nothing says what to execute it on"
+    )
 
 
 SWEEP = (

@@ -1,9 +1,13 @@
 """A day of operations: what needs a person comes first, and every number is that of the journal."""
 
+import hashlib
+import shutil
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import plotly.graph_objects as go
 import pytest
 from typer.testing import CliRunner
@@ -13,18 +17,21 @@ from flea_lab.cli.commands import app
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.journal import EVENT
 from flea_lab.live.account import ready_folder
-from flea_lab.live.store import FILE
+from flea_lab.live.store import FILE, open_read_only
 from flea_lab.model.market import Candle
 from flea_lab.overdue import ledger_file
 from flea_lab.report import operations as sections
 from flea_lab.report import operations_facts as facts
+from flea_lab.report import verify
+from flea_lab.report.again import day_of
 from flea_lab.report.operations_facts import Asked, Operations, settled
 from flea_lab.report.operations_run import PARAMETER
 from flea_lab.report.record import FOLDER_VARIABLE, take_record
-from flea_lab.report.run import check_notebook
+from flea_lab.report.run import Job, check_notebook, manifest_of
 from flea_lab.schedule.ledger import Ledger, Run
-from flea_lab.workspace import workspace
-from tests.rehearsed import HISTORY, copied, doctor, rehearsed, row_of
+from flea_lab.workspace import Workspace, workspace
+from tests.rehearsed import HISTORY, copied, doctor, execute, rehearsed, row_of
+from tests.report.scenes import edit_manifest
 
 BARS = 300
 DAY = date(2025, 1, 1)
@@ -127,6 +134,98 @@ def test_what_is_stored_is_what_was_found(found: Operations, tmp_path: Path, mon
     }
     again = facts.record_of(facts.look(found.asked.to_dict()))
     assert again.result_digest == record.result_digest
+
+
+@pytest.fixture(scope="module")
+def run(found: Operations) -> Path:
+    """The day as a finished run, without the page that costs seconds."""
+    return stored(found)
+
+
+def stored(found: Operations) -> Path:
+    partial = runs.begin(workspace(), found.asked.name, found.asked.id)
+    runs.save_text(partial, "config.toml", runs.to_toml(found.asked.to_dict()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(partial))
+        sections.keep(found)
+    job = Job("operations", found.asked, runs.OPERATIONS_NOTEBOOK, PARAMETER, found.asked.to_dict(), "")
+    return runs.finish(partial, manifest_of(job, take_record(partial), 0, 1))
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Workspace:
+    """A copy of the workspace that may be spoilt."""
+    shutil.copytree(workspace().root, tmp_path / "desk")
+    return Workspace(tmp_path / "desk")
+
+
+def verified(run: Path, home: Workspace) -> verify.Verdict:
+    """The verdict on `run` in `home`; the second execution is one of this process, of the same question, there."""
+
+    def again(folder: Path, *_: object) -> Path:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FLEA_HOME", str(home.root))
+            asked = day_of(runs.read_manifest(folder), folder.name)
+            return stored(facts.look(asked.to_dict()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "_again", again)
+        return verify.verify(home.runs / run.name, home)
+
+
+def test_a_day_looked_at_again_is_equal(run: Path, copy: Workspace) -> None:
+    seen = verified(run, copy)
+    assert (seen.state, seen.executed, seen.differences, seen.notes) == ("equal", True, [], []), seen.text()
+    assert "executed again: 3 frames, 12 metrics" in seen.text()
+
+
+def test_a_row_of_a_days_journal_and_a_journal_that_is_gone_are_named(run: Path, copy: Workspace) -> None:
+    journal = copy.root / "journals" / "first" / FILE
+    execute(journal, "UPDATE entries SET crc = crc + 1 WHERE seq = 40")
+    seen = verify.verify(copy.runs / run.name, copy, quick=True)
+    assert [(one.component, one.what[:28]) for one in seen.differences] == [
+        ("data partition", "journal of rehearsal, rows 0")
+    ]
+    journal.unlink()
+    seen = verified(run, copy)
+    assert seen.status == 2 and seen.why.endswith("no such file"), seen.text()
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_day_is_verified_where_its_journal_went_on_unless_it_is_told_otherwise_now(
+    run: Path, copy: Workspace, other: bool
+) -> None:
+    def as_of_before(done: dict[str, Any]) -> None:
+        done["data"][0] |= {"rows": (rows := done["data"][0]["rows"] - 10), "digest": digest_to(rows)}
+        done["metrics"]["fills"] -= other
+
+    def digest_to(rows: int) -> str:
+        with closing(open_read_only(copy.root / "journals" / "first" / FILE)) as db:
+            found = db.execute("SELECT seq, kind, crc FROM entries WHERE seq < ? ORDER BY seq", (rows,))
+            return hashlib.sha256("".join(f"{row}\n" for row in found).encode()).hexdigest()
+
+    folder = copy.runs / run.name
+    edit_manifest(folder, as_of_before, seal=True)
+    before = folder.rename(copy.runs / runs.read_manifest(folder).stem)
+    seen = verified(before, copy)
+    assert any(note.endswith("as they were; the journal of rehearsal went on by 10 rows") for note in seen.notes)
+    assert (seen.state, seen.differences) == ("cannot be verified" if other else "equal", []), seen.text()
+    assert ("went on by 10 rows, and what is reported is another now: report it again" in seen.why) == other
+
+
+def test_a_job_that_the_schedule_tells_otherwise_now_is_data(run: Path, copy: Workspace) -> None:
+    execute(ledger_file(copy), "UPDATE runs SET status = 'ok' WHERE id = 'r1'")
+    seen = verified(run, copy)
+    assert [(one.component, one.what) for one in seen.differences] == [
+        ("data partition", "jobs.parquet"),
+        ("data partition", "metrics.jobs_not_done"),
+    ], seen.text()
+
+
+def test_a_day_of_no_account_is_not_verified_once_there_is_one(run: Path) -> None:
+    done = msgspec.structs.replace(runs.read_manifest(run), config={"day": "2025-01-01", "accounts": []})
+    with pytest.raises(WorkspaceError, match="run x: no account had traded, now first have: report it again"):
+        day_of(done, "x")
 
 
 def test_a_question_is_settled_before_it_is_stored(place: Path) -> None:
