@@ -89,8 +89,7 @@ def child(name: str, folder: str) -> None:
     """One engine on one strategy."""
     settings = json.loads((Path(folder) / "settings.json").read_text())
     name, kind = name.rsplit("-", 1)
-    array = np.load(Path(folder) / "candles.npy")
-    frame = pd.DataFrame(array, columns=["ts", "open", "high", "low", "close", "volume"]).astype({"ts": np.int64})
+    frame = sweep.candles(Path(folder))
     axes = {axis: values[:: settings["step"]] for axis, values in SIZES[name]}
     serve(flea(name, axes, frame) if kind == "flea" else with_vectorbt(name, axes, frame))
 

@@ -100,16 +100,12 @@ def ask_child(row: Row, folder: Path) -> dict[str, Any]:
 
 def child(values: list[Any], folder: Path) -> dict[str, Any]:
     """One sweep; resident memory after its imports, with the market, ready to fold, and the peak."""
-    import pandas as pd
-
     from flea_lab.backtest import sweep as sweeps
     from flea_lab.wiring import market_from_frames
 
     row, found = Row(*values), dict[str, Any](imports_mib=resident_mib())
     config = sweep.flea_config("ema_cross")
-    array = np.load(folder / "candles.npy")[: row.bars]
-    frame = pd.DataFrame(array, columns=["ts", "open", "high", "low", "close", "volume"]).astype({"ts": np.int64})
-    market = market_from_frames(config, {"BTCUSDT": frame}).market
+    market = market_from_frames(config, {"BTCUSDT": sweep.candles(folder).iloc[: row.bars]}).market
     found["market_mib"] = resident_mib()
     grid = {f"ema_cross.{name}": list(range(*getattr(row, name))) for name in ("fast", "slow")}
     cells = sweeps.plan(config, grid)

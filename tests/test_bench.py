@@ -53,6 +53,28 @@ def test_every_halt_and_kill_of_the_benchmark_is_verified(tmp_path: Path) -> Non
     assert figures["ms"]["kill_to_verified"]["n"] >= 6 and figures["ms"]["halt_to_gone"]["n"] >= 10
 
 
+def test_the_exponent_is_the_slope_of_what_was_measured() -> None:
+    script = (
+        "import json, scaling\n"
+        "seconds = {'bars': [[n**1.5] for n in (10, 20, 100)], 'combinations': [[3.0 * n] for n in (1, 4, 10)]}\n"
+        "print(json.dumps(scaling.told('a', scaling.Sizes((10, 20, 100), (1, 4, 10)), seconds)))"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'bench'}"}
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found["bars"]["exponent"] == pytest.approx(1.5)
+    assert found["bars"]["over_linear"] == pytest.approx(10**0.5)
+    assert (found["combinations"]["exponent"], found["combinations"]["over_linear"]) == pytest.approx((1.0, 1.0))
+
+
+@pytest.mark.slow
+def test_the_growth_of_a_sweep_is_told_of_both_ways(tmp_path: Path) -> None:
+    figures = figures_of("scaling", tmp_path, "--smoke")
+    assert all(math.isfinite(figures["ema_cross"][axis]["exponent"]) for axis in ("bars", "combinations"))
+    assert math.isfinite(figures["ratio"]) and figures["ratio"] > 0.0  # what it comes to is the machine's affair
+
+
 @pytest.mark.slow
 def test_four_times_the_combinations_take_no_more_memory(tmp_path: Path) -> None:
     figures = figures_of("peak", tmp_path, "--smoke")
@@ -71,6 +93,17 @@ def test_the_benchmark_readme_names_every_benchmark() -> None:
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
     runnable = [path.name for path in (ROOT / "bench").glob("*.py") if "argparse" in path.read_text(encoding="utf-8")]
     assert sorted(runnable) == [
-        *("corpus.py", "feed.py", "halt.py", "live.py", "memory.py", "peak.py", "replay.py", "sweep.py", "verify.py"),
+        *(
+            "corpus.py",
+            "feed.py",
+            "halt.py",
+            "live.py",
+            "memory.py",
+            "peak.py",
+            "replay.py",
+            "scaling.py",
+            "sweep.py",
+            "verify.py",
+        ),
     ]
     assert all(f"bench/{name}" in text for name in runnable)
