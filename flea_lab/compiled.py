@@ -16,14 +16,20 @@ from typing import Any, TypeVar
 import numba
 from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler import CompileResult
+from numba.core.environment import lookup_environment
+from numba.core.registry import CPUDispatcher
 from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
+from flea_lab.fingerprint import fingerprint
+from flea_lab.inlined import InlinedContext, Inlining
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DECIDING = (
-    *("compiled.py", "lanes.py", "money.py", "ledger.py"),
+    *("compiled.py", "fingerprint.py", "inlined.py", "lanes.py", "money.py", "ledger.py"),
     *("model", "signal", "strategy", "risk", "execution", "sandbox", "backtest"),
 )
 
@@ -59,55 +65,120 @@ def _cache_folder() -> str:
 _FOLDER = _cache_folder()
 
 
+_OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+
+class _Compiled(CPUDispatcher):  # type: ignore[misc]  # numba carries no types
+    """A function as Python calls it. What compiled code calls is `within`: inlined there, without what a call from
+    Python needs, both of which took most of the time of compiling when every function had both."""
+
+    def __init__(self, py_func: Any, locals: Any = None, targetoptions: Any = None, **more: Any) -> None:
+        super().__init__(py_func, locals, targetoptions or _OPTIONS, **more)
+        inline = {**_OPTIONS, "forceinline": True, "no_cpython_wrapper": True}
+        self.within = CPUDispatcher(py_func, locals, inline, pipeline_class=Inlining)
+        self._afresh = True
+
+    @property
+    def is_compiling(self) -> bool:
+        return bool(self._compiling_counter) or bool(self.within._compiling_counter)
+
+    def keep(self, key: str) -> None:
+        """Keeps its machine code under `key`. The code's own name holds the key: of two functions of one name that
+        different processes compiled, one would else be taken for the other."""
+        self._afresh = False
+        try:
+            self._cache = _Kept(self.py_func, key)
+        except RuntimeError:  # a function without a file, which numba finds no place for
+            return
+        self.py_func.__qualname__ += f"_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+    def compile(self, sig: Any) -> Any:
+        if self._afresh and _FOLDER:
+            self._afresh = False
+            key = fingerprint(self.py_func, _decides)
+            if key:
+                self.keep(key)
+        return super().compile(sig)
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        return self.within.get_call_template(args, kws)
+
+    def get_overload(self, sig: Any) -> Any:
+        return self.within.get_overload(sig)
+
+    def add_overload(self, cres: Any) -> None:
+        library = cres.library
+        for value in library._final_module.global_variables:  # of what it has inlined
+            env = lookup_environment(value.name) if value.name.startswith("_ZN08NumbaEnv") else None
+            if env is not None and not value.is_declaration:
+                library.codegen.set_env(value.name, env)
+        super().add_overload(cres)
+
+
 def compiled(function: F) -> F:
     """`function` as machine code without the interpreter lock, kept across processes.
 
     Division by zero gives inf or NaN, never an exception: every comparison on the result must refuse NaN.
     """
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _FOLDER
-    try:
-        jit = numba.njit(nogil=True, error_model="numpy", forceinline=True, cache=bool(_FOLDER))
-        return jit(function)
-    finally:
-        numba.config.CACHE_DIR = before
+    found: Any = _Compiled(function)
+    found._afresh = False
+    if _FOLDER:
+        found._cache, found.within._cache = _Kept(function), _KeptInlined(function, "within")
+    return found
 
 
 def compiled_afresh(function: F) -> F:
-    """`compiled` for a function that closes over others: compiled in each process, because its key cannot be kept."""
-    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+    """`compiled` for a function that closes over others; kept across processes where its fingerprint says all that it
+    closes over, else compiled in each."""
+    return _Compiled(function)
 
 
 def compiled_as(key: str) -> Callable[[F], F]:
     """`compiled_afresh`, kept across processes under `key`, which must name all that a function closes over, and whose
-    sources must be among those that the folder is named by; "" keeps nothing."""
+    sources must be among those that the folder is named by; "" leaves it to its fingerprint."""
 
     def made(function: F) -> F:
-        found = compiled_afresh(function)
+        found: Any = compiled_afresh(function)
         if key and _FOLDER:
-            before = numba.config.CACHE_DIR
-            numba.config.CACHE_DIR = _FOLDER
-            try:
-                found._cache = _Kept(function, key)  # type: ignore[attr-defined]
-            finally:
-                numba.config.CACHE_DIR = before
+            found.keep(key)
         return found
 
     return made
 
 
+def _decides(path: Path) -> bool:
+    """Whether a source is among those that the folder is named by."""
+    try:
+        return path.relative_to(Path(__file__).parent).parts[0] in _DECIDING
+    except ValueError:
+        return False
+
+
 class _Kept(FunctionCache):  # type: ignore[misc]
     """Machine code in files of its own for each key: two processes that keep different ones can never mix them up."""
 
-    def __init__(self, function: Any, key: str) -> None:
-        super().__init__(function)
+    def __init__(self, function: Any, key: str = "") -> None:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = _FOLDER
+        try:
+            super().__init__(function)
+        finally:
+            numba.config.CACHE_DIR = before
         self._kept = key
-        base = f"{self._impl.filename_base}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-        stamp = self._impl.locator.get_source_stamp()
-        self._cache_file = IndexDataCacheFile(self._cache_path, base, stamp)
+        if key:
+            base = f"{self._impl.filename_base}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+            self._cache_file = IndexDataCacheFile(self._cache_path, base, self._impl.locator.get_source_stamp())
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return sig, codegen.magic_tuple(), self._kept
+
+
+class _KeptInlined(_Kept):
+    """The same of what is only inlined."""
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        data = self._cache_file.load(self._index_key(sig, target_context.codegen()))
+        return None if data is None else CompileResult._rebuild(InlinedContext(target_context), *data)
 
 
 def direct(function: Any, *arguments: Any) -> Callable[..., Any]:
