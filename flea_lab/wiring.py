@@ -14,7 +14,7 @@ from flea_lab.backtest.cell import build_cell
 from flea_lab.backtest.cells import fold_one
 from flea_lab.backtest.features import feature_settings, features_needed
 from flea_lab.backtest.fold import Folded, fold
-from flea_lab.backtest.market import Market, build_market, require_inputs, require_market
+from flea_lab.backtest.market import Market, build_market, require_inputs, require_market, tried_on
 from flea_lab.backtest.playlist import playlist_of
 from flea_lab.backtest.replay import Replayed, replay
 from flea_lab.backtest.result import BacktestResult, build_result
@@ -39,6 +39,7 @@ from flea_lab.money import rate_e8
 from flea_lab.runs import code_state
 from flea_lab.sandbox.matching import NextOpenMatching
 from flea_lab.sandbox.settings import SandboxSettings, with_costs
+from flea_lab.trials import note_trials
 from flea_lab.wiring_live import build_core as build_core
 from flea_lab.wiring_live import live_session as live_session
 from flea_lab.workspace import workspace
@@ -272,10 +273,12 @@ def run_backtest(
 ) -> BacktestResult:
     """The whole backtest of `config`, through the core, on the stored market unless one is given.
 
-    `start` is the bar from which it may trade; by default the end of its own warm-up.
+    `start` is the bar from which it may trade; by default the end of its own warm-up. It counts among what was tried on
+    these data.
     """
     loaded = load_market(config) if loaded is None else loaded
     found, first = prepare(config, loaded.market)
+    note_trials(workspace(), tried_on(config, loaded.market), [config.id])
     first = max(_start(loaded.market, first, start), first)
     core = build_core(config, found, int(loaded.market.close_ns[first]))
     seen = replay(loaded.market, core, build_exchange(config), progress=progress)

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from flea_lab.backtest.market import tried_on
+from flea_lab.config import with_values
 from flea_lab.errors import WorkspaceError
 from flea_lab.trials import RECORDS, Tried, count_trials, note_trials
-from flea_lab.workspace import Workspace
+from flea_lab.wiring import market_from_frames, run_backtest
+from flea_lab.workspace import Workspace, workspace
+from tests.backtest.tiny import config, frame
 
 MAY = Tried("binance_um", ("BTCUSDT", "ETHUSDT"), 1_000, 2_000)
 IDS = [f"{i:016x}{i:048x}" for i in range(1, 9)]
@@ -49,6 +53,18 @@ def test_without_a_workspace_nothing_is_kept(tmp_path: Path) -> None:
     home = Workspace(tmp_path / "none")
     note_trials(home, MAY, IDS)
     assert count_trials(home, MAY) == 0 and not home.root.exists()
+
+
+def test_a_single_backtest_is_a_trial(home: Path) -> None:
+    asked = config()
+    loaded = market_from_frames(asked, {"X": frame([(i, 100.0 + i, 100.0 + i, 0.5) for i in range(20)])})
+    data = tried_on(asked, loaded.market)
+    run_backtest(asked, loaded)
+    assert not home.exists()
+    workspace().ready()
+    for size in (0.5, 0.5, 0.25):
+        run_backtest(with_values(asked, {"sizing.base_fraction": size}), loaded)
+    assert count_trials(workspace(), data) == 2
 
 
 def test_a_count_that_cannot_be_known_is_not_given(tmp_path: Path) -> None:

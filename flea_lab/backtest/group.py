@@ -4,6 +4,7 @@ A point can be exactly where every one of its groups can: the parameters of one 
 a rule of the config binds to each other; any other setting is one by itself.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -31,7 +32,7 @@ JOINED = ("risk.vpin", "risk.orders", "tolerance", "slicing", "live", "alerts", 
 SIGNALS = "signals"
 
 
-class Group:
+class Group(ABC):
     """The distinct combinations, numbered, of the axes at positions `axes` of a space."""
 
     def __init__(self, config: RunConfig, space: Space, axes: Sequence[int]) -> None:
@@ -51,9 +52,9 @@ class Group:
         return tuple(path for path, _ in self._values)
 
     @property
+    @abstractmethod
     def can(self) -> npt.NDArray[np.bool_]:
         """Which combinations can be, shape `(size,)`."""
-        raise NotImplementedError
 
     def numbers(self, points: Ints, codes: Ints) -> Ints:
         """Which combination each of these points has; `codes` are their positions on all axes of the space."""

@@ -15,6 +15,7 @@ from flea_lab.model.instrument import Instrument
 from flea_lab.model.market import MS_NS
 from flea_lab.risk.checks import VpinGate
 from flea_lab.signal.kernel import FEATURES, FIELDS, N_PLAIN, Floats
+from flea_lab.trials import Tried
 
 Ints = npt.NDArray[np.int64]
 OHLCV = ("open", "high", "low", "close", "volume")
@@ -106,6 +107,11 @@ def build_market(
             *feature_array(config, open_ms, features or {}),
         )
     )
+
+
+def tried_on(config: RunConfig, market: Market) -> Tried:
+    """The data of a market as trials are counted on it."""
+    return Tried(config.data.venue, market.symbols, int(market.open_ms[0]), int(market.open_ms[-1]))
 
 
 def require_market(config: RunConfig, market: Market) -> None:

@@ -20,13 +20,13 @@ from flea_lab.backtest.cluster import fold_on_cluster
 from flea_lab.backtest.found import SweepResult
 from flea_lab.backtest.grid import Grid, load_grid, points
 from flea_lab.backtest.group import Sections
-from flea_lab.backtest.market import Market, window
+from flea_lab.backtest.market import Market, tried_on, window
 from flea_lab.backtest.plan import Configs, Plan, fold_mixed, plan, require
 from flea_lab.compiled import source_hash
 from flea_lab.config import RunConfig, plain
 from flea_lab.errors import DataError
 from flea_lab.signal.kernel import Floats
-from flea_lab.trials import Tried, count_trials, note_trials
+from flea_lab.trials import count_trials, note_trials
 from flea_lab.workspace import workspace
 
 __all__ = ["Grid", "Plan", "SweepResult", "common_start", "fold_cells", "load_grid", "plan", "points", "sweep"]
@@ -82,11 +82,6 @@ def common_start(configs: Sequence[RunConfig], market: Market) -> int:
     if warmup >= market.n:
         raise DataError(f"{market.n} bars are too few: the longest warm-up of the grid is {warmup} bars")
     return warmup - 1
-
-
-def tried_on(config: RunConfig, market: Market) -> Tried:
-    """The data of a market as trials are counted on it."""
-    return Tried(config.data.venue, market.symbols, int(market.open_ms[0]), int(market.open_ms[-1]))
 
 
 def identity(cells: Plan, market: Market, start: int) -> str:

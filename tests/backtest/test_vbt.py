@@ -11,7 +11,8 @@ import pytest
 
 from flea_lab import config as configs
 from flea_lab.backtest.result import BacktestResult
-from flea_lab.backtest.vbt import equity_difference, indicator, orders, portfolio
+from flea_lab.backtest.sweep import sweep
+from flea_lab.backtest.vbt import cell_orders, cell_portfolio, equity_difference, indicator, orders, portfolio
 from flea_lab.config import RunConfig, with_values
 from flea_lab.data.sources.demo import find_demo
 from flea_lab.data.sources.files import read_candle_file, read_funding_file
@@ -290,6 +291,32 @@ def test_the_portfolio_draws_plain_figures_on_a_naive_utc_index() -> None:
     assert int(index[0].value) // 1_000_000 + 60_000 == backtest("target").equity["ts"].iloc[0]
     figure = pf.value().iloc[:500].vbt.plot()
     assert type(figure).__name__ == "Figure"
+
+
+@pytest.mark.parametrize("kind", ["mixed", "gap"])
+def test_a_cell_of_a_sweep_is_a_portfolio_of_the_orders_that_its_replay_gives(kind: str) -> None:
+    config = seed_config(**{"sizing.mode": "target"})
+    loaded = load(config, kind)
+    found = sweep(config, {"ema_momentum.fast": [5, 9], "risk.max_daily_loss": [0.001, 0.5]}, loaded.market)
+    for at, values in enumerate(found.plan.points):
+        result = run_backtest(found.cell_config(values), loaded, start=found.start)
+        for ours, theirs in zip(cell_orders(found, values, loaded.market), orders(result), strict=True):
+            pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+        made = cell_portfolio(found, values, loaded.market)
+        assert made.total_return() == pytest.approx(found.table["total_return"][at], rel=FLOATS)
+        assert len(made.order_records) == found.table["fills"][at] > 5
+    assert found.table["fills"].nunique() > 2
+
+
+def test_a_cell_that_borrowed_is_refused_until_the_cash_is_lent() -> None:
+    config = seed_config(**{"risk.max_concentration": 5.0, "sizing.base_fraction": 0.9})
+    loaded = load(config)
+    found = sweep(config, {"ema_momentum.fast": [9]}, loaded.market)
+    with pytest.raises(ConfigError, match=r"takes cash to -[0-9,.]+ USD, and vectorbt lends none: pass extra_cash_usd"):
+        cell_portfolio(found, found.best(), loaded.market)
+    made = cell_portfolio(found, found.best(), loaded.market, extra_cash_usd=1e6)
+    gain = made.value().iloc[-1] - made.init_cash
+    assert gain == pytest.approx(found.table["final_equity_usd"][0] - config.initial_cash_usd, abs=1e-3)
 
 
 def test_an_indicator_is_the_fold_to_the_bit() -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from flea_lab.backtest.market import Ints
 from flea_lab.backtest.result import BacktestResult
+from flea_lab.config import RunConfig
 from flea_lab.errors import ConfigError, DataError
 from flea_lab.model.instrument import Instrument
 from flea_lab.signal.kernel import Floats
@@ -49,8 +50,12 @@ def portfolio(result: BacktestResult, *, extra_cash_usd: float = 0.0) -> Any:
     vectorbt cuts a buy at the cash in hand. An account that borrowed is refused with a `ConfigError` that names the
     fill and the `extra_cash_usd` that would do; the portfolio's value then is our equity and that much more.
     """
-    _require_cash(result, extra_cash_usd)
-    found = orders(result)
+    return portfolio_of(result.config, result.fills, orders(result), extra_cash_usd)
+
+
+def portfolio_of(config: RunConfig, fills: pd.DataFrame, found: Orders, extra_cash_usd: float) -> Any:
+    """The `vectorbt.Portfolio` of `fills`, a frame as a result has it, which `found` has on the grid of bars."""
+    _require_cash(config, fills, extra_cash_usd)
     vectorbt = _vectorbt()
     made = vectorbt.Portfolio.from_orders(
         found.close,
@@ -64,28 +69,29 @@ def portfolio(result: BacktestResult, *, extra_cash_usd: float = 0.0) -> Any:
         min_size=0.0,
         size_granularity=np.nan,
         lock_cash=False,
-        init_cash=result.config.initial_cash_usd + extra_cash_usd,
+        init_cash=config.initial_cash_usd + extra_cash_usd,
         cash_sharing=True,
         call_seq="default",  # the order of the columns, which is the order of our fills within a bar
-        freq=pd.Timedelta(result.config.interval_ms, unit="ms"),
+        freq=pd.Timedelta(config.interval_ms, unit="ms"),
         attach_call_seq=True,
     )
-    if len(made.order_records) != len(result.fills):
-        raise DataError(
-            f"vectorbt took {len(made.order_records)} of {len(result.fills)} fills: sizes below 1e-12 units"
-        )
+    if len(made.order_records) != len(fills):
+        raise DataError(f"vectorbt took {len(made.order_records)} of {len(fills)} fills: sizes below 1e-12 units")
     return made
 
 
 def orders(result: BacktestResult) -> Orders:
     """The fills of `result` on its grid of bars; `DataError` for a fill off the grid or a second one in a bar."""
     open_ms = result.equity["ts"].to_numpy(np.int64) - result.config.interval_ms
+    close = np.column_stack([_closes(result, symbol, open_ms) for symbol in result.config.symbols])
+    return orders_on(result.config, open_ms, close, result.fills)
+
+
+def orders_on(config: RunConfig, open_ms: Ints, close: Floats, fills: pd.DataFrame) -> Orders:
+    """`fills` on bars that open at `open_ms` and close at `close`, shape `(n, n_symbols)`."""
     index = pd.DatetimeIndex(open_ms.astype("datetime64[ms]")).as_unit("ns")
-    symbols = list(result.config.symbols)
-    shape = (len(open_ms), len(symbols))
-    close = np.column_stack([_closes(result, symbol, open_ms) for symbol in symbols])
-    size, price, fee = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape)
-    fills = result.fills
+    symbols = list(config.symbols)
+    size, price, fee = np.full(close.shape, np.nan), np.full(close.shape, np.nan), np.zeros(close.shape)
     row, column = _rows(fills, open_ms), fills["symbol"].map(symbols.index).to_numpy(np.int64)
     size[row, column] = _signed(fills)
     price[row, column] = fills["price"]
@@ -146,10 +152,9 @@ def _signed(fills: pd.DataFrame) -> Floats:
     return signs * fills["qty"].to_numpy(np.float64)
 
 
-def _require_cash(result: BacktestResult, extra: float) -> None:
-    fills = result.fills
+def _require_cash(config: RunConfig, fills: pd.DataFrame, extra: float) -> None:
     spent = _signed(fills) * fills["price"].to_numpy(np.float64) + fills["fee_usd"].to_numpy(np.float64)
-    cash = result.config.initial_cash_usd + extra - np.cumsum(spent)
+    cash = config.initial_cash_usd + extra - np.cumsum(spent)
     short = (cash < 0.0) & (fills["side"] == "buy").to_numpy()
     if short.any():
         first = fills[short].iloc[0]
