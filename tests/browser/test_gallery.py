@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from flea_lab import runs
 from flea_lab.report.by_hand import save
+from flea_lab.report.gallery import write_gallery
 from flea_lab.report.run_diff import write_diff
-from flea_lab.report.sweep import run_sweep
-from flea_lab.runs import list_runs, read_manifest
 from flea_lab.wiring import run_backtest
 from flea_lab.workspace import workspace
 from tests.report.conftest import small_config
@@ -21,12 +21,11 @@ OVER = "() => document.documentElement.scrollWidth - document.documentElement.cl
 
 
 class Shelf(NamedTuple):
-    """Two backtests, a sweep, and the page that compares the backtests."""
+    """Two backtests, one that failed, and the page that compares the first two."""
 
     index: Path
     first: Path
     second: Path
-    sweep: Path
     diff: Path
 
 
@@ -43,10 +42,11 @@ def shelf(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
         ]
         for config in configs:
             save(run_backtest(config))
-        swept, _ = run_sweep(configs[0], {"ema_momentum.fast": [5, 9]}, progress=False)
-        made = {read_manifest(one.folder).name: one.folder for one in list_runs(workspace()) if one.folder != swept}
+        runs.fail(runs.begin(workspace(), "third", configs[0].id), "interrupted")
+        write_gallery(workspace())
+        made = {one.manifest.name: one.folder for one in runs.list_runs(workspace()) if one.manifest}
         diff = write_diff(made["small"], made["other"], workspace())
-        yield Shelf(workspace().runs / "index.html", made["small"], made["other"], swept, diff)
+        yield Shelf(workspace().runs / "index.html", made["small"], made["other"], diff)
 
 
 class Look(NamedTuple):
@@ -81,14 +81,9 @@ def test_runs_are_searched_opened_and_compared_and_nothing_is_asked_for(look: Lo
     page.goto(shelf.index.as_uri())
     card = page.locator(".card:visible")
     assert card.count() == 3 and page.locator("output").inner_text() == "3 of 3" and fits(page)
-    assert card.locator("svg").count() == 3, "each has its picture"
-    page.locator("select[name=kind]").select_option("sweep")
-    assert page.locator("output").inner_text() == "1 of 3"
-    card.click()
-    page.locator(DRAWN).first.wait_for()
-    assert page.url == (shelf.sweep / "sweep.html").as_uri() and fits(page)
-    page.go_back()
-    page.locator("select[name=kind]").select_option("")
+    assert card.locator("svg").count() == 2 and card.get_by_text("interrupted").count() == 1
+    page.locator("select[name=kind]").select_option("backtest")
+    assert page.locator("output").inner_text() == "2 of 3" and card.count() == 2
     page.locator("input[name=words]").fill(shelf.second.name)
     assert page.locator("output").inner_text() == "1 of 3"
     card.click()
