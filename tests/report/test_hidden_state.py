@@ -244,6 +244,7 @@ SWEEP = (
 )
 
 
+@pytest.mark.slow  # a sweep of its own is compiled; tests/report/test_sweep.py has the page with a mark
 @pytest.mark.parametrize("again", [False, True])
 def test_a_sweep_stored_from_a_notebook_says_on_its_page_what_its_kernel_holds(place: Path, again: bool) -> None:
     store_market(600)

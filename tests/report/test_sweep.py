@@ -52,6 +52,17 @@ def test_the_page_opens_offline_and_says_what_it_ran_on(config: RunConfig) -> No
     assert "flea-warn" in html
     assert "Refused: 1 point" in html
     assert "fast (30) must be shorter than slow (20)" in html
+    assert "hidden state" not in html
+
+
+def test_what_a_kernel_holds_beyond_its_notebook_is_said_on_the_page(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "hidden_state", lambda *_: ["cell twice: In [3], In [4] are one cell"])
+    folder, _ = run_sweep(config, {"ema_momentum.fast": [5, 9]}, progress=False)
+    html = (folder / "sweep.html").read_text()
+    assert "hidden state" in html and "In [3], In [4] are one cell" in html
+    assert runs.read_manifest(folder).hidden == ["cell twice: In [3], In [4] are one cell"]
 
 
 def test_a_cell_of_the_table_is_the_fold_of_its_config(config: RunConfig) -> None:
