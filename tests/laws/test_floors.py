@@ -7,7 +7,7 @@ import pytest
 from tests.laws.source import PACKAGE, ROOT, imports, matches, modules, plant
 
 FLOORS = {
-    1: ("errors", "clock", "settings", "workspace", "compiled", "lanes", "money", "secret"),
+    1: ("errors", "clock", "settings", "workspace", "compiled", "fingerprint", "inlined", "lanes", "money", "secret"),
     2: ("model",),
     3: ("signal",),
     4: ("strategy", "risk", "execution", "venue", "data", "ledger"),
@@ -38,6 +38,8 @@ SAME_ROW = {
     ("settings", "errors"),
     ("workspace", "errors"),
     ("compiled", "errors"),
+    ("compiled", "fingerprint"),
+    ("compiled", "inlined"),
     ("money", "errors"),
     ("money", "compiled"),
     ("secret", "errors"),
