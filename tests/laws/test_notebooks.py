@@ -18,6 +18,7 @@ NOTEBOOKS = [
     "explore/04_new_signal",
     "explore/05_order_flow",
     "explore/06_large_orders",
+    "explore/07_vectorbt",
     "live/runner",
     "reports/backtest",
     "reports/operations",
