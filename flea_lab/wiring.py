@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from flea_lab.backtest.market import Market, build_market, require_inputs, requi
 from flea_lab.backtest.playlist import playlist_of
 from flea_lab.backtest.replay import Replayed, replay
 from flea_lab.backtest.result import BacktestResult, build_result
+from flea_lab.backtest.single import Single, single
 from flea_lab.backtest.tape_replay import BarByBar, heard
 from flea_lab.clock import WallClock
 from flea_lab.config import Alphas, RunConfig, alphas, from_dict
@@ -33,7 +34,6 @@ from flea_lab.data.tape_events import TapeEvents
 from flea_lab.errors import DataError
 from flea_lab.live.heard import Heard
 from flea_lab.live.hearing import Hearing, reads_prints
-from flea_lab.live.rehearsal import Progress, rehearse
 from flea_lab.model.market import Candle, Funding, Heartbeat
 from flea_lab.money import rate_e8
 from flea_lab.runs import code_state
@@ -43,6 +43,9 @@ from flea_lab.trials import note_trials
 from flea_lab.wiring_live import build_core as build_core
 from flea_lab.wiring_live import live_session as live_session
 from flea_lab.workspace import workspace
+
+if TYPE_CHECKING:
+    from flea_lab.live.rehearsal import Progress
 
 
 @dataclass(frozen=True)
@@ -146,12 +149,14 @@ def common_range(config: RunConfig, held: CandleStore) -> tuple[int, int]:
 
 
 def run_rehearsal(
-    config: RunConfig, market: Market, start: int, folder: Path, *, console: TextIO, progress: Progress | None = None
+    config: RunConfig, market: Market, start: int, folder: Path, *, console: TextIO, progress: "Progress | None" = None
 ) -> Path:
     """The journal, in `folder`, of a live session of `config` on a sandbox that plays `market` from bar `start`.
 
     What lies before `start` is the history that the session warms up on, all of it, as sweep and replay have it.
     """
+    from flea_lab.live.rehearsal import rehearse  # a runner and its sockets: not for who only counts
+
     found, _ = prepare(config, market)
     first = str(np.datetime64(int(market.open_ms[start]), "ms"))
     days = (int(market.open_ms[-1]) + market.interval_ms - int(market.open_ms[start])) / 86_400_000
@@ -213,6 +218,14 @@ def run_fold(config: RunConfig, market: Market, start: int | None = None, *, cur
     if not curves:
         return fold_one(batch_of([config]), market, start)
     return fold(market, found.kernels, build_cell(config, found), start, curves=True)
+
+
+def run_single(config: RunConfig, market: Market, start: int | None = None) -> Single:
+    """One config to its statistics, equity, fills and round trips, the fastest way: to the bit what fold and replay
+    find, without what a person reads of it (`run_backtest`). It counts among what was tried on its data."""
+    _, first = prepare(config, market)
+    note_trials(workspace(), tried_on(config, market), [config.id])
+    return single(batch_of([config]), market, _start(market, first, start))
 
 
 def run_replay(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -53,15 +54,32 @@ class Market:
     def n(self) -> int:
         return len(self.open_ms)
 
-    @property
+    @cached_property
     def close_ns(self) -> Ints:
         """Close of every bar, ns UTC."""
-        return (self.open_ms + self.interval_ms) * MS_NS
+        found: Ints = (self.open_ms + self.interval_ms) * MS_NS
+        found.flags.writeable = False
+        return found
 
     @property
     def bars_per_year(self) -> float:
         """Bars in 365 days: crypto does not close."""
         return 365.0 * 86_400_000 / self.interval_ms
+
+    def holds(self, s: int, name: str) -> bool:
+        """Whether row `s` has this field of a bar: a feature or the funding rate somewhere, another on every bar."""
+        if (s, name) not in self._held:
+            column = _column(self, s, name)
+            if name in FEATURES or name == "funding_rate":
+                self._held[s, name] = not bool(np.isnan(column).all())
+            else:
+                self._held[s, name] = not bool(np.isnan(column[self.close_ticks[s] > 0]).any())
+        return self._held[s, name]
+
+    @cached_property
+    def _held(self) -> dict[tuple[int, str], bool]:
+        """What `holds` has found: arrays that cannot change need one look."""
+        return {}
 
 
 def build_market(
@@ -142,17 +160,13 @@ def require_inputs(market: Market, alphas: Alphas, vpin: VpinGate) -> None:
     needs: Iterable[tuple[str, str]] = [(k.name, name) for k in alphas.kernels for name in k.inputs]
     for who, name in [*needs, *(("the VPIN guard", name) for name in guard)]:
         for s, symbol in enumerate(market.symbols):
-            column, here = _column(market, s, name), market.close_ticks[s] > 0
+            if market.holds(s, name):
+                continue
             if name == "funding_rate":
-                if np.isnan(column).all():
-                    raise DataError(
-                        f"{who} needs funding, which for {symbol} is not stored or left out by costs.funding"
-                    )
-            elif name in FEATURES:
-                if np.isnan(column).all():
-                    raise DataError(f"{who} needs the feature {name!r}, which for {symbol} is not stored")
-            elif np.isnan(column[here]).any():
-                raise DataError(f"{who} needs {name!r}, which the candles of {symbol} do not have")
+                raise DataError(f"{who} needs funding, which for {symbol} is not stored or left out by costs.funding")
+            if name in FEATURES:
+                raise DataError(f"{who} needs the feature {name!r}, which for {symbol} is not stored")
+            raise DataError(f"{who} needs {name!r}, which the candles of {symbol} do not have")
 
 
 def _column(market: Market, s: int, name: str) -> Floats:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def test_a_scheduler_that_is_not_there_and_signals_as_an_axis_are_refused(
 
 def test_a_market_packed_and_unpacked_is_itself(market: Market) -> None:
     again = cluster.unpacked_market(cluster.packed_market(market))
-    for name, value in vars(market).items():
+    for name in (field.name for field in fields(market)):
+        value = getattr(market, name)
         assert np.array_equal(getattr(again, name), value, equal_nan=name in ("bars", "features")), name
 
 

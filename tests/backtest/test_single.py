@@ -1,0 +1,87 @@
+"""A single backtest, fills and round trips included, is to the bit what the fold and the replay of it are."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flea_lab.backtest import single
+from flea_lab.backtest.market import Market
+from flea_lab.backtest.result import build_result
+from flea_lab.config import RunConfig
+from flea_lab.wiring import prepare, run_fold, run_replay, run_single
+from tests.backtest import tiny
+from tests.backtest.test_cells import BUCKETS
+from tests.parity.campaign import random_config
+from tests.parity.test_campaign import unfunded
+from tests.parity.test_planted import market as synthetic_market
+from tests.parity.test_planted import seed_config
+
+
+def replayed_trades(config: RunConfig, market: Market) -> tuple[list[Any], pd.DataFrame, Any]:
+    seen, core = run_replay(config, market)
+    found, start = prepare(config, market)
+    told: Any = {"source": "", "synthetic": True, "quality": {}, "data": []}
+    result = build_result(config, found, market, seen, core.ledger.book, start, {}, **told)
+    return seen.fills, result.trades, seen.equity[start:]
+
+
+def require_same(config: RunConfig, market: Market) -> int:
+    """How many fills there were."""
+    found, folded = run_single(config, market), run_fold(config, market, curves=True)
+    assert found.metrics.tobytes() == folded.metrics.tobytes()
+    assert found.decisions.tobytes() == folded.decisions.tobytes()
+    assert np.array_equal(found.equity, folded.sink.equity[found.start :])
+    fills, trades, equity = replayed_trades(config, market)
+    assert np.array_equal(found.equity, equity)
+    told = [
+        (market.symbols[f["symbol"]], int(f["lots"]), int(f["price_ticks"]), int(f["fee_uusd"])) for f in found.fills
+    ]
+    assert told == [(f.symbol, f.lots if f.side == "buy" else -f.lots, f.price_ticks, f.fee_uusd) for f in fills]
+    assert [int(f["reference_ticks"]) for f in found.fills] == [f.reference_ticks for f in fills]
+    if len(trades):
+        pd.testing.assert_frame_equal(found.trades, trades, check_exact=True)
+    assert len(found.trips) == len(trades) == found.metric("round_trips")
+    return len(fills)
+
+
+@pytest.mark.parametrize("short", [0, 10**9], ids=["columns", "fold"])
+@pytest.mark.parametrize("holes", [False, True])
+def test_random_configs_alone_are_what_fold_and_replay_find(
+    short: int, holes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single, "SHORT", short)
+    market = synthetic_market(holes=holes)
+    free, filled = unfunded(market), 0
+    for seed in range(2):
+        config = random_config(seed_config(), seed, BUCKETS)
+        filled += require_same(config, market if config.costs.funding else free)
+    assert filled > 0
+
+
+def test_a_latch_that_closes_in_a_hole_takes_back_the_order_that_waits_through_it() -> None:
+    config = tiny.config(("X", "Y"), risk={"max_drawdown": 0.05})
+    x = [
+        (0, 100.0, 100.0, 0.5),
+        (1, 100.0, 100.0, 0.5),
+        (2, 90.0, 80.0, 0.5),
+        (3, 80.0, 80.0, 0.5),
+        (4, 80.0, 80.0, 0.0),
+    ]
+    y = [(0, 50.0, 50.0, 0.0), (1, 50.0, 50.0, 0.4), (4, 50.0, 50.0, 0.0)]
+    market = tiny.tiny(config, {"X": x, "Y": y})
+    found = run_single(config, market)
+    passed = found.decisions[(found.decisions["code"] == 0) & (found.decisions["symbol"] == 1)]
+    assert len(passed) == 1 and not (found.fills["symbol"] == 1).any()
+    require_same(config, market)
+
+
+def test_a_fill_names_its_bar_and_the_decision_behind_it() -> None:
+    market = synthetic_market(holes=False)
+    found = run_single(seed_config(), market)
+    for fill in found.fills:
+        decision = found.decisions[fill["decision"]]
+        assert decision["side"] * decision["lots"] == fill["lots"] and decision["symbol"] == fill["symbol"]
+        assert decision["ts_ns"] == market.close_ns[fill["bar"] - 1]
+        assert fill["reference_ticks"] == market.open_ticks[fill["symbol"], fill["bar"]]
