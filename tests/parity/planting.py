@@ -2,7 +2,8 @@
 
 Only the engine gets them: the sweep's columns, guards, accounts and metrics are executed again from the changed text,
 with all that is built on the module that was changed, and put back afterwards. Replay and fold keep the code that they
-had, and so stay the truth. Nothing is read from the compile cache or written to it.
+had, and so stay the truth. What is executed again is interpreted, not compiled: the bits are the same, which
+`interpreted_engine` lets be shown, and nothing of a bug reaches the compile cache.
 """
 
 import importlib
@@ -13,7 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from flea_lab import compiled
+import numpy as np
+
+from tests.parity.interpreted import interpreting
 
 ENGINE = (
     "flea_lab.signal.part_columns",
@@ -76,15 +79,28 @@ def planted(bug: Bug) -> Iterator[Engine]:
         text = source(name)
         if any(f"from {changed} import" in text for changed in texts):
             texts[name] = text
-    before = {name: sys.modules[name] for name in texts}
-    keep = compiled.compiled
-    compiled.compiled = compiled.compiled_afresh
-    try:
-        for name, text in texts.items():
-            _execute(name, text)
+    with executed(texts):
         yield engine()
+
+
+@contextmanager
+def interpreted_engine() -> Iterator[Engine]:
+    """The engine as it is, interpreted."""
+    with executed({name: source(name) for name in ENGINE}):
+        yield engine()
+
+
+@contextmanager
+def executed(texts: dict[str, str]) -> Iterator[None]:
+    """Modules by name executed anew from these texts, in this order, and put back afterwards."""
+    before = {name: sys.modules[name] for name in texts}
+    try:
+        with interpreting():
+            for name, text in texts.items():
+                _execute(name, text)
+        with np.errstate(all="ignore"):
+            yield
     finally:
-        compiled.compiled = keep
         for name, module in before.items():
             _place(name, module)
 
