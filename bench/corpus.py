@@ -2,8 +2,8 @@
 
 Every kernel is a file in bench/kernels, found through FLEA_HOME like any other. Each engine runs in its own process,
 turn by turn; a strategy's statistics must be equal in every combination before its figure counts. vectorbt computes
-each window once and broadcasts. Widths and levels lie off the grid of ticks: no rounding decides a trade. The last line
-is JSON.
+each window once and broadcasts. Widths and levels lie off the grid of ticks: no rounding decides a trade. Fees are low
+enough that no account is lost to them: what is left of one decides orders here, not there. The last line is JSON.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import sweep
 from engines.turns import Engine, serve, take_turns
 
 HERE = Path(__file__).resolve()
+FEE_BPS = 1.0
 FAST, SLOW = list(range(5, 15)), list(range(20, 70, 5))
 SIZES = {
     "ema_cross": (("fast", FAST), ("slow", SLOW)),
@@ -99,7 +100,7 @@ def flea(name: str, axes: dict[str, Any], frame: pd.DataFrame) -> Callable[[], A
     from flea_lab.backtest.sweep import sweep as run_sweep
     from flea_lab.wiring import market_from_frames
 
-    config = sweep.flea_config(name)
+    config = sweep.flea_config(name, FEE_BPS)
     market = market_from_frames(config, {"BTCUSDT": frame}).market
     grid = {f"{name}.{axis}": values for axis, values in axes.items()}
     return lambda: run_sweep(config, grid, market).table[sweep.COLUMNS].to_numpy().tolist()
@@ -129,7 +130,7 @@ def with_vectorbt(name: str, axes: dict[str, Any], frame: pd.DataFrame) -> Calla
             short_entries=np.concatenate([none, shorts]),
             price=frame["open"].iloc[start:],
             size=lots.shift(1).iloc[start:],
-            fees=sweep.FEE_BPS / 1e4,
+            fees=FEE_BPS / 1e4,
             init_cash=sweep.CASH_USD,
             freq=pd.Timedelta(1, unit="min"),
         )

@@ -156,7 +156,7 @@ def _child(name: str, folder: str) -> None:
     serve(flea(grid, frame) if engine == "flea" else with_vectorbt(grid, frame, engine.removeprefix("vectorbt-")))
 
 
-def flea_config(kernel: str) -> Any:
+def flea_config(kernel: str, fee_bps: float = FEE_BPS) -> Any:
     """A fixed stake, long or short, on the side that `kernel` last named."""
     from flea_lab import config as configs
 
@@ -174,7 +174,7 @@ def flea_config(kernel: str) -> Any:
                 "rebalance_band": 1.0,
             },
             "risk": {"max_daily_loss": 1.0, "max_drawdown": 1.0, "max_concentration": 10.0, "max_order_usd": 1e8},
-            "costs": {"fee_bps": FEE_BPS, "slippage_bps": 0.0, "funding": False},
+            "costs": {"fee_bps": fee_bps, "slippage_bps": 0.0, "funding": False},
             "initial_cash_usd": CASH_USD,
             # a lot at a tick is a whole cent, so that the stake's lots do not depend on what was held before
             "instruments": {"BTCUSDT": {"tick_size": "0.1", "lot_size": str(LOT)}},
