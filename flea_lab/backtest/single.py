@@ -47,17 +47,27 @@ Records = npt.NDArray[np.void]
 
 @dataclass(frozen=True)
 class Single:
-    """What one backtest came to; bars before `start` only warmed the signals up.
+    """What one backtest came to; bars before `start` only warmed the signals up. `metrics` `(len(METRICS),)`."""
 
-    `metrics` `(len(METRICS),)`; `equity` `(n - start,)` micro-dollars at every close; `fills` of dtype `FILL`.
-    """
-
+    batch: Batch
     market: Market
     start: int
     metrics: Floats
     decisions: Decisions
-    equity: Ints
-    fills: Records
+
+    @property
+    def equity(self) -> Ints:
+        """Micro-dollars at every close from `start` on, `(n - start,)`."""
+        return self._account[0]
+
+    @property
+    def fills(self) -> Records:
+        """Every fill in its order, of dtype `FILL`."""
+        return self._account[1]
+
+    @cached_property
+    def _account(self) -> tuple[Ints, Records]:
+        return _account(self.batch, self.market, self.start, self.decisions)
 
     def metric(self, name: str) -> float:
         """One of `METRICS`."""
@@ -85,8 +95,7 @@ def single(batch: Batch, market: Market, start: int) -> Single:
         found = fold(market, batch.kernels, batch.cell(0), start)
     else:
         found = fold_one(batch, market, start)
-    equity, fills = _account(batch, market, start, found.decisions)
-    return Single(market, start, found.metrics, found.decisions, equity, fills)
+    return Single(batch, market, start, found.metrics, found.decisions)
 
 
 def _account(batch: Batch, market: Market, start: int, decisions: Decisions) -> tuple[Ints, Records]:
