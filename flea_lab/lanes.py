@@ -8,7 +8,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
+import numba
+from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
@@ -127,11 +128,60 @@ def absolute(typing_context: Any, lanes: Any) -> Any:  # noqa: ARG001 (numba's i
 
 
 @intrinsic
+def rounded(typing_context: Any, lanes: Any) -> Any:  # noqa: ARG001 (numba's interface)
+    """The nearest whole number, from halfway the even one."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001 (numba's)
+        return builder.call(_named(builder, "llvm.rint.v8f64"), arguments)
+
+    return LANES(LANES), generate
+
+
+@intrinsic
 def floored(typing_context: Any, lanes: Any) -> Any:  # noqa: ARG001 (numba's interface)
     """The whole number at or below."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001 (numba's)
         return builder.call(_named(builder, "llvm.floor.v8f64"), arguments)
+
+    return LANES(LANES), generate
+
+
+def _estimates() -> bool:
+    """Whether the processor that is compiled for has an estimate of an inverse, and adds a product in one rounding."""
+    if numba.config.CPU_NAME or numba.config.CPU_FEATURES:
+        return False
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx512f") and features.get("fma"))
+
+
+def _refined(builder: Any, lanes: Any) -> Any:
+    bits, one = ir.IntType(WIDTH), ir.Constant(_EIGHT, [1.0] * WIDTH)
+    kind = ir.FunctionType(_EIGHT, [_EIGHT, _EIGHT, bits])
+    estimate = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.rcp14.pd.512")
+    kind = ir.FunctionType(_EIGHT, [_EIGHT] * 3)
+    fused = cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v8f64")
+    found = builder.call(estimate, [lanes, ir.Constant(_EIGHT, [0.0] * WIDTH), ir.Constant(bits, -1)])
+    minus = builder.fneg(lanes)
+    for _ in range(3):
+        found = builder.call(fused, [found, builder.call(fused, [minus, found, one]), found])
+    return found
+
+
+@intrinsic
+def inverse(typing_context: Any, lanes: Any) -> Any:  # noqa: ARG001 (numba's interface)
+    """1 / `lanes`, each a whole number from 1 to 2**52: the bits of the division, in less time where there is an
+    estimate to begin from.
+
+    From 14 bits two steps of Newton's lead to less than one unit in the last place, from where a third, its residual
+    exact, rounds as the division does, but for a mantissa all of ones (P. Markstein, IBM J. Res. Dev. 34, 1990), which
+    takes 53 bits.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001 (numba's)
+        if _estimates():
+            return _refined(builder, arguments[0])
+        return builder.fdiv(ir.Constant(_EIGHT, [1.0] * WIDTH), arguments[0])
 
     return LANES(LANES), generate
 
@@ -202,9 +252,19 @@ def bits(typing_context: Any, mask: Any) -> Any:  # noqa: ARG001 (numba's interf
 
 @intrinsic
 def lowest_bit(typing_context: Any, number: Any) -> Any:  # noqa: ARG001 (numba's interface)
-    """The place of the lowest bit of a whole number that is not 0."""
+    """The place of the lowest bit of a whole number; 64 for 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001 (numba's)
-        return builder.cttz(arguments[0], ir.Constant(_BIT, 1))
+        return builder.cttz(arguments[0], ir.Constant(_BIT, 0))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def count_bits(typing_context: Any, number: Any) -> Any:  # noqa: ARG001 (numba's interface)
+    """How many bits of a whole number are set."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001 (numba's)
+        return builder.ctpop(arguments[0])
 
     return types.int64(types.int64), generate

@@ -4,7 +4,7 @@ Everything here is 64-bit. What could overflow is refused where an instrument or
 (`model.instrument`, `check_headroom`), not here.
 """
 
-from flea_lab.compiled import compiled
+from flea_lab.compiled import compiled, quotient
 from flea_lab.errors import ConfigError
 
 E8 = 100_000_000
@@ -14,6 +14,8 @@ E16 = E8 * E8
 USD = 1_000_000
 CENT = 10_000
 HEADROOM = 4 * 10**18
+SMALL, SMALL_RATE = 2**44, 2**18
+"""Micro-dollars, and hundred-millionths (26 basis points), whose product is far from leaving 64 bits."""
 
 
 @compiled
@@ -25,7 +27,7 @@ def nearest(a: int, b: int) -> int:
     """
     if b == 1:  # most grids: spares a division on every mark of every bar
         return a
-    found = (abs(a) + b // 2) // b
+    found = quotient(abs(a) + (b >> 1), b)
     return found if a >= 0 else -found  # a choice, not a branch: which sign comes next cannot be predicted
 
 
@@ -38,6 +40,8 @@ def value_uusd(lots: int, ticks: int, num: int, den: int) -> int:
 @compiled
 def share_uusd(value: int, rate_e8: int) -> int:
     """`value * rate_e8 / 1e8` to the nearest micro-dollar, without overflow for any value below 9e15."""
+    if 0 <= value < SMALL and 0 <= rate_e8 < SMALL_RATE:  # the usual order: the same number by one division
+        return quotient(value * rate_e8 + E8 // 2, E8)
     whole = value // E8
     return whole * rate_e8 + nearest((value - whole * E8) * rate_e8, E8)
 
@@ -66,7 +70,7 @@ def lots_for(size_uusd: int, ticks: int, num: int, den: int) -> int:
     """Whole lots that `size_uusd` buys at `ticks`, rounded toward zero, signed like `size_uusd`."""
     if ticks <= 0:
         return 0
-    lots = (abs(size_uusd) * den) // (ticks * num)
+    lots = quotient(abs(size_uusd) * den, ticks * num)
     return lots if size_uusd >= 0 else -lots
 
 
@@ -80,6 +84,8 @@ def portion_uusd(value: int, part: int, whole: int) -> int:
     >>> portion_uusd(100, 1, 3), portion_uusd(-100, 2, 3)
     (33, -67)
     """
+    if 0 <= value < 2**31 and whole < 2**31:  # the usual fee: the same number by one division
+        return quotient(value * part + (whole >> 1), whole)
     each = value // whole
     rest = value - each * whole
     if whole < 2**31:
@@ -90,7 +96,7 @@ def portion_uusd(value: int, part: int, whole: int) -> int:
 @compiled
 def slipped_ticks(ticks: int, buy: bool, slippage_e8: int) -> int:
     """`ticks` moved against the order by `slippage_e8` hundred-millionths, away to a whole tick; at least one tick."""
-    slip = (ticks * slippage_e8 + E8 - 1) // E8
+    slip = quotient(ticks * slippage_e8 + E8 - 1, E8)
     return ticks + slip if buy else max(ticks - slip, 1)
 
 

@@ -15,13 +15,15 @@ import numpy.typing as npt
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from flea_lab.backtest.cell import N_RULES, Rules
+from flea_lab.backtest.latched import refusal, refused
 from flea_lab.backtest.market import Ints
 from flea_lab.backtest.metrics import LAST as LAST_EQUITY
 from flea_lab.backtest.metrics import PEAK as PEAK_EQUITY
 from flea_lab.backtest.metrics import observe_run
-from flea_lab.backtest.quiet import Block, Board, convict, pends, quiet, quiet_one, units_of
+from flea_lab.backtest.quiet import Block, Board, convict, pends, quiet, units_of
 from flea_lab.backtest.rules import fill_at_open, judge, verdict, wanted
-from flea_lab.compiled import compiled, known, unowned
+from flea_lab.backtest.steady import SELDOM, WORD, ahead, find_turns
+from flea_lab.compiled import compiled, own_row, unowned
 from flea_lab.execution.router import quantise
 from flea_lab.lanes import WIDTH
 from flea_lab.ledger import (
@@ -231,6 +233,13 @@ def walk(
             stop_at += 1
             stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
         until = min(stop, last) if rests else i + 1
+        code = refusal(gate, rules) if rests and noted.decisions.shape[0] == 0 else PASSED
+        if code != PASSED:
+            found = refused(board, block, book, rules, purse[CASH] * 1.0, first, i, until, extremes)
+            accounts.vetoes[k, code] += found
+            purse[TAKEN] += found
+            i = until
+            continue
         at = quiet(board, block, book, rules, purse[CASH] * 1.0, first, i, until, extremes)
         at = at if rests else i  # what is pending counts where something is wanted, which a quiet bar does not know
         if at < until:
@@ -245,13 +254,14 @@ def walk(
 @compiled
 def walk_one(
     board: Board, block: Block, accounts: Accounts, k: int, first: int, last: int, stop_at: int, rules: Rules,
-    noted: Noted, extremes: Floats,
+    noted: Noted, extremes: Floats, turns: Ints,
 ) -> bool:  # fmt: skip
     """`walk` for one symbol whose ticks are worth whole micro-dollars."""
-    book, gate, purse = known(known(accounts.book[k], 0, 1), 1, COLUMNS), accounts.gate[k], accounts.purse[k]
+    book, gate, purse = own_row(accounts.book[k], COLUMNS), accounts.gate[k], accounts.purse[k]
     extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
     highest, i, live = 0.0, first, rules.live_basis != 0.0
     goal, asked, basis = 0, np.nan, int(rules.initial)
+    turn = 0 if find_turns(block.conviction, last - first, turns) * SELDOM <= last - first else -1
     rests, fits = units_of(board, block, book, purse[CASH])
     stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
     while fits and i < last:
@@ -266,31 +276,45 @@ def walk_one(
             extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
             stop_at += 1
             stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
-        until = min(stop, last) if rests else i + 1
-        at = quiet_one(board, block, rules, purse[CASH] * 1.0, first, i, until, extremes)
+        until, held = min(stop, last) if rests else i + 1, purse[CASH] * 1.0
+        code = refusal(gate, rules) if rests and noted.decisions.shape[0] == 0 else PASSED
+        if code != PASSED:
+            found = refused(board, block, book, rules, held, first, i, until, extremes)
+            accounts.vetoes[k, code] += found
+            purse[TAKEN] += found
+            i = until
+            continue
+        at, turn = ahead(board, block, rules, held, first, i, until, turns, turn, extremes)
         at = at if rests else i  # what is pending counts where something is wanted, which a quiet bar does not know
         if at < until:
-            conviction, equity = block.conviction[0, at - first], int(block.equity[at - first])
+            conviction = block.conviction[0, at - first]
             if board.close_ticks[0, at] != 0 and abs(conviction) >= rules.min_conviction:
                 book[0, MARK] = board.close_ticks[0, at]
-                if live or conviction != asked:
-                    basis = equity if live else basis
-                    goal, asked = goal_uusd(basis, rules.base_fraction, conviction), conviction
+                equity = equity_uusd(book, purse[CASH])
+                if live or abs(conviction) != asked:
+                    basis, asked = equity if live else basis, abs(conviction)
+                    goal = goal_uusd(basis, rules.base_fraction, asked)
                 size = change_uusd(
-                    int(rules.mode), goal, basis, rules.base_fraction, rules.band, position_uusd(book, 0)
+                    int(rules.mode),
+                    -goal if conviction < 0.0 else goal,
+                    basis,
+                    rules.base_fraction,
+                    rules.band,
+                    position_uusd(book, 0),
                 )
                 if size != 0:
                     act(board, block, accounts, k, book, 0, at, first, equity, size, conviction, rules, noted)
                     rests = book[0, PENDING] == 0
             at += 1
         i = at
+    accounts.book[k, 0] = book[0]
     return fits and not breached(gate, max(highest, widest(extremes, 1)), widest(extremes, 0), rules)
 
 
 @compiled
 def account_cell(
     board: Board, block: Block, accounts: Accounts, k: int, first: int, last: int, stop_at: int, noted: Noted,
-    saved: Ints, extremes: Floats,
+    saved: Ints, extremes: Floats, turns: Ints,
 ) -> None:  # fmt: skip
     """One cell over bars `first` to `last`."""
     rules = Rules(*to_fixed_tuple(accounts.rules[k], N_RULES))
@@ -301,7 +325,7 @@ def account_cell(
     saved[n_book + n_gate : n_book + n_gate + n_vetoes] = vetoes
     saved[n_book + n_gate + n_vetoes : n_book + n_gate + n_vetoes + PURSE] = purse
     if book.shape[0] == 1 and book[0, DEN] == 1:
-        quick = walk_one(board, block, accounts, k, first, last, stop_at, rules, noted, extremes)
+        quick = walk_one(board, block, accounts, k, first, last, stop_at, rules, noted, extremes, turns)
     else:
         quick = walk(board, block, accounts, k, first, last, stop_at, rules, noted, extremes)
     if quick:
@@ -325,10 +349,9 @@ def account_block(
         unowned(board_.close_ns), unowned(board_.fund_at), unowned(board_.fund_row), unowned(board_.fund_rate),
         unowned(board_.stops),
     )  # fmt: skip
-    block = Block(
-        unowned(block_.direction), unowned(block_.confidence), unowned(block_.vpin), unowned(block_.unsettled),
-        unowned(block_.conviction), unowned(block_.equity), unowned(block_.gross), unowned(block_.units),
-    )  # fmt: skip
+    direction, confidence, vpin = unowned(block_.direction), unowned(block_.confidence), unowned(block_.vpin)
+    unsettled, mixed = unowned(block_.unsettled), unowned(block_.conviction)
+    equity, gross, units = unowned(block_.equity), unowned(block_.gross), unowned(block_.units)
     a = accounts_
     accounts = Accounts(
         unowned(a.rules), unowned(a.book), unowned(a.gate), unowned(a.acc), unowned(a.vetoes), unowned(a.purse),
@@ -336,7 +359,12 @@ def account_block(
     )  # fmt: skip
     noted = Noted(unowned(noted_.decisions), unowned(noted_.convictions))
     kept = accounts.book.shape[1] * COLUMNS + GATE_SIZE + accounts.vetoes.shape[1] + PURSE
-    saved, extremes = np.empty(kept, np.int64), np.empty(2 * WIDTH)
+    saved_, extremes_ = np.empty(kept, np.int64), np.empty(2 * WIDTH)
+    turns_ = np.empty((last - first) // SELDOM + 2 * WORD, np.int64)
     for k in range(accounts.rules.shape[0]):
-        convict(block, accounts.alphas[k], accounts.weights[k], accounts.rules[k, 0], last - first)
-        account_cell(board, block, accounts, k, first, last, stop_at, noted, unowned(saved), unowned(extremes))
+        conviction = mixed if confidence.shape[0] > 0 else direction[accounts.alphas[k, 0]]
+        block = Block(direction, confidence, vpin, unsettled, conviction, equity, gross, units)
+        if confidence.shape[0] > 0:
+            convict(block, accounts.alphas[k], accounts.weights[k], accounts.rules[k, 0], last - first)
+        saved, extremes, turns = unowned(saved_), unowned(extremes_), unowned(turns_)
+        account_cell(board, block, accounts, k, first, last, stop_at, noted, saved, extremes, turns)

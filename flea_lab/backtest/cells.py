@@ -5,7 +5,7 @@ combination, however many bars.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,17 +18,21 @@ from flea_lab.backtest.guard import Unsettled, VpinColumns
 from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import ACCUMULATORS, METRICS, begin, summarise
 from flea_lab.backtest.quiet import Block, Board
-from flea_lab.compiled import compiled
+from flea_lab.compiled import compiled, direct
 from flea_lab.lanes import WIDTH
-from flea_lab.model.market import DAY_NS
+from flea_lab.model.market import DAY_NS, MS_NS
 from flea_lab.risk.checks import GATE_SIZE, new_gate
 from flea_lab.risk.tolerance import NEVER_NS
+from flea_lab.settings import Settings
 from flea_lab.signal.columns import Columns
 from flea_lab.signal.kernel import Floats
 
 BLOCK = 1_024
 COLUMN_BYTES = 1 << 20
-"""What the columns of a block may take: they are read soon after they are written, and should not leave the cache."""
+"""What the opinions of a block may take: they are read soon after they are written, and should not leave the cache."""
+
+POOL_BYTES = 1 << 25
+"""What the parts of a block may take, from which opinions are made: each is made once for all who go together."""
 
 RULE = {name: at for at, name in enumerate(Rules._fields)}
 
@@ -37,7 +41,9 @@ def fold_batch(batch: Batch, market: Market, start: int) -> Floats:
     """Metrics of every combination, shape `(n, len(METRICS))`; one thread, nothing recorded."""
     out = np.empty((batch.n, len(METRICS)))
     board = board_of(market, start)
-    for first, last in groups(batch, len(market.symbols)):
+    most = most_cells(batch, len(market.symbols))
+    for first in range(0, batch.n, most):
+        last = min(first + most, batch.n)
         Cells(batch, market, board, start, first, last).run(out[first:last])
     return out
 
@@ -53,47 +59,70 @@ def fold_one(batch: Batch, market: Market, start: int) -> Folded:
     return Folded(out[0], decisions_of(noted.decisions, noted.convictions, taken), sink)
 
 
-def bytes_needed(batch: Batch, n_symbols: int, bars: int) -> int:
-    """Most bytes that `fold_batch` holds at once beside the market, window memories of kernels not counted."""
-    widest = max(last - first for first, last in groups(batch, n_symbols))
-    state = 8 * (batch.rules.shape[1] + n_symbols * batch.book.shape[1] + GATE_SIZE + ACCUMULATORS + CODES + PURSE)
-    guards = len(batch.vpins) * n_symbols * (BLOCK + WIDTH) * 9
-    return bars * n_symbols * 8 + COLUMN_BYTES * 2 + guards + widest * state + batch.n * len(METRICS) * 8
+def most_cells(batch: Batch, n_symbols: int) -> int:
+    """How many combinations go through a market together, so that what they share keeps to `POOL_BYTES`."""
+    parts = sum(max(1, len(kernel.parts)) for kernel in batch.kernels)
+    return max(1, POOL_BYTES // (8 * n_symbols * BLOCK * parts))
 
 
-def groups(batch: Batch, n_symbols: int) -> Iterator[tuple[int, int]]:
-    """Stretches of combinations whose distinct columns fit in `COLUMN_BYTES`, at least one combination each."""
-    most = max(COLUMN_BYTES // (16 * n_symbols * BLOCK), 1)
-    first, seen = 0, [set[int]() for _ in batch.kernels]
-    for i, row in enumerate(batch.which.tolist()):
-        for at, which in enumerate(row):
-            seen[at].add(which)
+def tiles(which: Ints, n_symbols: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Stretches of combinations whose distinct opinions, of so many `columns` each, fit in `COLUMN_BYTES`; at least one
+    combination each. `which` `(n, k)` says which opinions they have."""
+    most = max(COLUMN_BYTES // (8 * columns * n_symbols * BLOCK), 1)
+    first, seen = 0, [set[int]() for _ in which[0]]
+    for i, row in enumerate(which.tolist()):
+        for at, one in enumerate(row):
+            seen[at].add(one)
         if sum(map(len, seen)) > most and i > first:
             yield first, i
-            first, seen = i, [{which} for which in row]
-    yield first, batch.n
+            first, seen = i, [{one} for one in row]
+    yield first, len(which)
 
 
 def board_of(market: Market, start: int) -> Board:
     """The market as accounts read it from bar `start` on."""
-    closes = market.close_ticks
-    at = np.where(closes > 0, np.arange(market.n), 0)
-    marks = np.take_along_axis(closes, np.maximum.accumulate(at, axis=1), axis=1).astype(np.float64)
-    marks = np.concatenate([marks, np.repeat(marks[:, -1:], WIDTH, axis=1)], axis=1)
-    close_ns = market.close_ns
-    days = np.flatnonzero(np.diff(close_ns // DAY_NS)) + 1
-    stops = np.unique(np.concatenate([[start], days, market.fund_at]))
-    return Board(
-        marks,
-        marks.max(axis=1),
-        np.ascontiguousarray(market.open_ticks),
-        np.ascontiguousarray(closes),
-        close_ns,
-        market.fund_at,
-        market.fund_row,
-        market.fund_rate,
-        stops[stops >= start].astype(np.int64),
-    )
+    marks, close_ns = np.empty((len(market.symbols), market.n + WIDTH)), np.empty(market.n, np.int64)
+    stops = np.empty(market.n + len(market.fund_at), np.int64)
+    opens, closes = np.ascontiguousarray(market.open_ticks), np.ascontiguousarray(market.close_ticks)
+    count = _mark(market.open_ms, market.interval_ms, closes, market.fund_at, start, marks, close_ns, stops)
+    highest = marks.max(axis=1)
+    funding = market.fund_at, market.fund_row, market.fund_rate
+    return Board(marks, highest, opens, closes, close_ns, *funding, stops[:count].copy())
+
+
+@compiled
+def _mark(
+    open_ms: Ints, interval_ms: int, closes: Ints, fund_at: Ints, start: int, marks: Floats, close_ns: Ints, stops: Ints
+) -> int:
+    """Fills `marks`, `close_ns` and `stops` of a board; returns how many stops there are."""
+    count, settled, before, n = 0, 0, np.int64(-1), open_ms.shape[0]
+    for i in range(n):
+        close_ns[i] = (open_ms[i] + interval_ms) * MS_NS
+        fresh = close_ns[i] >= before + DAY_NS or before < 0
+        if fresh:
+            before = close_ns[i] // DAY_NS * DAY_NS
+        funded = False
+        while settled < fund_at.shape[0] and fund_at[settled] <= i:
+            funded = funded or fund_at[settled] == i
+            settled += 1
+        if i >= start and (i == start or fresh or funded):
+            stops[count] = i
+            count += 1
+    for s in range(closes.shape[0]):
+        last = 0.0
+        for i in range(n):
+            last = closes[s, i] * 1.0 if closes[s, i] > 0 else last
+            marks[s, i] = last
+        marks[s, n:] = last
+    return count
+
+
+class Tile(NamedTuple):
+    """Combinations whose opinions are held together: of every alpha which of its columns, `low` to `high`, and from
+    which row they lie; their accounts."""
+
+    spans: tuple[tuple[int, int, int], ...]
+    accounts: Accounts
 
 
 class Cells:
@@ -102,44 +131,78 @@ class Cells:
     def __init__(self, batch: Batch, market: Market, board: Board, start: int, first: int, last: int) -> None:
         """Everything as it is before the first bar."""
         self.market, self.board, self.start = market, board, start
-        which, columns, rows = batch.which[first:last], [], np.empty((last - first, len(batch.kernels)), np.int64)
-        width, symbols, offset = BLOCK + WIDTH, len(market.symbols), 0
-        used = [np.unique(which[:, a], return_inverse=True) for a in range(len(batch.kernels))]
-        said = np.full((2, sum(len(found) for found, _ in used), symbols, width), np.nan)
-        for a, (found, place) in enumerate(used):
-            params = [batch.params[a][j] for j in found]
-            made = Columns(batch.kernels[a], params, market.bars, market.features, market.close_ticks, width)
-            made.direction, made.confidence = said[:, offset : offset + len(found)]
-            columns.append(made)
-            rows[:, a] = offset + place
-            offset += len(found)
-        rules = batch.rules[first:last]
+        which, rules, weights = batch.which[first:last], batch.rules[first:last], batch.weights[first:last]
+        least = rules[0, RULE["min_confidence"]]
+        # of one alpha whose weight is 1 its conviction is written at once, a column instead of three
+        alone = weights.shape[1] == 1 and (weights == 1.0).all() and (rules[:, RULE["min_confidence"]] == least).all()
+        self._least = float(least) if alone else None
+        spans, stretches, params, rows, most = _placed(batch, which, len(market.symbols), 1 if alone else 2)
+        width, symbols = BLOCK + WIDTH, len(market.symbols)
+        told = market.bars, market.features, market.close_ticks, width
+        self.columns = [Columns(kernel, own, *told) for kernel, own in zip(batch.kernels, params, strict=True)]
         self.vpin, vpin_rows = _vpins(batch, market, rules, batch.vpin_which[first:last], width)
         self.unsettled, doubt_rows = _doubts(market, rules, width)
-        self.steps: list[Any] = [*columns, self.vpin, self.unsettled]
+        direction = np.full((most, symbols, width), np.nan)
+        confidence = np.full((0 if alone else most, symbols, width), np.nan)
         self.block = Block(
-            said[0], said[1], self.vpin.out, self.unsettled.out, np.empty((symbols, width)), np.empty(width),
+            direction, confidence, self.vpin.out, self.unsettled.out, np.empty((symbols, width)), np.empty(width),
             np.empty(width), np.empty(symbols),
         )  # fmt: skip
         self.accounts = _accounts(batch, rules, first, last, rows, vpin_rows, doubt_rows)
         self.accounts.purse[:, SETTLED] = np.searchsorted(board.fund_at, start)
+        self.tiles = [
+            Tile(span, Accounts._make(each[low:high] for each in self.accounts))
+            for span, (low, high) in zip(spans, stretches, strict=True)
+        ]
 
     def run(self, out: Floats, noted: Noted | None = None) -> None:
         """The whole market; metrics to `out`, decisions to `noted`."""
         noted = noted or Noted(np.empty((0, SINK_COLUMNS), np.int64), np.empty(0))
         for first in range(0, self.start, BLOCK):
-            self._advance(first, min(first + BLOCK, self.start))
+            for _ in self._advance(first, min(first + BLOCK, self.start)):
+                pass  # warms the signals only
+        account = direct(account_block, self.board, self.block, self.accounts, noted, 0, 0, 0)
         for first in range(self.start, self.market.n, BLOCK):
             last = min(first + BLOCK, self.market.n)
-            self._advance(first, last)
             stop_at = int(np.searchsorted(self.board.stops, first))
-            account_block(self.board, self.block, self.accounts, noted, first, last, stop_at)
+            for tile in self._advance(first, last):
+                account(self.board, self.block, tile.accounts, noted, first, last, stop_at)
         a = self.accounts
         _summaries(a.acc, a.book, a.vetoes, self.market.bars_per_year, out)
 
-    def _advance(self, first: int, last: int) -> None:
-        for step in self.steps:
-            step.advance(first, last)
+    def _advance(self, first: int, last: int) -> Iterator[Tile]:
+        """Goes on to bars `first` to `last`; every tile while its opinions of them are held."""
+        for step in self.columns:
+            step.enter(first, last)
+        self.vpin.advance(first, last)
+        self.unsettled.advance(first, last)
+        direction, confidence = self.block.direction, self.block.confidence
+        for tile in self.tiles:
+            for step, (low, high, row) in zip(self.columns, tile.spans, strict=True):
+                if self._least is not None:
+                    step.convictions(low, high, self._least, direction[row:])
+                else:
+                    step.opinions(low, high, direction[row:], confidence[row:])
+            yield tile
+
+
+def _placed(batch: Batch, which: Ints, n_symbols: int, columns: int) -> tuple[Any, Any, Any, Ints, int]:
+    """Where opinions go: of every tile its spans and which combinations it has; of every alpha its parameters, tile
+    after tile; the rows that every combination reads, and how many rows a tile has at most."""
+    stretches = list(tiles(which, n_symbols, columns))
+    params: list[list[Settings]] = [[] for _ in batch.kernels]
+    rows, most, spans = np.empty(which.shape, np.int64), 0, []
+    for low, high in stretches:
+        row, span = 0, []
+        for a, own in enumerate(params):
+            found, place = np.unique(which[low:high, a], return_inverse=True)
+            span.append((len(own), len(own) + len(found), row))
+            own += [batch.params[a][j] for j in found.tolist()]
+            rows[low:high, a] = row + place
+            row += len(found)
+        spans.append(tuple(span))
+        most = max(most, row)
+    return spans, stretches, params, rows, most
 
 
 def _vpins(batch: Batch, market: Market, rules: Floats, which: Ints, width: int) -> tuple[VpinColumns, Ints]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flea_lab.compiled import compiled
-from flea_lab.lanes import WIDTH, bits, higher, lane, later, load, lower, splat, store
+from flea_lab.lanes import WIDTH, bits, higher, inverse, lane, later, load, lower, splat, store
 from flea_lab.ledger import FEES, FILLS, FUNDING, SLIPPAGE, TRIPS, TURNOVER, WINS, Book
 from flea_lab.money import USD
 from flea_lab.risk.checks import NAMES
@@ -21,6 +21,7 @@ from flea_lab.signal.kernel import Floats
 N, LAST, INVERSE, PEAK, DEEPEST, FIRST = range(6)
 SUM, SQUARES, DOWNSIDE, EXPOSED = 8, 8 + WIDTH, 8 + 2 * WIDTH, 8 + 3 * WIDTH
 ACCUMULATORS = 8 + 4 * WIDTH
+WHOLE = 2.0**52
 
 BASIC = (
     "total_return",
@@ -76,15 +77,15 @@ def begin(acc: Floats, equity: int) -> None:
 def observe(acc: Floats, now: float, gross: float) -> None:
     """Takes in one closed bar: equity and gross exposure in micro-dollars."""
     at = int(acc[N]) % WIDTH
-    inverse = 1.0 / now
+    share = 1.0 / now
     change = (now - acc[LAST]) * acc[INVERSE]
     lower_change = change if change < 0.0 else 0.0
     acc[SUM + at] += change
     acc[SQUARES + at] += change * change
     acc[DOWNSIDE + at] += lower_change * lower_change
-    acc[EXPOSED + at] += gross * inverse
+    acc[EXPOSED + at] += gross * share
     acc[N] += 1.0
-    acc[LAST], acc[INVERSE] = now, inverse
+    acc[LAST], acc[INVERSE] = now, share
     acc[PEAK] = max(acc[PEAK], now)
     acc[DEEPEST] = min(acc[DEEPEST], now / acc[PEAK] - 1.0)
 
@@ -107,27 +108,32 @@ def observe_run(acc: Floats, equity: Floats, gross: Floats, count: int) -> None:
 def _observe_eights(acc: Floats, equity: Floats, gross: Floats, i: int, count: int) -> int:
     """Takes in whole eights from bar `i` on; returns the bar after them."""
     one, zero = splat(1.0), splat(0.0)
-    before, inverse_before = splat(acc[LAST]), splat(acc[INVERSE])
+    before, share_before = splat(acc[LAST]), splat(acc[INVERSE])
     total, squares, downside, exposed = load(acc, SUM), load(acc, SQUARES), load(acc, DOWNSIDE), load(acc, EXPOSED)
     peak, deepest, first = acc[PEAK], splat(acc[DEEPEST]), i
     peaks = lowest = splat(peak)
+    usual = splat(min(peak, WHOLE))
     while i + WIDTH <= count:
         now = load(equity, i)
-        inverse = one / now
-        change = (now - later(before, now, 1)) * later(inverse_before, inverse, 1)
-        fall = lower(change, zero)
-        total, squares, downside = total + change, squares + change * change, downside + fall * fall
-        exposed = exposed + load(gross, i) * inverse
-        before, inverse_before = now, inverse
-        if bits(now > peaks) == 0:
+        if bits((now > usual) | (now < one)) == 0:
+            share = inverse(now)
             lowest = lower(now, lowest)  # below one peak the lowest equity is the deepest drawdown
         else:
+            share = one / now
             deepest = lower(lowest / peaks - one, deepest)
-            top = higher(now, later(peaks, now, 1))
+            top = higher(now, peaks)
+            top = higher(top, later(peaks, top, 1))
             top = higher(top, later(peaks, top, 2))
             top = higher(top, later(peaks, top, 4))
             deepest = lower(now / top - one, deepest)
-            peaks = lowest = splat(lane(top, WIDTH - 1))
+            peak = lane(top, WIDTH - 1)
+            peaks = lowest = splat(peak)
+            usual = splat(min(peak, WHOLE))
+        change = (now - later(before, now, 1)) * later(share_before, share, 1)
+        fall = lower(change, zero)
+        total, squares, downside = total + change, squares + change * change, downside + fall * fall
+        exposed = exposed + load(gross, i) * share
+        before, share_before = now, share
         i += WIDTH
     deepest = lower(lowest / peaks - one, deepest)
     store(acc, SUM, total)
@@ -135,8 +141,8 @@ def _observe_eights(acc: Floats, equity: Floats, gross: Floats, i: int, count: i
     store(acc, DOWNSIDE, downside)
     store(acc, EXPOSED, exposed)
     acc[N] += i - first
-    acc[LAST], acc[INVERSE] = lane(before, WIDTH - 1), lane(inverse_before, WIDTH - 1)
-    acc[PEAK] = lane(peaks, 0)
+    acc[LAST], acc[INVERSE] = lane(before, WIDTH - 1), lane(share_before, WIDTH - 1)
+    acc[PEAK] = peak
     for at in range(WIDTH):
         acc[DEEPEST] = min(acc[DEEPEST], lane(deepest, at))
     return i

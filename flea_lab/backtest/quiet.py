@@ -44,7 +44,8 @@ class Board(NamedTuple):
 class Block(NamedTuple):
     """What is known of a block: `direction` and `confidence` `(rows, n_symbols, width)`, `vpin` `(rows, n_symbols,
     width)`, `unsettled` `(rows, n_symbols, width)`; and scratch: `conviction` `(n_symbols, width)`, `equity` and
-    `gross` `(width,)`, `units` `(n_symbols,)`. `width` is the longest block and room for `WIDTH` more."""
+    `gross` `(width,)`, `units` `(n_symbols,)`. `width` is the longest block and room for `WIDTH` more. Without rows of
+    `confidence` those of `direction` are convictions already."""
 
     direction: Floats
     confidence: Floats
@@ -93,9 +94,7 @@ def quiet(
     while i < stop:
         equity, gross, at = held, zero, i - first
         for s in range(n_symbols):
-            value = splat(block.units[s]) * load(board.marks, s * n_marks + i)
-            if book[s, DEN] != 1:
-                value = _nearest(value, book[s, DEN])
+            value = valued(splat(block.units[s]) * load(board.marks, s * n_marks + i), book, s)
             equity, gross = equity + value, gross + absolute(value)
         store(block.equity, at, equity)
         store(block.gross, at, gross)
@@ -107,9 +106,7 @@ def quiet(
             if int(rules.mode) == INCREMENT:
                 found |= bits(spoken & (absolute(conviction) > zero))
                 continue
-            value = splat(block.units[s]) * load(board.marks, s * n_marks + i)
-            if book[s, DEN] != 1:
-                value = _nearest(value, book[s, DEN])
+            value = valued(splat(block.units[s]) * load(board.marks, s * n_marks + i), book, s)
             basis = chosen(live, equity, initial)
             gap = absolute(basis * share * conviction - value)
             found |= bits(spoken & (gap >= basis * band - slack))
@@ -123,8 +120,12 @@ def quiet(
 
 
 @compiled
-def _nearest(value: Floats, den: int) -> Floats:
-    """`money.nearest` on lanes of whole numbers below 2**52."""
+def valued(value: Floats, book: Book, s: int) -> Floats:
+    """`value` in parts of a micro-dollar, as many as the grid of row `s` has, in whole ones: `money.nearest` on lanes
+    of whole numbers below 2**52."""
+    den = book[s, DEN]
+    if den == 1:
+        return value
     size = floored((absolute(value) + splat(den // 2 * 1.0)) / splat(den * 1.0))
     return chosen(value < splat(0.0), splat(0.0) - size, size)
 

@@ -138,7 +138,8 @@ def _on_threads(
     cancelled: Callable[[], bool],
 ) -> Iterator[tuple[int, Floats]]:
     """Chunks as they end, at most two a thread under way."""
-    _compile(cells, market, start, spans)
+    if threads > 1:
+        _compile(cells, market, start, spans)
     todo = iter(spans.items())
     more = True
     with ThreadPoolExecutor(threads) as pool:

@@ -27,7 +27,8 @@ class Columns:
     a market's. What is not ready is NaN, and so is a bar that the symbol does not have, on which nothing steps.
 
     `advance` goes on by a block and gives the columns of all parameters; or `enter` does what they share, and
-    `opinions` is asked for some of them at a time, each once a block, so that what was written is still at hand.
+    `opinions` (or `convictions`) is asked for some of them at a time, each once a block, so that what was written is
+    still at hand.
     """
 
     def __init__(
@@ -79,12 +80,20 @@ class Columns:
 
         The arrays are C-contiguous, of shape `(high - low or more, n_symbols, block)`. Each parameter once a block.
         """
-        for out in (direction, confidence):
-            fits = out.shape[1:] == (len(self._market[2]), self.block) and out.flags.carray and out.dtype == np.float64
-            if not (fits and 0 <= low <= high <= self.n and out.shape[0] >= high - low):
-                told = f"columns {low} to {high} of {self.n} into {out.dtype} of shape {out.shape}"
-                raise KernelError(f"kernel {self.kernel.name}: {told}, in blocks of {self.block}")
-        self._opinions.fill(low, high, *self._market, self.first, self.at, direction, confidence)
+        self._require(low, high, direction)
+        self._require(low, high, confidence)
+        self._opinions.fill(low, high, *self._market, self.first, self.at, direction, confidence, 0.0, False)
+
+    def convictions(self, low: int, high: int, least: float, out: Floats) -> None:
+        """As `opinions`, but writes the one number that `combine` makes of an alpha alone whose weight is 1."""
+        self._require(low, high, out)
+        self._opinions.fill(low, high, *self._market, self.first, self.at, out, out, least, True)
+
+    def _require(self, low: int, high: int, out: Floats) -> None:
+        fits = out.shape[1:] == (len(self._market[2]), self.block) and out.flags.carray and out.dtype == np.float64
+        if not (fits and 0 <= low <= high <= self.n and out.shape[0] >= high - low):
+            told = f"columns {low} to {high} of {self.n} into {out.dtype} of shape {out.shape}"
+            raise KernelError(f"kernel {self.kernel.name}: {told}, in blocks of {self.block}")
 
 
 class _Stepped:
@@ -103,11 +112,11 @@ class _Stepped:
 
     def fill(
         self, low: int, high: int, bars: Floats, features: Floats, closes: Ints, first: int, last: int,
-        direction: Floats, confidence: Floats,
+        direction: Floats, confidence: Floats, least: float, alone: bool,
     ) -> None:  # fmt: skip
         self._run(
             low, high, self._mem, self._at, self._sizes, self._rows, bars, features, closes, first, last,
-            direction, confidence,
+            direction, confidence, least, alone,
         )  # fmt: skip
 
 
@@ -134,14 +143,21 @@ class _Parted:
 
     def fill(
         self, low: int, high: int, bars: Floats, features: Floats, closes: Ints, first: int, last: int,
-        direction: Floats, confidence: Floats,
+        direction: Floats, confidence: Floats, least: float, alone: bool,
     ) -> None:  # fmt: skip
         del bars, features  # the pool has what is read of them
         pool = self._pool
         self._run(
             low, high, pool.values, pool.at, pool.seen, pool.bars, self._mem, self._at, self._sizes, self._rows,
-            self._parts, self._first, closes, first, last, direction, confidence,
+            self._parts, self._first, closes, first, last, direction, confidence, least, alone,
         )  # fmt: skip
+
+
+@compiled
+def convicted(direction: float, confidence: float, least: float) -> float:
+    """`combine` of one alpha whose weight is 1."""
+    said = 0.0 + direction * confidence if confidence >= least else 0.0  # 0.0 +: a sum is never -0.0
+    return said if direction == direction and confidence == confidence else np.nan
 
 
 @functools.cache
@@ -156,6 +172,7 @@ def _step_columns(key: Identity) -> Callable[..., None]:
     def column(
         mem: Floats, at: int, size: int, rows: Floats, row_at: int, bars: Floats, bar0: int, features: Floats,
         feature0: int, stride: int, closes: Ints, close0: int, n: int, direction: Floats, confidence: Floats, out: int,
+        least: float, alone: bool,
     ) -> None:  # fmt: skip
         state = state_type(*read_floats(mem, at, n_state))
         params = params_type(*read_floats(rows, row_at, n_params))
@@ -167,13 +184,16 @@ def _step_columns(key: Identity) -> Callable[..., None]:
                 continue
             bar: Bar = joined_bar(bars, bar0 + j * N_PLAIN, features, feature0 + j * stride)
             state = step(state, bar, params, memory)
-            said[j], sure[j] = state[direction_at], state[confidence_at]
+            if alone:
+                said[j] = convicted(state[direction_at], state[confidence_at], least)
+            else:
+                said[j], sure[j] = state[direction_at], state[confidence_at]
         write_floats(mem, at, state)
 
     @compiled_afresh
     def run(
         low: int, high: int, mem_: Floats, at_: Ints, sizes_: Ints, rows_: Floats, bars_: Floats, features_: Floats,
-        closes_: Ints, first: int, last: int, direction_: Floats, confidence_: Floats,
+        closes_: Ints, first: int, last: int, direction_: Floats, confidence_: Floats, least: float, alone: bool,
     ) -> None:  # fmt: skip
         mem, at, sizes, rows, closes = unowned(mem_), unowned(at_), unowned(sizes_), unowned(rows_), unowned(closes_)
         bars, features = unowned(bars_), unowned(features_)
@@ -186,7 +206,7 @@ def _step_columns(key: Identity) -> Callable[..., None]:
                 column(
                     mem, at[d] + s * sizes[d], sizes[d], rows, d * n_params, bars, (s * n + first) * N_PLAIN, features,
                     s * offered * N_FEATURES + first * stride, stride, closes, s * n + first, last - first,
-                    direction, confidence, ((d - low) * n_symbols + s) * block,
+                    direction, confidence, ((d - low) * n_symbols + s) * block, least, alone,
                 )  # fmt: skip
 
     return run
@@ -203,7 +223,7 @@ def _part_columns(key: Identity) -> Callable[..., None]:
     def run(
         low: int, high: int, values_: Floats, places_: Ints, seen_: Ints, bars_: Ints, mem_: Floats, at_: Ints,
         sizes_: Ints, rows_: Floats, parts_: Ints, firsts_: Ints, closes_: Ints, first: int, last: int,
-        direction_: Floats, confidence_: Floats,
+        direction_: Floats, confidence_: Floats, least: float, alone: bool,
     ) -> None:  # fmt: skip
         values, places, seen, bars = unowned(values_), unowned(places_), unowned(seen_), unowned(bars_)
         mem, at, sizes, rows = unowned(mem_), unowned(at_), unowned(sizes_), unowned(rows_)
@@ -224,7 +244,7 @@ def _part_columns(key: Identity) -> Callable[..., None]:
                 told, count = s * values.shape[1] + begin, n - begin
                 over(
                     values, told, whole, read, prow, memory, borrow(direction, out + begin, count),
-                    borrow(confidence, out + begin, count), count,
+                    borrow(confidence, out + begin, count), count, least, alone,
                 )  # fmt: skip
                 if n < last - first:
                     _spread(said, sure, closes, s * closes.shape[1] + first, n)
@@ -251,9 +271,15 @@ def _stateless(kernel: Kernel) -> Callable[..., None]:
 
     @compiled_afresh
     def over(
-        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats, n: int
+        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats,
+        n: int, least: float, alone: bool,
     ) -> None:  # fmt: skip
         params, columns = params_type(*prow), opened(values, base, places, read, n)
+        if alone:
+            for j in range(n):
+                state = step(bar_at(columns, j), params, x_at(columns, j))
+                said[j] = convicted(state[direction_at], state[confidence_at], least)
+            return
         for j in range(n):  # from 0: an index that could be negative costs the vector
             state = step(bar_at(columns, j), params, x_at(columns, j))
             said[j], sure[j] = state[direction_at], state[confidence_at]
@@ -269,13 +295,17 @@ def _stateful(kernel: Kernel) -> Callable[..., None]:
 
     @compiled_afresh
     def over(
-        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats, n: int
+        values: Floats, base: int, places: Any, read: Any, prow: Any, memory: Floats, said: Floats, sure: Floats,
+        n: int, least: float, alone: bool,
     ) -> None:  # fmt: skip
         params, columns = params_type(*prow), opened(values, base, places, read, n)
         state, own = state_type(*read_floats(memory, 0, n_state)), borrow(memory, n_state, memory.shape[0] - n_state)
         for j in range(n):  # from 0: an index that could be negative costs the vector
             state = step(state, bar_at(columns, j), params, own, x_at(columns, j))
-            said[j], sure[j] = state[direction_at], state[confidence_at]
+            if alone:
+                said[j] = convicted(state[direction_at], state[confidence_at], least)
+            else:
+                said[j], sure[j] = state[direction_at], state[confidence_at]
         write_floats(memory, 0, state)
 
     return over

@@ -32,7 +32,7 @@ class Part(Struct, frozen=True, kw_only=True, dict=True):
     Recursive: `step(s, x, p, memory) -> state` with a field `value`. Windowed: `step(x, p) -> value`, the sources
     in `x` being the last `p.window` values, oldest first. Pointwise: `step(x, p) -> value` of the sources alone.
     `warmup(p)` counts the values of the sources up to and including the first that makes it known. `column`, where a
-    windowed part has one, writes the same bits for many bars at once; `check_kernel` holds it to that.
+    windowed or recursive part has one, writes the same bits for many bars at once; `check_kernel` holds it to that.
     """
 
     name: str
@@ -158,8 +158,13 @@ def part(
     sources: tuple[str, ...] = ("value",),
     warmup: Callable[[Any], int] = lambda p: 1,
     memory: Callable[[Any], int] = lambda p: 0,
+    column: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Part]:
-    """Makes the decorated `step(s, x, p, memory) -> state` a part; its value is the field `value` of the state."""
+    """Makes the decorated `step(s, x, p, memory) -> state` a part; its value is the field `value` of the state.
+
+    `column(s, values, p, memory, out) -> state`, where given, takes all of `values`, those of its only source, and
+    writes to `out` what the step says after each; state and memory are then as the steps would have left them.
+    """
 
     def declare(step: Callable[..., Any]) -> Part:
         name = step.__name__
@@ -175,6 +180,7 @@ def part(
             state=state,
             warmup=warmup,
             memory=memory,
+            column=column,
             doc=(step.__doc__ or "").strip(),
         )
 

@@ -223,6 +223,8 @@ def _recursive(part: Part) -> Callable[..., None]:
     assert state_type is not None
     params_type, sources_type, value_at = part.params_tuple, part.sources_tuple, state_type._fields.index("value")
     opened, at = views(0, len(part.sources)), each(0, len(part.sources))
+    if part.column is not None:
+        return _grown(part, part.column)
 
     @compiled_afresh
     def fill(
@@ -243,6 +245,23 @@ def _recursive(part: Part) -> Callable[..., None]:
             state = step(state, sources_type(*at(x, j)), params, own)
             out[j] = state[value_at]
         write_floats(memory, 0, state)
+
+    return fill
+
+
+def _grown(part: Part, column_of: Callable[..., Any]) -> Callable[..., None]:
+    """As the part itself writes a column: what one step after the other would say."""
+    state_type, n_state, params_type = part.state, part.n_state, part.params_tuple
+    assert state_type is not None
+
+    @compiled_afresh
+    def fill(
+        values: Floats, base: int, places: Any, column: Floats, prow: Any, memory: Floats,
+        begin: int, known: int, n: int,
+    ) -> None:  # fmt: skip
+        state, own = state_type(*read_floats(memory, 0, n_state)), borrow(memory, n_state, memory.shape[0] - n_state)
+        reach, out = borrow(values, base + places[0] + begin, n - begin), borrow(column, begin, n - begin)
+        write_floats(memory, 0, column_of(state, reach, params_type(*prow), own, out))
 
     return fill
 

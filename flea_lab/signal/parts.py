@@ -79,18 +79,51 @@ class GainState(NamedTuple):
     value: float = 0.0
 
 
-@part(GainState, params=("period", "wilder"), warmup=lambda p: p.period + 1, memory=lambda p: p.period)
-def average_gain(s: GainState, x: Any, p: Any, memory: Floats) -> GainState:
-    """Average of the changes above 0, those below counting as 0: the mean of the last `period`, or with `wilder` that
-    of the first `period` and from then on (previous x (period - 1) + this) / period. Known from `period` + 1 on."""
+@compiled
+def _gain(s: GainState, value: float, p: Any, memory: Floats) -> GainState:
     n = s.n + 1.0
-    push(memory, x.value)
+    push(memory, value)
     if p.wilder != 0.0 and n > p.period:
-        return GainState(n, (s.value * (p.period - 1.0) + max(x.value, 0.0)) / p.period)
+        return GainState(n, (s.value * (p.period - 1.0) + max(value, 0.0)) / p.period)
     gain = 0.0
     for i in range(memory.shape[0]):
         gain += max(memory[i], 0.0)
     return GainState(n, gain / p.period)
+
+
+@compiled
+def _gains(s: GainState, values: Floats, p: Any, memory: Floats, out: Floats) -> GainState:
+    """Without `wilder`, eight bars at a time once their windows lie within `values`."""
+    n, count, zero = memory.shape[0], out.shape[0], splat(0.0)
+    at = count if p.wilder != 0.0 else min(n, count)
+    for i in range(at):
+        s = _gain(s, values[i], p, memory)
+        out[i] = s.value
+    if at == count:
+        return s
+    s = GainState(s.n + (count - at), s.value)
+    while at + 2 * WIDTH <= count:  # two sums side by side: each is in the order of the window
+        a = b = zero
+        for i in range(at - n + 1, at + 1):
+            a, b = a + higher(load(values, i), zero), b + higher(load(values, i + WIDTH), zero)
+        store(out, at, a / splat(p.period))
+        store(out, at + WIDTH, b / splat(p.period))
+        at += 2 * WIDTH
+    while at < count:
+        gain = 0.0
+        for i in range(at - n + 1, at + 1):
+            gain += max(values[i], 0.0)
+        out[at] = gain / p.period
+        at += 1
+    memory[:] = values[count - n :]
+    return GainState(s.n, out[count - 1])
+
+
+@part(GainState, params=("period", "wilder"), warmup=lambda p: p.period + 1, memory=lambda p: p.period, column=_gains)
+def average_gain(s: GainState, x: Any, p: Any, memory: Floats) -> GainState:
+    """Average of the changes above 0, those below counting as 0: the mean of the last `period`, or with `wilder` that
+    of the first `period` and from then on (previous x (period - 1) + this) / period. Known from `period` + 1 on."""
+    return _gain(s, x.value, p, memory)
 
 
 @compiled

@@ -1,6 +1,6 @@
 """A conviction into dollars, and how eagerly they are traded."""
 
-from flea_lab.compiled import compiled
+from flea_lab.compiled import compiled, quotient
 from flea_lab.model.trading import OrderType, Urgency
 from flea_lab.money import CENT, USD
 
@@ -28,7 +28,7 @@ def change_uusd(mode: int, goal: int, equity: int, base_fraction: float, band: f
     change = goal - position
     if abs(change) < band * equity * base_fraction:
         return 0
-    whole = abs(change) // CENT * CENT
+    whole = quotient(abs(change), CENT) * CENT
     return whole if change > 0 else -whole
 
 

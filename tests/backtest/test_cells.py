@@ -44,10 +44,11 @@ def test_random_configs_together_are_what_each_is_alone(holes: bool) -> None:
 
 
 @pytest.mark.parametrize("drift", [0.0, 0.01, -0.01])
-def test_bars_taken_in_at_once_are_what_they_are_one_by_one(drift: float) -> None:
+@pytest.mark.parametrize("owed", [0.0, 1e11, 1.05e11], ids=["solvent", "about_nothing", "insolvent"])
+def test_bars_taken_in_at_once_are_what_they_are_one_by_one(drift: float, owed: float) -> None:
     rng = np.random.default_rng(3)
     one, many = np.empty(ACCUMULATORS), np.empty(ACCUMULATORS)
-    equity = np.rint(1e11 * np.exp(np.cumsum(rng.normal(drift, 0.01, 400))))
+    equity = np.rint(1e11 * np.exp(np.cumsum(rng.normal(drift, 0.01, 400))) - owed)
     gross = np.rint(abs(rng.normal(size=400)) * 1e10)
     for length in (1, 7, 8, 9, 64, 400):
         begin(one, 10**11)

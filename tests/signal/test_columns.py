@@ -9,6 +9,7 @@ from flea_lab.errors import KernelError
 from flea_lab.signal.columns import Columns
 from flea_lab.signal.kernel import N_PLAIN, Bar, Floats, Kernel, Stream
 from flea_lab.signal.registry import builtin_kernels, load_kernel
+from flea_lab.strategy.combine import combine
 from flea_lab.testing import law_bars
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,20 @@ def test_columns_are_the_stream_to_the_bit(kernel: Kernel) -> None:
         for s in range(2):
             expected = streamed(kernel, one, bars[s], features[s], closes[s])
             assert found[:, d, s].tobytes() == expected.tobytes(), (d, s)
+
+
+@pytest.mark.parametrize("kernel", ALPHAS, ids=lambda kernel: kernel.name)
+def test_convictions_are_what_combine_makes_of_an_alpha_alone(kernel: Kernel) -> None:
+    bars, features, closes = two_symbols()
+    columns = Columns(kernel, [kernel.load({}, "t")], bars, features, closes, 128)
+    for at, last in ((0, 100), (100, 228), (228, 356), (356, N)):
+        columns.enter(at, last)
+        found = np.full((1, 2, 128), np.nan)
+        columns.convictions(0, 1, 0.1, found)
+        for s in range(2):
+            opinions = streamed(kernel, kernel.load({}, "t"), bars[s], features[s], closes[s])[:, at:last]
+            expected = [combine(np.array([[d, c]]), np.ones(1), 0.1) for d, c in opinions.T]
+            assert found[0, s, : last - at].tobytes() == np.array(expected).tobytes(), s
 
 
 def test_a_block_out_of_turn_is_refused() -> None:
