@@ -10,10 +10,8 @@ from flea_lab.errors import ConfigError
 from flea_lab.execution.router import Router
 from flea_lab.ledger import Ledger
 from flea_lab.live.account import account_folder
-from flea_lab.live.bot import run_bot
 from flea_lab.live.consent import LIVE, Consent, require_consent, terms_of
 from flea_lab.live.first_run import CAPPED, capped, is_first
-from flea_lab.live.opening import About
 from flea_lab.model.market import MS_NS
 from flea_lab.money import USD, rate_e8
 from flea_lab.risk.gate import Gate
@@ -75,6 +73,9 @@ def live_session(
     the websocket is below it. Venue "live" needs a promotion and a `consent` to just this, given now; `other_code`
     says that code may go on which is not the journal's. `FleaError` says in one line why it cannot begin or go on.
     """
+    from flea_lab.live.bot import run_bot  # a runner and its sockets: not for who only builds a core
+    from flea_lab.live.opening import About
+
     found, code = alphas(config), code_state(config).digest
     first = False
     if venue == LIVE:
