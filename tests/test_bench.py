@@ -93,17 +93,7 @@ def test_the_benchmark_readme_names_every_benchmark() -> None:
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
     runnable = [path.name for path in (ROOT / "bench").glob("*.py") if "argparse" in path.read_text(encoding="utf-8")]
     assert sorted(runnable) == [
-        *(
-            "corpus.py",
-            "feed.py",
-            "halt.py",
-            "live.py",
-            "memory.py",
-            "peak.py",
-            "replay.py",
-            "scaling.py",
-            "sweep.py",
-            "verify.py",
-        ),
+        *("cold.py", "corpus.py", "feed.py", "halt.py", "live.py", "memory.py", "peak.py", "replay.py"),
+        *("scaling.py", "single.py", "sweep.py", "verify.py"),
     ]
     assert all(f"bench/{name}" in text for name in runnable)
