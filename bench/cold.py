@@ -90,8 +90,8 @@ def child(name: str, folder: str) -> None:
     if engine == "flea":
         print(json.dumps(flea(frame)))
     else:
-        job, _ = single.with_vectorbt(frame, engine, sweep.CASH_USD)
-        print(json.dumps(job()[0]))
+        job = single.with_vectorbt(frame, engine, sweep.CASH_USD)
+        print(json.dumps(job.run()[0]))
 
 
 def flea(frame: Any) -> list[list[float]]:

@@ -2,7 +2,8 @@
 
 Each engine is a process of its own, turn by turn. A pass goes from candles that lie ready in memory to the statistics,
 the equity at every close, the list of fills and the list of round trips; every fill and every trip must be the same
-before a figure is printed. The last line is JSON.
+before a figure is printed. Once it ends with these lists as records, and once more ("table") with the frame of round
+trips that a person reads. The last line is JSON.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sweep
@@ -24,6 +25,18 @@ CROSS = {"fast": [9], "slow": [21]}
 BARS = 525_600
 CASH_USD = 100e6
 """Enough to pay a year's fees: an account that is ruined stops trading in one engine and not in the other."""
+
+
+TABLE = "-table"
+
+
+class Job(NamedTuple):
+    """An engine's backtest: `run`, whose first value are its statistics; of what that returns `listed` the fills, trips
+    and equity as arrays, and `table` the P&L column, closed trips only, of the frame that a person reads."""
+
+    run: Callable[[], Any]
+    listed: Callable[[Any], dict[str, Any]]
+    table: Callable[[Any], Any]
 
 
 def main() -> None:
@@ -46,9 +59,13 @@ def main() -> None:
 
 def run(folder: Path, others: list[str], bars: int, rounds: int) -> None:
     """The turns, the check and the figures."""
-    engines = {name: Engine(HERE, name, folder) for name in ("flea", *others)}
+    names = ["flea", *others]
+    engines = {name: Engine(HERE, name, folder) for name in (*names, *(name + TABLE for name in names))}
     found = take_turns(list(engines.values()), rounds)
     gaps = [check_same(folder, name, found) for name in others]
+    for name in names:
+        if found[name + TABLE][1] != found["flea" + TABLE][1]:
+            raise SystemExit(f"{name}: the tables differ: {found[name + TABLE][1]} and {found['flea' + TABLE][1]}")
     peaks = {name: engine.end() for name, engine in engines.items()}
     fills, trips = (len(np.load(folder / f"flea-{what}.npy")) for what in ("fills", "trips"))
     print(f"EMA cross on {bars:,} bars to statistics, equity, {fills:,} fills and {trips:,} round trips")
@@ -59,9 +76,10 @@ def run(folder: Path, others: list[str], bars: int, rounds: int) -> None:
         cpu = engine.median_s
         print(f"{name:<16}{cpu * 1e3:>9.1f}{cpu / bars * 1e9:>10.1f}{peaks[name]:>10.0f}")
         figures[name] = {"cpu_s": cpu, "peak_mib": peaks[name]}
-    fastest = min(others, key=lambda name: engines[name].median_s)
-    figures["ratio"] = engines[fastest].median_s / engines["flea"].median_s
-    print(f"ratio {figures['ratio']:.1f} in CPU to {fastest}")
+    for key, end, what in (("ratio", "", "records"), ("ratio_table", TABLE, "the table")):
+        fastest = min((name + end for name in others), key=lambda name: engines[name].median_s)
+        figures[key] = engines[fastest].median_s / engines["flea" + end].median_s
+        print(f"to {what}: ratio {figures[key]:.1f} in CPU to {fastest}")
     print(json.dumps(figures))
 
 
@@ -89,10 +107,22 @@ def child(name: str, folder: str) -> None:
 
     array = np.load(Path(folder) / "candles.npy")
     frame = pd.DataFrame(array, columns=["ts", "open", "high", "low", "close", "volume"]).astype({"ts": np.int64})
-    job, listed = flea(frame) if name == "flea" else with_vectorbt(frame, name.removeprefix("vectorbt-"), CASH_USD)
-    for what, rows in listed(job()).items():
+    engine, end, _ = name.partition(TABLE)
+    ours = engine == "flea"
+    job = flea(frame) if ours else with_vectorbt(frame, engine.removeprefix("vectorbt-"), CASH_USD)
+    if end:
+        serve(lambda: told(job))
+        return
+    for what, rows in job.listed(job.run()).items():
         np.save(Path(folder) / f"{name}-{what}.npy", rows)
-    serve(lambda: job()[0])
+    serve(lambda: job.run()[0])
+
+
+def told(job: Job) -> list[Any]:
+    """A pass with its table: the statistics, and the table's closed trips and their P&L in cents."""
+    passed = job.run()
+    table = job.table(passed)
+    return [passed[0], [len(table), round(float(table.sum()), 2)]]
 
 
 def flea_config() -> Any:
@@ -103,7 +133,7 @@ def flea_config() -> Any:
     return with_values(sweep.flea_config("ema_cross"), values, "bench")
 
 
-def flea(frame: Any) -> tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]]:
+def flea(frame: Any) -> Job:
     """The backtest as a user runs it, and what it lists: (bar, side, price; fee), (side, entry, exit, ...; P&L)."""
     from flea_lab.wiring import market_from_frames, run_single
 
@@ -113,10 +143,10 @@ def flea(frame: Any) -> tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]
     def job() -> Any:
         found = run_single(config, market)
         row = [[found.metric(name) for name in sweep.COLUMNS]]
-        return row, found.fills, found.trips, found.equity
+        return row, found, found.fills, found.trips, found.equity
 
     def listed(passed: Any) -> dict[str, Any]:
-        _, fills, trips, equity = passed
+        _, _, fills, trips, equity = passed
         grid = config.instruments["BTCUSDT"]
         price = np.array([grid.price(int(ticks)) for ticks in fills["price_ticks"]])
         return {
@@ -127,14 +157,12 @@ def flea(frame: Any) -> tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]
             "equity": equity / 1e6,
         }
 
-    return job, listed
+    return Job(job, listed, lambda passed: passed[1].trades["pnl_usd"])
 
 
-def with_vectorbt(
-    frame: Any, engine: str, cash_usd: float
-) -> tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]]:
-    """The same in vectorbt's idiom, see `sweep.with_vectorbt`; its lists are its records, without the frames that it
-    makes of them for reading, which take it seconds."""
+def with_vectorbt(frame: Any, engine: str, cash_usd: float) -> Job:
+    """The same in vectorbt's idiom, see `sweep.with_vectorbt`; its lists are its records, its table the readable frame
+    that it makes of its trades."""
     import pandas as pd
     import vectorbt
 
@@ -160,10 +188,10 @@ def with_vectorbt(
             init_cash=cash_usd,
             freq=pd.Timedelta(1, unit="min"),
         )
-        return sweep.statistics(pf), pf.orders.values, pf.trades.values, pf.value()
+        return sweep.statistics(pf), pf, pf.orders.values, pf.trades.values, pf.value()
 
     def listed(passed: Any) -> dict[str, Any]:
-        _, orders, trades, value = passed
+        _, _, orders, trades, value = passed
         closed = trades[trades["status"] == 1]
         return {
             "fills": np.column_stack(
@@ -181,7 +209,11 @@ def with_vectorbt(
             "equity": value.to_numpy(),
         }
 
-    return job, listed
+    def table(passed: Any) -> Any:
+        readable = passed[1].trades.records_readable
+        return readable.loc[readable["Status"] == "Closed", "PnL"]
+
+    return Job(job, listed, table)
 
 
 if __name__ == "__main__":
