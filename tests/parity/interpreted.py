@@ -64,6 +64,9 @@ COMPILED: dict[str, Callable[..., Any]] = {
     "compiled": plain,
     "compiled_afresh": plain,
     "unowned": plain,
+    "direct": lambda function, *_: function,
+    "own_row": lambda array, size: borrow(array, 0, size).copy().reshape(1, size),
+    "quotient": lambda a, b: a // b,
     "known": lambda array, *_: array,
     "borrow": borrow,
     "read_floats": read_floats,
@@ -75,14 +78,17 @@ LANES: dict[str, Callable[..., Any]] = {
     "store": store,
     "splat": lambda value: np.full(WIDTH, float(value)),
     "absolute": np.abs,
+    "rounded": np.rint,
     "floored": np.floor,
+    "inverse": lambda lanes: 1.0 / lanes,
     "lower": lambda a, b: np.where(a < b, a, b),
     "higher": lambda a, b: np.where(a > b, a, b),
     "chosen": np.where,
     "later": lambda before, now, count: np.concatenate([before[WIDTH - count :], now[: WIDTH - count]]),
     "lane": lambda lanes, at: lanes[at],
     "bits": lambda mask: sum(1 << at for at in np.flatnonzero(mask).tolist()),
-    "lowest_bit": lambda number: (number & -number).bit_length() - 1,
+    "lowest_bit": lambda number: (number & -number).bit_length() - 1 if number else 64,
+    "count_bits": lambda number: int(number).bit_count(),
 }
 
 

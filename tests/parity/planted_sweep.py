@@ -96,12 +96,7 @@ BUGS: dict[str, Bug] = {
     "no_mark_in_a_hole": Bug(
         CELLS,
         "A symbol is marked at its close.",
-        (
-            (
-                "marks = np.take_along_axis(closes, np.maximum.accumulate(at, axis=1), axis=1).astype(np.float64)",
-                "marks = closes.astype(np.float64)",
-            ),
-        ),
+        (("last = closes[s, i] * 1.0 if closes[s, i] > 0 else last", "last = closes[s, i] * 1.0"),),
     ),
     # orders
     "order_waits_for_the_next_stop": Bug(
@@ -138,7 +133,7 @@ BUGS: dict[str, Bug] = {
     "goal_of_another_equity": Bug(
         ACCOUNT,
         "The goal follows from the conviction, so it is computed when that changes.",
-        (("if live or conviction != asked:", "if conviction != asked:"),),
+        (("if live or abs(conviction) != asked:", "if abs(conviction) != asked:"),),
     ),
     "latch_leaves_the_orders": Bug(
         RULES,
@@ -241,12 +236,12 @@ BUGS: dict[str, Bug] = {
     "midnight_is_no_stop": Bug(
         CELLS,
         "Only settlements move cash.",
-        (("np.concatenate([[start], days, market.fund_at])", "np.concatenate([[start], market.fund_at])"),),
+        (("(i == start or fresh or funded)", "(i == start or funded)"),),
     ),
     "settlement_is_no_stop": Bug(
         CELLS,
         "Funding is paid when the account is next looked at.",
-        (("np.concatenate([[start], days, market.fund_at])", "np.concatenate([[start], days])"),),
+        (("(i == start or fresh or funded)", "(i == start or fresh)"),),
     ),
     "stop_at_the_seam": Bug(
         CELLS,
@@ -257,11 +252,8 @@ BUGS: dict[str, Bug] = {
         CELLS,
         "A settlement is paid at the close of its bar.",
         (
-            (
-                "        market.fund_at,\n        market.fund_row,",
-                "        market.fund_at + 1,\n        market.fund_row,",
-            ),
-            ("days, market.fund_at])", "days, market.fund_at + 1])"),
+            ("funding = market.fund_at, market", "funding = market.fund_at + 1, market"),
+            ("closes, market.fund_at, start", "closes, market.fund_at + 1, start"),
         ),
     ),
     "funding_at_the_wrong_mark": Bug(
@@ -283,7 +275,12 @@ BUGS: dict[str, Bug] = {
     "weights_of_the_first_group": Bug(
         CELLS,
         "Weights are in the order of the combinations.",
-        (("batch.weights[first:last]", "batch.weights[: last - first]"),),
+        (
+            (
+                "np.ascontiguousarray(batch.weights[first:last])",
+                "np.ascontiguousarray(batch.weights[: last - first])",
+            ),
+        ),
     ),
     "symbols_share_a_memory": Bug(
         COLUMNS,

@@ -26,6 +26,8 @@ ENGINE = (
     "flea_lab.backtest.batch",
     "flea_lab.backtest.guard",
     "flea_lab.backtest.quiet",
+    "flea_lab.backtest.steady",
+    "flea_lab.backtest.latched",
     "flea_lab.backtest.account",
     "flea_lab.backtest.cells",
 )
