@@ -34,8 +34,11 @@ help:  ## this list
 	fi; \
 	echo "making .venv with $$found ($$("$$found" -c 'import platform; print(platform.python_version())'))"; \
 	rm -rf .venv && "$$found" -m venv .venv
-	@if $(BIN)/python -m pip install -q --disable-pip-version-check uv && \
-	    $(BIN)/python -m uv pip install -q --python $(BIN)/python --compile-bytecode --no-deps -r requirements.lock -e .; then :; \
+	@if command -v uv >/dev/null 2>&1; then uv=uv; \
+	elif $(BIN)/python -m pip install -q --disable-pip-version-check uv; then uv="$(BIN)/python -m uv"; \
+	else uv=false; fi; \
+	set -- pip install -q --python $(BIN)/python --compile-bytecode --no-deps -r requirements.lock -e .; \
+	if $$uv "$$@" || { [ "$$uv" != false ] && echo "once more from what uv keeps on this machine" && $$uv "$$@" --offline; }; then :; \
 	else \
 	  echo "uv cannot be had or failed here, going on with pip"; \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements.lock -e .; \
