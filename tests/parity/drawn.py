@@ -64,6 +64,12 @@ class Drawn(NamedTuple):
     start: int
     block: int
     column_bytes: int
+    together: int = MEMBERS
+    """How many configurations go through the market together at most."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(alpha.kernel for alpha in self.configs[0].signals)
 
 
 class Truth(NamedTuple):
@@ -216,19 +222,24 @@ def drawn(number: int) -> Drawn:
     found = market(rng, common)
     members = tuple(member(rng, common) for _ in range(MEMBERS))
     start = max(prepare(config, found)[1] for config in members)
-    return Drawn(kernels, members, found, start, int(rng.choice([64, 200, 1_024])), int(rng.choice([1, 1 << 20])))
+    block, column_bytes = int(rng.choice([64, 200, 1_024])), int(rng.choice([1, 1 << 20]))
+    return Drawn(kernels, members, found, start, block, column_bytes, 2 if number % 3 == 0 else MEMBERS)
 
 
 @functools.cache
 def truth(number: int) -> tuple[Truth, ...]:
-    """What the replays of a batch came to."""
-    one = drawn(number)
+    """What the replays of batch `number` came to."""
+    return truth_of(drawn(number))
+
+
+def truth_of(one: Drawn) -> tuple[Truth, ...]:
+    """What the replay of each configuration of `one` came to."""
     out = []
     for config in one.configs:
         seen, core = run_replay(config, one.market, one.start)
         found = metrics_of(config, one.market, seen, core.ledger.book, one.start)
         spoke = (np.nan_to_num(seen.opinions[..., 1]) > 0.0).any(axis=(0, 1))
-        names = tuple(name for name, said in zip(SETS[one.kernels], spoke.tolist(), strict=True) if said)
+        names = tuple(name for name, said in zip(one.names, spoke.tolist(), strict=True) if said)
         codes = np.bincount(seen.decisions["code"].astype(np.int64), minlength=len(NAMES))
         metrics = tuple(float(found[name]) for name in METRICS)
         out.append(Truth(digest(seen.decisions, config.symbols), metrics, tuple(codes.tolist()), names))
@@ -236,21 +247,26 @@ def truth(number: int) -> tuple[Truth, ...]:
 
 
 def differences(number: int, by: Engine | None = None) -> Iterator[str]:
-    """Where the sweep's engine differs from the replays of batch `number`: alone with decisions, then all together."""
-    by, one = by or engine(), drawn(number)
-    for at, (config, right) in enumerate(zip(one.configs, truth(number), strict=True)):
+    """Where the sweep's engine differs from the replays of batch `number`."""
+    return parting(f"batch {number}", drawn(number), truth(number), by or engine())
+
+
+def parting(place: str, one: Drawn, truths: tuple[Truth, ...], by: Engine) -> Iterator[str]:
+    """Where `by` differs from the replays of `one`: alone with decisions, then all together."""
+    for at, (config, right) in enumerate(zip(one.configs, truths, strict=True)):
         alone = by.fold_one(by.batch_of([config]), one.market, one.start)
         if digest(alone.decisions, config.symbols) != right.decisions:
-            yield f"batch {number} config {at}: decisions"
-        yield from _metrics(f"batch {number} config {at}", alone.metrics, right)
-    kept = by.cells.BLOCK, by.cells.COLUMN_BYTES
-    by.cells.BLOCK, by.cells.COLUMN_BYTES = one.block, one.column_bytes
+            yield f"{place} config {at}: decisions"
+        yield from _metrics(f"{place} config {at}", alone.metrics, right)
+    kept = by.cells.BLOCK, by.cells.COLUMN_BYTES, by.cells.most_cells
+    by.cells.BLOCK, by.cells.COLUMN_BYTES, most = one.block, one.column_bytes, by.cells.most_cells
+    by.cells.most_cells = lambda batch, n_symbols: min(one.together, most(batch, n_symbols))
     try:
         together = by.fold_batch(by.batch_of(one.configs), one.market, one.start)
     finally:
-        by.cells.BLOCK, by.cells.COLUMN_BYTES = kept
-    for at, (row, right) in enumerate(zip(together, truth(number), strict=True)):
-        yield from _metrics(f"batch {number} config {at} with the others", row, right)
+        by.cells.BLOCK, by.cells.COLUMN_BYTES, by.cells.most_cells = kept
+    for at, (row, right) in enumerate(zip(together, truths, strict=True)):
+        yield from _metrics(f"{place} config {at} with the others", row, right)
 
 
 def parted(number: int) -> list[str]:

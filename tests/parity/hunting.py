@@ -1,6 +1,6 @@
 """Every bug that is planted into the sweep's engine against the campaign: `python -m tests.parity.hunting` prints what
-caught each, and in which batch. The table of what was caught so far is `planted_sweep.tsv`; a bug that is not in it
-has not been caught yet."""
+caught each, and where: in which drawn batch, or on which staged market. The table of what was caught so far is
+`planted_sweep.tsv`; a bug that is in neither it nor `HARMLESS` has not been caught yet."""
 
 import signal
 import sys
@@ -11,44 +11,54 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flea_lab.errors import FleaError
-from tests.parity.drawn import differences, written_kernels
-from tests.parity.planted_sweep import BUGS
-from tests.parity.planting import planted
+from tests.parity.drawn import differences, parting, written_kernels
+from tests.parity.planted_sweep import BUGS, HARMLESS
+from tests.parity.planting import Engine, planted
+from tests.parity.staged import STAGED, staged
 
 TABLE = Path(__file__).with_name("planted_sweep.tsv")
 BATCHES = sorted(range(100), key=lambda number: number % 5 not in (0, 2))
 """Those of the campaign; first the ones whose kernels are quickly compiled."""
 
+Place = int | str
+"""A drawn batch by its number, or a staged one by its name."""
 
 PATIENCE_S = 60.0
 """CPU time of a batch, some twenty times what it takes: a bug may be a walk that does not end."""
 
 
 class Caught(NamedTuple):
-    """The batch that caught a bug, and the first thing that differed there."""
+    """Where a bug was caught, and the first thing that differed there."""
 
-    batch: int
+    place: Place
     text: str
 
 
-def known() -> dict[str, int]:
-    """The table: by bug the batch that caught it."""
+def known() -> dict[str, Place]:
+    """The table: by bug what caught it."""
     rows = [line.split("\t") for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]]
-    return {name: int(batch) for name, batch, _ in rows}
+    return {name: int(place) if place.isdecimal() else place for name, place, _ in rows}
 
 
-def hunt(name: str, batches: Iterable[int]) -> Caught | None:
-    """The first of `batches` in which the engine with a bug differs from the replay, or falls over; None where none
+def apart(place: Place, by: Engine) -> Iterator[str]:
+    """Where `by` differs from the replays at `place`."""
+    if isinstance(place, int):
+        return differences(place, by)
+    return parting(place, *staged(place), by)
+
+
+def hunt(name: str, places: Iterable[Place]) -> Caught | None:
+    """The first of `places` at which the engine with a bug differs from the replay, or falls over; None where none
     does."""
-    with planted(BUGS[name]) as engine:
-        for batch in batches:
+    with planted(HARMLESS[name][1] if name in HARMLESS else BUGS[name]) as engine:
+        for place in places:
             try:
                 with patience():
-                    found = next(differences(batch, engine), "")
+                    found = next(apart(place, engine), "")
             except (ArithmeticError, LookupError, TimeoutError, ValueError, FleaError) as error:
-                found = f"batch {batch}: {type(error).__name__}: {error}"
+                found = f"{place}: {type(error).__name__}: {error}"
             if found:
-                return Caught(batch, found)
+                return Caught(place, found)
     return None
 
 
@@ -71,12 +81,12 @@ def patience() -> Iterator[None]:
 def main(names: list[str]) -> bool:
     """Hunts `names`, prints a row each; whether all were caught."""
     missed = 0
-    print("planted bug\tbatch\twhat differed")
+    print("planted bug\tcaught at\twhat differed")
     with tempfile.TemporaryDirectory() as folder, written_kernels(Path(folder)):
         for name in names:
-            caught = hunt(name, BATCHES)
+            caught = hunt(name, [*STAGED, *BATCHES])
             missed += caught is None
-            told = f"{caught.batch}\t{caught.text}" if caught else "\tnot caught"
+            told = f"{caught.place}\t{caught.text}" if caught else "\tnot caught"
             print(f"{name}\t{told}", flush=True)
     return not missed
 

@@ -8,6 +8,7 @@ from tests.parity.planting import Bug
 
 QUIET, ACCOUNT, CELLS = "flea_lab.backtest.quiet", "flea_lab.backtest.account", "flea_lab.backtest.cells"
 BATCH, GUARD, METRICS = "flea_lab.backtest.batch", "flea_lab.backtest.guard", "flea_lab.backtest.metrics"
+STEADY, LATCHED = "flea_lab.backtest.steady", "flea_lab.backtest.latched"
 PARTS, COLUMNS, RULES = "flea_lab.signal.part_columns", "flea_lab.signal.columns", "flea_lab.backtest.rules"
 
 UNITS_AFTER_OPEN = """            open_at(board, book, purse, i, rules)
@@ -20,11 +21,6 @@ BUGS: dict[str, Bug] = {
         QUIET,
         "Floats are exact here, so whether a position is far enough from its goal needs no room for rounding to cents.",
         (("ROUNDING = 6_000.0", "ROUNDING = 0.0"),),
-    ),
-    "no_room_for_floats": Bug(
-        QUIET,
-        "The band is the product that sizing forms, so it needs no room of its own.",
-        (("SLACK = 1e-9", "SLACK = 0.0"),),
     ),
     "room_on_the_wrong_side": Bug(
         QUIET,
@@ -109,21 +105,10 @@ BUGS: dict[str, Bug] = {
         "Whether anything is pending is asked where something happens.",
         (("rests = not pends(book)\n            at += 1", "rests = True\n            at += 1"),),
     ),
-    "pending_is_not_held": Bug(
-        ACCOUNT,
-        "The bar after an order is quiet like any other.",
-        (("at = at if rests else i ", "at = at "),),
-        count=2,
-    ),
     "fills_in_a_hole": Bug(
         ACCOUNT,
         "What is pending fills at the next bar of the account.",
         ((" and board.close_ticks[s, i] > 0:", ":"),),
-    ),
-    "decides_in_a_hole": Bug(
-        ACCOUNT,
-        "A symbol without a bar has no conviction, and NaN is silence.",
-        ((" or board.close_ticks[s, i] == 0:", ":"),),
     ),
     "refusal_counted_twice": Bug(
         ACCOUNT,
@@ -271,7 +256,69 @@ BUGS: dict[str, Bug] = {
             ),
         ),
     ),
+    # stretches of one conviction
+    "bar_of_a_change_skipped": Bug(
+        STEADY,
+        "A stretch ends with the bar on which its conviction changes.",
+        (("at = min(first + turns[turn], until)", "at = min(first + turns[turn] + 1, until)"),),
+    ),
+    "changes_are_eight_bars_apart": Bug(
+        STEADY,
+        "What is compared is what was loaded before.",
+        (("bits(now == later(before, now, 1))", "bits(now == before)"),),
+    ),
+    "tail_of_a_stretch_not_judged": Bug(
+        STEADY,
+        "A stretch is made of whole eights.",
+        (("    while i < stop:\n        value", "    while i + WIDTH <= stop:\n        value"),),
+    ),
+    "last_eight_of_a_stretch_decide": Bug(
+        STEADY,
+        "Whether a stretch is loud is known at its end.",
+        (("loud = loud | (absolute(equity", "loud = (absolute(equity"),),
+    ),
+    "increments_by_their_distance": Bug(
+        STEADY,
+        "A position that is near its goal wants nothing.",
+        (("return said != 0.0 if int(rules.mode) == INCREMENT else bits(loud) != 0", "return bits(loud) != 0"),),
+    ),
+    # stretches that a latch refuses
+    "refusals_beyond_the_stretch": Bug(
+        LATCHED,
+        "Eight bars were taken in, so all their refusals count.",
+        (("& wanted) & within)", "& wanted))"),),
+    ),
+    "drawdown_before_the_day": Bug(
+        LATCHED,
+        "The graver of two latches is the one that refuses.",
+        (("if gate[DAILY_LATCH] != 0:", "if gate[DAILY_LATCH] != 0 and gate[DRAWDOWN_LATCH] == 0:"),),
+    ),
+    "nothing_is_refused_too": Bug(
+        LATCHED,
+        "An increment of nothing is as large as its goal.",
+        (("wanted = absolute(goal) > zero", "wanted = absolute(goal) >= zero"),),
+    ),
+    "less_than_a_cent_is_refused": Bug(
+        LATCHED,
+        "What is beyond the band is wanted.",
+        ((" & (change >= cent)", ""),),
+    ),
+    "latched_equity_is_not_watched": Bug(
+        LATCHED,
+        "A latch that has closed cannot close again.",
+        (("        low, high = lower(equity, low), higher(equity, high)\n", ""),),
+    ),
     # who is who
+    "confidence_of_the_first": Bug(
+        CELLS,
+        "What is left out for its confidence is left out for all.",
+        ((' and (rules[:, RULE["min_confidence"]] == least).all()', ""),),
+    ),
+    "alone_confident_only_beyond_the_threshold": Bug(
+        COLUMNS,
+        "A confidence must be above its threshold.",
+        (("if confidence >= least else 0.0", "if confidence > least else 0.0"),),
+    ),
     "weights_of_the_first_group": Bug(
         CELLS,
         "Weights are in the order of the combinations.",
@@ -360,3 +407,33 @@ BUGS: dict[str, Bug] = {
         ),
     ),
 }
+
+HARMLESS: dict[str, tuple[str, Bug]] = {
+    "no_room_for_floats": (
+        "ROUNDING leaves 1,000 micro-dollars above half a cent: below 2**52 of them floats do not err by ten.",
+        Bug(
+            QUIET,
+            "The band is the product that sizing forms, so it needs no room of its own.",
+            (("SLACK = 1e-9", "SLACK = 0.0"),),
+        ),
+    ),
+    "decides_in_a_hole": (
+        "A column of opinions is NaN on a bar that its symbol does not have, and NaN is silence.",
+        Bug(
+            ACCOUNT,
+            "A symbol without a bar has no conviction, and NaN is silence.",
+            ((" or board.close_ticks[s, i] == 0:", ":"),),
+        ),
+    ),
+    "pending_is_not_held": (
+        "What pends after the opens of a bar is of a symbol without that bar, which decides nothing on it.",
+        Bug(
+            ACCOUNT,
+            "The bar after an order is quiet like any other.",
+            (("at = at if rests else i ", "at = at "),),
+            count=2,
+        ),
+    ),
+}
+"""Changes that look like bugs and can change no result, each with the reason: nothing can catch them, and they count
+neither as caught nor as missed."""

@@ -33,6 +33,9 @@ ENGINE = (
 )
 """The sweep's engine, each module after those that it is built on."""
 
+WITH = {"flea_lab.backtest.latched": "flea_lab.backtest.quiet"}
+"""A module that calls another's functions of eight floats, which are interpreted where the caller is."""
+
 
 class Bug(NamedTuple):
     """What somebody thought, and what they wrote in `module`: each old text, which stands there `count` times, anew."""
@@ -76,7 +79,7 @@ def engine() -> Engine:
 @contextmanager
 def planted(bug: Bug) -> Iterator[Engine]:
     """The engine with `bug`."""
-    texts = {bug.module: bug.applied()}
+    texts = {name: source(name) for name in (WITH.get(bug.module),) if name} | {bug.module: bug.applied()}
     for name in ENGINE[ENGINE.index(bug.module) + 1 :]:
         text = source(name)
         if any(f"from {changed} import" in text for changed in texts):
