@@ -58,6 +58,7 @@ from flea_lab.strategy.sizing import change_uusd, goal_uusd
 
 CASH, SETTLED, TAKEN = range(3)
 PURSE = 3
+CONVICTION = 7
 
 
 class Accounts(NamedTuple):
@@ -78,10 +79,17 @@ class Accounts(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """Where decisions are written: `decisions` `(capacity, 7)`, `convictions` `(capacity,)`."""
+    """Where decisions are written, as they lie in a `DECISION`: `decisions` `(capacity, 8)`, and the same memory as
+    floats, of which the last of a row is the conviction."""
 
     decisions: Ints
     convictions: Floats
+
+
+def room_for(capacity: int) -> Noted:
+    """Room for so many decisions; memory is taken as it is written."""
+    rows = np.empty((capacity, CONVICTION + 1), np.int64)
+    return Noted(rows, rows.view(np.float64))
 
 
 @compiled
@@ -157,7 +165,7 @@ def note(
         row[4] = abs(lots)
         row[5] = ticks
         row[6] = code
-        noted.convictions[at] = conviction
+        noted.convictions[at, CONVICTION] = conviction
 
 
 @compiled

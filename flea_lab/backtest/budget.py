@@ -43,15 +43,19 @@ class Cut(NamedTuple):
 
 
 def chunk_bytes(cells: Plan, market: Market, chunk: int) -> int:
-    """An upper bound of what folding `chunk` cells holds at a time besides the market."""
+    """An upper bound of what folding `chunk` cells holds at a time besides the market as it is built."""
     symbols, width, n = len(market.symbols), BLOCK + WIDTH, min(chunk, cells.n)
     alphas = len(cells.states)
-    board = BOARDS * market.n * (symbols + 1) * 8
+    fields = {name for kernel in cells.alphas.kernels for name in kernel.inputs + kernel.optional}
+    board = (BOARDS + len(fields)) * market.n * (symbols + 1) * 8
+    several = 16 * symbols * BLOCK * sum(min(n, distinct) for distinct, _ in cells.states) > COLUMN_BYTES
     parts = 0
     for kernel, (distinct, floats) in zip(cells.alphas.kernels, cells.states, strict=True):
         rows = min(n, distinct)
+        states = 0 if kernel.stateless else n if several else rows  # each tile has its own
         reach = width + floats  # a column keeps what a window may reach back to, and that is among its kernel's floats
-        parts += symbols * 8 * (N_FIELDS * reach + rows * (len(kernel.parts) * width + 2 * floats))
+        shared = rows * (len(kernel.parts) * width + (2 * floats if kernel.parts else 0))
+        parts += symbols * 8 * (N_FIELDS * reach + shared + states * 2 * floats)
     opinions = max(2 * COLUMN_BYTES, 24 * alphas * symbols * width)
     guards = min(n, _guards(cells)) * symbols * width * 9
     state = 4 * N_RULES + symbols * COLUMNS + GATE_SIZE + ACCUMULATORS + CODES + PURSE + 5 * alphas

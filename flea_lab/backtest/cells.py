@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flea_lab.backtest.account import PURSE, SETTLED, TAKEN, Accounts, Noted, account_block
-from flea_lab.backtest.arrays import CODES, SINK_COLUMNS, decisions_of, new_sink
+from flea_lab.backtest.account import PURSE, SETTLED, TAKEN, Accounts, Noted, account_block, room_for
+from flea_lab.backtest.arrays import CODES, new_sink
 from flea_lab.backtest.batch import Batch
 from flea_lab.backtest.cell import Rules
 from flea_lab.backtest.fold import Folded
@@ -19,8 +19,9 @@ from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import ACCUMULATORS, METRICS, begin, summarise
 from flea_lab.backtest.quiet import Block, Board
 from flea_lab.compiled import compiled, direct
+from flea_lab.decision import DECISION
 from flea_lab.lanes import WIDTH
-from flea_lab.model.market import DAY_NS, MS_NS
+from flea_lab.model.market import DAY_NS
 from flea_lab.risk.checks import GATE_SIZE, new_gate
 from flea_lab.risk.tolerance import NEVER_NS
 from flea_lab.settings import Settings
@@ -28,6 +29,9 @@ from flea_lab.signal.columns import Columns
 from flea_lab.signal.kernel import Floats
 
 BLOCK = 1_024
+ALONE = 8_192
+"""Bars of a block of one combination by itself, whose columns are few: more share what a block costs to begin."""
+
 COLUMN_BYTES = 1 << 20
 """What the opinions of a block may take: they are read soon after they are written, and should not leave the cache."""
 
@@ -44,19 +48,18 @@ def fold_batch(batch: Batch, market: Market, start: int) -> Floats:
     most = most_cells(batch, len(market.symbols))
     for first in range(0, batch.n, most):
         last = min(first + most, batch.n)
-        Cells(batch, market, board, start, first, last).run(out[first:last])
+        Cells(batch, market, board, start, first, last, BLOCK).run(out[first:last])
     return out
 
 
-def fold_one(batch: Batch, market: Market, start: int) -> Folded:
-    """The only combination of a batch with its decisions, without curves; to the bit what `fold` finds."""
-    most = (market.n - start) * len(market.symbols)  # a symbol decides once a bar; memory is taken as it is written
-    noted = Noted(np.empty((most, SINK_COLUMNS), np.int64), np.empty(most))
-    out, cells = np.empty((1, len(METRICS))), Cells(batch, market, board_of(market, start), start, 0, 1)
-    cells.run(out, noted)
-    taken = int(cells.accounts.purse[0, TAKEN])
-    sink = new_sink(0, len(market.symbols), 0)
-    return Folded(out[0], decisions_of(noted.decisions, noted.convictions, taken), sink)
+def fold_one(batch: Batch, market: Market, start: int, curve: Floats | None = None) -> Folded:
+    """The only combination of a batch with its decisions, without other curves than the equity from `start` on in
+    `curve`; to the bit what `fold` finds."""
+    noted = room_for((market.n - start) * len(market.symbols))  # a symbol decides once a bar
+    out, cells = np.empty((1, len(METRICS))), Cells(batch, market, board_of(market, start), start, 0, 1, ALONE)
+    cells.run(out, noted, curve)
+    rows = noted.decisions[: int(cells.accounts.purse[0, TAKEN])].copy()
+    return Folded(out[0], rows.view(DECISION).reshape(len(rows)), new_sink(0, len(market.symbols), 0))
 
 
 def most_cells(batch: Batch, n_symbols: int) -> int:
@@ -65,10 +68,11 @@ def most_cells(batch: Batch, n_symbols: int) -> int:
     return max(1, POOL_BYTES // (8 * n_symbols * BLOCK * parts))
 
 
-def tiles(which: Ints, n_symbols: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Stretches of combinations whose distinct opinions, of so many `columns` each, fit in `COLUMN_BYTES`; at least one
-    combination each. `which` `(n, k)` says which opinions they have."""
-    most = max(COLUMN_BYTES // (8 * columns * n_symbols * BLOCK), 1)
+def tiles(which: Ints, bars: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Stretches of combinations whose distinct opinions, of so many `columns` each, fit in `COLUMN_BYTES`, a
+    block being `bars` of all symbols together; at least one combination each. `which` `(n, k)` says which opinions they
+    have."""
+    most = max(COLUMN_BYTES // (8 * columns * bars), 1)
     first, seen = 0, [set[int]() for _ in which[0]]
     for i, row in enumerate(which.tolist()):
         for at, one in enumerate(row):
@@ -81,23 +85,24 @@ def tiles(which: Ints, n_symbols: int, columns: int) -> Iterator[tuple[int, int]
 
 def board_of(market: Market, start: int) -> Board:
     """The market as accounts read it from bar `start` on."""
-    marks, close_ns = np.empty((len(market.symbols), market.n + WIDTH)), np.empty(market.n, np.int64)
-    stops = np.empty(market.n + len(market.fund_at), np.int64)
+    board = market.once(_whole_board, _whole_board)
+    later = board.stops[np.searchsorted(board.stops, start, side="right") :]
+    return board._replace(stops=np.concatenate([[start], later]))
+
+
+def _whole_board(market: Market) -> Board:
+    marks, stops = np.empty((len(market.symbols), market.n + WIDTH)), np.empty(market.n, np.int64)
     opens, closes = np.ascontiguousarray(market.open_ticks), np.ascontiguousarray(market.close_ticks)
-    count = _mark(market.open_ms, market.interval_ms, closes, market.fund_at, start, marks, close_ns, stops)
-    highest = marks.max(axis=1)
+    count = _mark(market.close_ns, closes, market.fund_at, marks, stops)
     funding = market.fund_at, market.fund_row, market.fund_rate
-    return Board(marks, highest, opens, closes, close_ns, *funding, stops[:count].copy())
+    return Board(marks, marks.max(axis=1), opens, closes, market.close_ns, *funding, stops[:count].copy())
 
 
 @compiled
-def _mark(
-    open_ms: Ints, interval_ms: int, closes: Ints, fund_at: Ints, start: int, marks: Floats, close_ns: Ints, stops: Ints
-) -> int:
-    """Fills `marks`, `close_ns` and `stops` of a board; returns how many stops there are."""
-    count, settled, before, n = 0, 0, np.int64(-1), open_ms.shape[0]
+def _mark(close_ns: Ints, closes: Ints, fund_at: Ints, marks: Floats, stops: Ints) -> int:
+    """Fills `marks` and `stops` of a board; returns how many stops there are."""
+    count, settled, before, n = 0, 0, np.int64(-1), close_ns.shape[0]
     for i in range(n):
-        close_ns[i] = (open_ms[i] + interval_ms) * MS_NS
         fresh = close_ns[i] >= before + DAY_NS or before < 0
         if fresh:
             before = close_ns[i] // DAY_NS * DAY_NS
@@ -105,7 +110,7 @@ def _mark(
         while settled < fund_at.shape[0] and fund_at[settled] <= i:
             funded = funded or fund_at[settled] == i
             settled += 1
-        if i >= start and (i == start or fresh or funded):
+        if fresh or funded:
             stops[count] = i
             count += 1
     for s in range(closes.shape[0]):
@@ -128,17 +133,19 @@ class Tile(NamedTuple):
 class Cells:
     """Combinations `first` to `last` of a batch over a market: their columns, their accounts."""
 
-    def __init__(self, batch: Batch, market: Market, board: Board, start: int, first: int, last: int) -> None:
-        """Everything as it is before the first bar."""
-        self.market, self.board, self.start = market, board, start
+    def __init__(
+        self, batch: Batch, market: Market, board: Board, start: int, first: int, last: int, block: int
+    ) -> None:
+        """Everything as it is before the first bar; bars go by in blocks of `block`."""
+        self.market, self.board, self.start, self.bars = market, board, start, block
         which, rules, weights = batch.which[first:last], batch.rules[first:last], batch.weights[first:last]
         least = rules[0, RULE["min_confidence"]]
         # of one alpha whose weight is 1 its conviction is written at once, a column instead of three
         alone = weights.shape[1] == 1 and (weights == 1.0).all() and (rules[:, RULE["min_confidence"]] == least).all()
         self._least = float(least) if alone else None
-        spans, stretches, params, rows, most = _placed(batch, which, len(market.symbols), 1 if alone else 2)
-        width, symbols = BLOCK + WIDTH, len(market.symbols)
-        told = market.bars, market.features, market.close_ticks, width
+        spans, stretches, params, rows, most = _placed(batch, which, len(market.symbols) * block, 1 if alone else 2)
+        width, symbols = block + WIDTH, len(market.symbols)
+        told = market.bars, market.features, market.close_ticks, width, market.column if market.whole else None
         self.columns = [Columns(kernel, own, *told) for kernel, own in zip(batch.kernels, params, strict=True)]
         self.vpin, vpin_rows = _vpins(batch, market, rules, batch.vpin_which[first:last], width)
         self.unsettled, doubt_rows = _doubts(market, rules, width)
@@ -155,18 +162,20 @@ class Cells:
             for span, (low, high) in zip(spans, stretches, strict=True)
         ]
 
-    def run(self, out: Floats, noted: Noted | None = None) -> None:
-        """The whole market; metrics to `out`, decisions to `noted`."""
-        noted = noted or Noted(np.empty((0, SINK_COLUMNS), np.int64), np.empty(0))
-        for first in range(0, self.start, BLOCK):
-            for _ in self._advance(first, min(first + BLOCK, self.start)):
+    def run(self, out: Floats, noted: Noted | None = None, curve: Floats | None = None) -> None:
+        """The whole market; metrics to `out`, decisions to `noted`, equity at every close to `curve`."""
+        noted = noted or room_for(0)
+        for first in range(0, self.start, self.bars):
+            for _ in self._advance(first, min(first + self.bars, self.start)):
                 pass  # warms the signals only
         account = direct(account_block, self.board, self.block, self.accounts, noted, 0, 0, 0)
-        for first in range(self.start, self.market.n, BLOCK):
-            last = min(first + BLOCK, self.market.n)
+        for first in range(self.start, self.market.n, self.bars):
+            last = min(first + self.bars, self.market.n)
             stop_at = int(np.searchsorted(self.board.stops, first))
             for tile in self._advance(first, last):
                 account(self.board, self.block, tile.accounts, noted, first, last, stop_at)
+            if curve is not None:
+                curve[first - self.start : last - self.start] = self.block.equity[: last - first]
         a = self.accounts
         _summaries(a.acc, a.book, a.vetoes, self.market.bars_per_year, out)
 
@@ -186,10 +195,10 @@ class Cells:
             yield tile
 
 
-def _placed(batch: Batch, which: Ints, n_symbols: int, columns: int) -> tuple[Any, Any, Any, Ints, int]:
+def _placed(batch: Batch, which: Ints, bars: int, columns: int) -> tuple[Any, Any, Any, Ints, int]:
     """Where opinions go: of every tile its spans and which combinations it has; of every alpha its parameters, tile
     after tile; the rows that every combination reads, and how many rows a tile has at most."""
-    stretches = list(tiles(which, n_symbols, columns))
+    stretches = list(tiles(which, bars, columns))
     params: list[list[Settings]] = [[] for _ in batch.kernels]
     rows, most, spans = np.empty(which.shape, np.int64), 0, []
     for low, high in stretches:

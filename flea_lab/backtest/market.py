@@ -1,8 +1,9 @@
 """Several symbols' candles and funding on one time axis: what a sweep folds and a replay plays."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from flea_lab.signal.kernel import FEATURES, FIELDS, N_PLAIN, Floats
 from flea_lab.trials import Tried
 
 Ints = npt.NDArray[np.int64]
+T = TypeVar("T")
 OHLCV = ("open", "high", "low", "close", "volume")
 
 
@@ -60,6 +62,27 @@ class Market:
         found: Ints = (self.open_ms + self.interval_ms) * MS_NS
         found.flags.writeable = False
         return found
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every symbol has every bar."""
+        return bool((self.close_ticks != 0).all())
+
+    def column(self, place: int) -> Floats:
+        """Field `place` of `FIELDS`, `(n_symbols, n)`, a symbol's bars side by side; kept once asked for."""
+        return self.once(place, lambda market: _lined(market, place))
+
+    def once(self, key: Any, work: "Callable[[Market], T]") -> T:
+        """What `work` makes of this market, worked out the first time and kept with it under `key`."""
+        if key not in self._kept:
+            self._kept[key] = work(self)
+        found: T = self._kept[key]
+        return found
+
+    @cached_property
+    def _kept(self) -> dict[Any, Any]:
+        """What `once` has worked out: arrays that cannot change need it once."""
+        return {}
 
     @property
     def bars_per_year(self) -> float:
@@ -173,6 +196,13 @@ def _column(market: Market, s: int, name: str) -> Floats:
     if name in FEATURES:
         return market.features[s, :, FEATURES.index(name)]
     return market.bars[s, :, FIELDS.index(name)]
+
+
+def _lined(market: Market, place: int) -> Floats:
+    source = market.bars[:, :, place] if place < N_PLAIN else market.features[:, :, place - N_PLAIN]
+    found = np.ascontiguousarray(np.broadcast_to(source, (len(market.symbols), market.n)))
+    found.flags.writeable = False
+    return found
 
 
 def window(market: Market, start: int, stop: int) -> Market:

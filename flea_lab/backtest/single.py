@@ -1,8 +1,9 @@
 """One combination by itself: statistics, decisions, equity, fills, round trips, to the bit what fold and replay find.
 
 A long market goes through the columns and accounts of a sweep, a short one bar by bar through the fold: that takes less
-to compile, and about as long. Neither writes down fills or equity: an account that is told what was decided, and has no
-signals to step and nothing to weigh, finds them in a nanosecond or two a bar.
+to compile, and about as long. Neither writes down fills: where no symbol lacks a bar, what passed the gate is filled at
+the next open; else, and for the equity of a short market, an account is told what was decided, which has no signals to
+step and nothing to weigh.
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,17 @@ from flea_lab.backtest.cells import fold_one
 from flea_lab.backtest.fold import fold
 from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import METRICS
+from flea_lab.backtest.quiet import EXACT
 from flea_lab.backtest.rules import fill_at_open, judge
 from flea_lab.backtest.trips import FLAT, NAMES
 from flea_lab.compiled import compiled
 from flea_lab.decision import DECISION, Decisions
 from flea_lab.ledger import DEN, FEES, LOTS, MARK, NUM, PENDING, Book, apply_funding
 from flea_lab.model.instrument import Instrument
+from flea_lab.model.market import MS_NS
 from flea_lab.money import USD, slipped_ticks, value_uusd
 from flea_lab.risk.checks import GATE_SIZE, PASSED, GateState, new_gate
+from flea_lab.sandbox.matching import fee_uusd
 from flea_lab.signal.kernel import Floats
 
 SHORT = 250_000
@@ -54,16 +58,17 @@ class Single:
     start: int
     metrics: Floats
     decisions: Decisions
+    curve: Ints | None = None
 
     @property
     def equity(self) -> Ints:
         """Micro-dollars at every close from `start` on, `(n - start,)`."""
-        return self._account[0]
+        return self._account[0] if self.curve is None else self.curve
 
-    @property
+    @cached_property
     def fills(self) -> Records:
         """Every fill in its order, of dtype `FILL`."""
-        return self._account[1]
+        return _filled(self.batch, self.market, self.start, self.decisions) if self.market.whole else self._account[1]
 
     @cached_property
     def _account(self) -> tuple[Ints, Records]:
@@ -92,10 +97,41 @@ class Single:
 def single(batch: Batch, market: Market, start: int) -> Single:
     """The only combination of a batch over a market."""
     if (market.n - start) * len(market.symbols) < SHORT:
-        found = fold(market, batch.kernels, batch.cell(0), start)
+        found, known = fold(market, batch.kernels, batch.cell(0), start), False
     else:
-        found = fold_one(batch, market, start)
-    return Single(batch, market, start, found.metrics, found.decisions)
+        curve = np.empty(market.n - start)
+        found = fold_one(batch, market, start, curve)
+        known = bool(curve.min() > -EXACT and curve.max() < EXACT)  # else floats do not hold every micro-dollar
+    return Single(batch, market, start, found.metrics, found.decisions, curve.astype(np.int64) if known else None)
+
+
+def _filled(batch: Batch, market: Market, start: int, decisions: Decisions) -> Records:
+    """The fills that these decisions lead to where no symbol lacks a bar."""
+    rules, rows = Rules(*batch.rules[0].tolist()), np.empty((len(decisions), len(FILL.names or ())), np.int64)
+    table = decisions.view(np.int64).reshape(len(decisions), len(DECISION.names or ()))
+    opens = np.ascontiguousarray(market.open_ticks)
+    count = _fill(opens, market.close_ns, market.interval_ms * MS_NS, start, rules, table, batch.book, rows)
+    return rows[:count].view(FILL).reshape(count)
+
+
+@compiled
+def _fill(
+    opens: Ints, close_ns: Ints, interval_ns: int, start: int, rules: Rules, decisions: Ints, book: Book, rows: Ints
+) -> int:
+    """Writes what passed the gate as fills at the next open, if there is one; returns how many."""
+    i, count = start, 0
+    for d in range(decisions.shape[0]):
+        ts_ns, s = decisions[d, 0], decisions[d, 1]
+        i = min(i + (ts_ns - close_ns[i]) // interval_ns, close_ns.shape[0] - 1)
+        while close_ns[i] > ts_ns:  # bars that all symbols lack stand between
+            i -= 1
+        if decisions[d, 6] == PASSED and decisions[d, 4] != 0 and i + 1 < close_ns.shape[0]:
+            reference, lots = opens[s, i + 1], decisions[d, 2] * decisions[d, 4]
+            ticks = slipped_ticks(reference, lots > 0, int(rules.slippage_e8))
+            fee = fee_uusd(lots, ticks, book[s, NUM], book[s, DEN], int(rules.fee_e8))
+            _write(rows[count], i + 1, s, lots, reference, fee, d, rules)
+            count += 1
+    return count
 
 
 def _account(batch: Batch, market: Market, start: int, decisions: Decisions) -> tuple[Ints, Records]:
@@ -167,14 +203,10 @@ def _write(row: Ints, bar: int, s: int, lots: int, reference: int, fee: int, dec
 def _trips_of(fills: Records, grids: tuple[Instrument, ...]) -> Records:
     table = np.ascontiguousarray(fills).view(np.int64).reshape(len(fills), len(FILL.names or ()))
     steps = np.array([[*grid._lot, *grid._tick[1:]] for grid in grids], np.int64)
-    whole, money = np.empty((2 * len(fills), 4), np.int64), np.empty((2 * len(fills), 6))
+    whole = np.empty((len(fills), len(TRIP.names or ())), np.int64)  # a fill closes one at most
+    money = whole.view(np.float64)
     count = _trip(table, steps, np.zeros((len(grids), 2), np.int64), np.zeros((len(grids), 6)), whole, money)
-    out = np.empty(count, TRIP)
-    for column, name in enumerate(("symbol", "side", "entry_bar", "exit_bar")):
-        out[name] = whole[:count, column]
-    for column, name in enumerate(("qty", "entry_price", "exit_price", "pnl_usd", "fee_usd", "return_frac")):
-        out[name] = money[:count, column]
-    return out
+    return whole[:count].view(TRIP).reshape(count)
 
 
 OPEN, ENTERED, ENTRY, EXIT, EXITED, FEE = range(6)
@@ -183,7 +215,7 @@ OPEN, ENTERED, ENTRY, EXIT, EXITED, FEE = range(6)
 @compiled
 def _trip(fills: Ints, steps: Ints, sides: Ints, trips: Floats, whole: Ints, money: Floats) -> int:
     """`trips.round_trips` over rows of `FILL`, operation by operation; how many closed. `sides` `(n_symbols, 2)` are
-    side (0: flat) and entry bar of what is open, `trips` the floats of it."""
+    side (0: flat) and entry bar of what is open, `trips` the floats of it; `money` is `whole`, taken as floats."""
     count = 0
     for f in range(fills.shape[0]):
         bar, s, sign = fills[f, 0], fills[f, 1], 1 if fills[f, 2] > 0 else -1
@@ -201,8 +233,8 @@ def _trip(fills: Ints, steps: Ints, sides: Ints, trips: Floats, whole: Ints, mon
                 pnl = -sign * (trip[EXIT] - trip[ENTRY]) - trip[FEE]
                 row, told = whole[count], money[count]
                 row[0], row[1], row[2], row[3] = s, -sign, sides[s, 1], bar
-                told[0], told[1], told[2] = trip[ENTERED], trip[ENTRY] / trip[ENTERED], trip[EXIT] / trip[EXITED]
-                told[3], told[4], told[5] = pnl, trip[FEE], pnl / trip[ENTRY]
+                told[4], told[5], told[6] = trip[ENTERED], trip[ENTRY] / trip[ENTERED], trip[EXIT] / trip[EXITED]
+                told[7], told[8], told[9] = pnl, trip[FEE], pnl / trip[ENTRY]
                 count += 1
                 sides[s, 0] = 0
         if left > FLAT * qty:

@@ -24,7 +24,8 @@ class Columns:
     """Direction and confidence of an alpha for `params`, each distinct, over the symbols of a market.
 
     `bars` `(n_symbols, n, N_PLAIN)`, `features` `(n_symbols, n or 1, N_FEATURES)`, `close_ticks` `(n_symbols, n)`:
-    a market's. What is not ready is NaN, and so is a bar that the symbol does not have, on which nothing steps.
+    a market's, and so is `column`, for one whose symbols have every bar. What is not ready is NaN, and so is a bar that
+    the symbol does not have, on which nothing steps.
 
     `advance` goes on by a block and gives the columns of all parameters; or `enter` does what they share, and
     `opinions` (or `convictions`) is asked for some of them at a time, each once a block, so that what was written is
@@ -32,8 +33,9 @@ class Columns:
     """
 
     def __init__(
-        self, kernel: Kernel, params: Sequence[Settings], bars: Floats, features: Floats, close_ticks: Ints, block: int
-    ) -> None:
+        self, kernel: Kernel, params: Sequence[Settings], bars: Floats, features: Floats, close_ticks: Ints, block: int,
+        column: Callable[[int], Floats] | None = None,
+    ) -> None:  # fmt: skip
         if not kernel.is_alpha:
             raise KernelError(f"kernel {kernel.name} has outputs {kernel.outputs}: columns hold an alpha's opinion")
         self.kernel, self.block, self.n, self.at, self.first = kernel, block, len(params), 0, 0
@@ -44,7 +46,7 @@ class Columns:
         )
         self._opinions: _Stepped | _Parted
         if kernel.parts:
-            self._opinions = _Parted(kernel, params, rows, n_symbols, block)
+            self._opinions = _Parted(kernel, params, rows, n_symbols, block, column)
         else:
             self._opinions = _Stepped(kernel, params, rows, n_symbols)
 
@@ -123,10 +125,13 @@ class _Stepped:
 class _Parted:
     """A kernel with parts: they are computed once for all rows, then the step reads their columns."""
 
-    def __init__(self, kernel: Kernel, params: Sequence[Settings], rows: Floats, n_symbols: int, block: int) -> None:
+    def __init__(
+        self, kernel: Kernel, params: Sequence[Settings], rows: Floats, n_symbols: int, block: int,
+        column: Callable[[int], Floats] | None,
+    ) -> None:  # fmt: skip
         found: Layout = layout(kernel, rows)
         fields = {FIELDS.index(name) for name in kernel.inputs + kernel.optional}
-        self._pool = Pool(found, fields, n_symbols, block)
+        self._pool = Pool(found, fields, n_symbols, block, column)
         self._rows, self._first = rows, found.first
         self._parts = self._pool.at[found.parts]
         sizes = [0 if kernel.stateless else kernel.n_state + kernel.own_memory(p) for p in params]

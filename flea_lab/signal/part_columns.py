@@ -75,7 +75,11 @@ class Pool:
     held), `seen` `(n_symbols,)` counts a symbol's bars before the block and `bars` those in it.
     """
 
-    def __init__(self, found: Layout, fields: set[int], n_symbols: int, block: int) -> None:
+    def __init__(
+        self, found: Layout, fields: set[int], n_symbols: int, block: int,
+        field_of: Callable[[int], Floats] | None = None,
+    ) -> None:  # fmt: skip
+        """`field_of` gives a field of the bar `(n_symbols, n)` where no symbol lacks a bar."""
         keep = np.zeros(N_FIELDS + len(found.columns), np.int64)
         held = np.array([i in fields for i in range(N_FIELDS)] + [True] * len(found.columns))
         for column in found.columns:
@@ -89,12 +93,19 @@ class Pool:
         self.values = np.full((n_symbols, int(room.sum())), nan)
         self.seen, self.bars = np.zeros(n_symbols, np.int64), np.zeros(n_symbols, np.int64)
         self._keep: Ints = np.where(held, keep, 0)
+        self._fields = [(int(self.at[i]), field_of(i)) for i in range(N_FIELDS) if held[i]] if field_of else None
         self._jobs = _jobs(found, self.at)
         self._mem = [np.repeat(job.mem[None], n_symbols, axis=0) for job in self._jobs]
 
     def advance(self, bars: Floats, features: Floats, closes: Ints, first: int, last: int) -> None:
         """The columns over bars `first` to `last`, which is not among them."""
-        _take(self.values, self.at, self._keep, self.seen, self.bars, bars, features, closes, first, last)
+        _shift(self.values, self.at, self._keep, self.seen, self.bars)
+        if self._fields is None:
+            _take(self.values, self.at, self.bars, bars, features, closes, first, last)
+        else:
+            self.bars[:] = last - first
+            for at, field in self._fields:
+                self.values[:, at : at + last - first] = field[:, first:last]
         for job, mem in zip(self._jobs, self._mem, strict=True):
             job.run(
                 self.values, mem, job.sources, job.out, job.rows, job.mem_at, job.sizes, job.first, job.ready,
@@ -148,19 +159,25 @@ def _jobs(found: Layout, at: Ints) -> list[_Job]:
 
 
 @compiled
-def _take(
-    values: Floats, at: Ints, keep: Ints, seen: Ints, held: Ints, bars: Floats, features: Floats, closes: Ints,
-    first: int, last: int,
-) -> None:  # fmt: skip
-    """Keeps the ends of all columns before their block and takes the bars of the next one."""
-    n, offered, width = closes.shape[1], features.shape[1], values.shape[1]
-    for s in range(closes.shape[0]):
+def _shift(values: Floats, at: Ints, keep: Ints, seen: Ints, held: Ints) -> None:
+    """Keeps the ends of all columns before the place of their block."""
+    width = values.shape[1]
+    for s in range(values.shape[0]):
         for place in range(at.shape[0]):
             begin = s * width + at[place] - keep[place]
             column = borrow(values, begin, keep[place] + held[s])
             for i in range(keep[place]):
                 column[i] = column[i + held[s]]
         seen[s] += held[s]
+
+
+@compiled
+def _take(
+    values: Floats, at: Ints, held: Ints, bars: Floats, features: Floats, closes: Ints, first: int, last: int
+) -> None:
+    """Takes the bars of the next block."""
+    n, offered, width = closes.shape[1], features.shape[1], values.shape[1]
+    for s in range(closes.shape[0]):
         taken = 0
         for i in range(first, last):
             taken += closes[s, i] != 0

@@ -38,6 +38,12 @@ def pair(threads: int = 1, memory_mib: int = 256) -> RunConfig:
 
 
 @cache
+def stepped() -> RunConfig:
+    """As `pair`, with a kernel that keeps a window of its own."""
+    return with_values(pair(), {"signals": [{"kernel": "ema_momentum"}, {"kernel": "tick_imbalance"}]})
+
+
+@cache
 def market() -> Market:
     made = {symbol: synthetic_market(symbol, n_bars=BARS) for symbol in pair().symbols}
     candles, funding = ({symbol: found[i] for symbol, found in made.items()} for i in (0, 1))
@@ -68,6 +74,14 @@ def test_no_chunk_takes_more_than_is_said_of_it(name: str) -> None:
     for chunk in (1, cells.n):
         took = traced(lambda chunk=chunk: cells.fold(0, chunk, market(), start))
         assert took <= chunk_bytes(cells, market(), chunk) / MIB
+
+
+def test_what_a_kernel_keeps_counts_once_for_every_tile_that_has_it() -> None:
+    cells = plan(stepped(), {"ema_momentum.fast": [5, 9, 13], "tick_imbalance.window": list(range(1_000, 1_080))})
+    start = common_start(cells.configs, market())
+    cells.fold(0, 1, market(), start)
+    took = traced(lambda: cells.fold(0, cells.n, market(), start))
+    assert 80 * 2 * 2 * 1_000 * 2 * 8 / MIB < took <= chunk_bytes(cells, market(), cells.n) / MIB
 
 
 @pytest.mark.parametrize("name", ["windows", pytest.param("averages", marks=pytest.mark.slow)])

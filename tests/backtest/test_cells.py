@@ -69,6 +69,12 @@ def test_neither_blocks_nor_groups_of_combinations_change_a_bit(monkeypatch: pyt
         monkeypatch.setattr(cells, "BLOCK", block)
         monkeypatch.setattr(cells, "COLUMN_BYTES", share)
         assert np.array_equal(cells.fold_batch(batch, market, start), whole, equal_nan=True)
+    one = batch_of(configs[:1])
+    alone = cells.fold_one(one, market, start)
+    monkeypatch.setattr(cells, "ALONE", 64)
+    again = cells.fold_one(one, market, start)
+    assert again.metrics.tobytes() == alone.metrics.tobytes() == whole[0].tobytes()
+    assert again.decisions.tobytes() == alone.decisions.tobytes()
 
 
 def test_a_later_start_of_a_longer_market_is_taken_as_it_is() -> None:

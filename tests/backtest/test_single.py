@@ -1,5 +1,6 @@
 """A single backtest, fills and round trips included, is to the bit what the fold and the replay of it are."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from flea_lab.backtest import single
 from flea_lab.backtest.market import Market
 from flea_lab.backtest.result import build_result
-from flea_lab.config import RunConfig
+from flea_lab.config import RunConfig, with_values
 from flea_lab.wiring import prepare, run_fold, run_replay, run_single
 from tests.backtest import tiny
 from tests.backtest.test_cells import BUCKETS
@@ -58,6 +59,31 @@ def test_random_configs_alone_are_what_fold_and_replay_find(
         config = random_config(seed_config(), seed, BUCKETS)
         filled += require_same(config, market if config.costs.funding else free)
     assert filled > 0
+
+
+def test_over_bars_that_all_symbols_lack_a_fill_is_at_the_next_bar_that_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(single, "SHORT", 0)
+    whole = synthetic_market(holes=False)
+    kept = np.flatnonzero((np.arange(whole.n) // 70) % 3 != 1)
+    left = {name: getattr(whole, name)[:, kept].copy() for name in ("bars", "open_ticks", "close_ticks")}
+    for array in left.values():  # as they are in every market
+        array.flags.writeable = False
+    none = {name: getattr(whole, name)[:0] for name in ("fund_at", "fund_row", "fund_rate", "fund_ms")}
+    config = with_values(seed_config(), {"costs.funding": False})
+    gapped = replace(whole, open_ms=whole.open_ms[kept], funded=False, **left, **none)
+    assert gapped.whole and gapped.features.shape[1] == 1
+    assert require_same(config, gapped) > 10
+
+
+def test_an_equity_beyond_what_floats_hold_is_counted_in_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "SHORT", 0)
+    market, config = unfunded(synthetic_market(holes=False)), with_values(seed_config(), {"costs.funding": False})
+    usual = run_single(config, market)
+    monkeypatch.setattr(single, "EXACT", float(usual.equity.max()))
+    found = run_single(config, market)
+    assert found.curve is None and usual.curve is not None and np.array_equal(found.equity, usual.curve)
 
 
 def test_a_latch_that_closes_in_a_hole_takes_back_the_order_that_waits_through_it() -> None:

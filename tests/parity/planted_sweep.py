@@ -221,12 +221,12 @@ BUGS: dict[str, Bug] = {
     "midnight_is_no_stop": Bug(
         CELLS,
         "Only settlements move cash.",
-        (("(i == start or fresh or funded)", "(i == start or funded)"),),
+        (("if fresh or funded:", "if funded:"),),
     ),
     "settlement_is_no_stop": Bug(
         CELLS,
         "Funding is paid when the account is next looked at.",
-        (("(i == start or fresh or funded)", "(i == start or fresh)"),),
+        (("if fresh or funded:", "if fresh:"),),
     ),
     "stop_at_the_seam": Bug(
         CELLS,
@@ -238,7 +238,7 @@ BUGS: dict[str, Bug] = {
         "A settlement is paid at the close of its bar.",
         (
             ("funding = market.fund_at, market", "funding = market.fund_at + 1, market"),
-            ("closes, market.fund_at, start", "closes, market.fund_at + 1, start"),
+            ("closes, market.fund_at, marks", "closes, market.fund_at + 1, marks"),
         ),
     ),
     "funding_at_the_wrong_mark": Bug(
