@@ -52,7 +52,7 @@ def fold_batch(batch: Batch, market: Market, start: int) -> Floats:
     return out
 
 
-def fold_one(batch: Batch, market: Market, start: int, curve: Floats | None = None) -> Folded:
+def fold_one(batch: Batch, market: Market, start: int, curve: Ints | None = None) -> Folded:
     """The only combination of a batch with its decisions, without other curves than the equity from `start` on in
     `curve`; to the bit what `fold` finds."""
     noted = room_for((market.n - start) * len(market.symbols))  # a symbol decides once a bar
@@ -162,7 +162,7 @@ class Cells:
             for span, (low, high) in zip(spans, stretches, strict=True)
         ]
 
-    def run(self, out: Floats, noted: Noted | None = None, curve: Floats | None = None) -> None:
+    def run(self, out: Floats, noted: Noted | None = None, curve: Ints | None = None) -> None:
         """The whole market; metrics to `out`, decisions to `noted`, equity at every close to `curve`."""
         noted = noted or room_for(0)
         for first in range(0, self.start, self.bars):

@@ -99,10 +99,10 @@ def single(batch: Batch, market: Market, start: int) -> Single:
     if (market.n - start) * len(market.symbols) < SHORT:
         found, known = fold(market, batch.kernels, batch.cell(0), start), False
     else:
-        curve = np.empty(market.n - start)
+        curve = np.empty(market.n - start, np.int64)
         found = fold_one(batch, market, start, curve)
         known = bool(curve.min() > -EXACT and curve.max() < EXACT)  # else floats do not hold every micro-dollar
-    return Single(batch, market, start, found.metrics, found.decisions, curve.astype(np.int64) if known else None)
+    return Single(batch, market, start, found.metrics, found.decisions, curve if known else None)
 
 
 def _filled(batch: Batch, market: Market, start: int, decisions: Decisions) -> Records:
