@@ -410,7 +410,7 @@ BUGS: dict[str, Bug] = {
 
 HARMLESS: dict[str, tuple[str, Bug]] = {
     "no_room_for_floats": (
-        "ROUNDING leaves 1,000 micro-dollars above half a cent: below 2**52 of them floats do not err by ten.",
+        "ROUNDING leaves 1,000 micro-dollars above half a cent: below 2**52 of them floats err by less than 100.",
         Bug(
             QUIET,
             "The band is the product that sizing forms, so it needs no room of its own.",
