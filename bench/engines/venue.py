@@ -34,7 +34,7 @@ class BenchVenue(SandboxServer):
         self._posted_ns = 0
 
     async def play(self) -> None:
-        await self._worked_off()
+        await self.audience.worked_off()
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         say({"subscribed": True})
@@ -46,7 +46,7 @@ class BenchVenue(SandboxServer):
                     say({"s": await self._send(self._kept[kind])})
                 case {"trade": bars}:
                     say({"us": [await self._trade() for _ in range(bars)]})
-        for one in self._connections:
+        for one in self.audience.connections:
             one.send(json.dumps({"event": "played", "ts": self.stage.now_ms}).encode())
 
     def _load(self, bars: int) -> dict[str, list[bytes]]:
@@ -63,23 +63,23 @@ class BenchVenue(SandboxServer):
 
     async def _send(self, frames: list[bytes]) -> float:
         """Seconds until everything was worked off."""
-        [one] = self._connections
+        [one] = self.audience.connections
         one.acked_ms = -1
         start = time.perf_counter()
         for frame in frames:
             await one.socket.send_frame(frame, WSMsgType.TEXT)
         one.beat(self.stage.now_ms)
-        await self._worked_off()
+        await self.audience.worked_off()
         return time.perf_counter() - start
 
     async def _trade(self) -> float:
         """Microseconds from the candle that ends the next bar to the order that it leads to."""
         while not (scene := next(self._scenes)).ends_bar:
             scene.play()
-            self._publish()
+            self.audience.publish()
         await asyncio.sleep(PAUSE_S)  # a request in between would publish what has been played
         scene.play()
-        [one] = self._connections
+        [one] = self.audience.connections
         frames = [frame.encode() for frame in self.stage.frames() if one.hears(frame)]
         self._posted_ns = 0
         sent_ns = time.perf_counter_ns()
@@ -87,7 +87,7 @@ class BenchVenue(SandboxServer):
             await one.socket.send_frame(frame, WSMsgType.TEXT)
         one.acked_ms = -1
         one.beat(self.stage.now_ms)
-        await self._worked_off()
+        await self.audience.worked_off()
         if not self._posted_ns:
             raise SystemExit("a bar led to no order")
         await asyncio.sleep(PAUSE_S)
@@ -125,5 +125,5 @@ async def serve(folder: Path, phase: str) -> None:
         key, _ = venue.open_account("bench", config.initial_cash_usd)
         say({"url": url, "key": key})
         await venue.play()
-        while venue._connections:
+        while venue.audience.connections:
             await asyncio.sleep(0.05)

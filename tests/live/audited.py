@@ -85,7 +85,7 @@ class Audited(SandboxServer):
             "account": account_of(customer),
             "posts": self.posts,
             "accounts": self.accounts,
-            "played": self._played,
+            "played": self.audience.played,
             "faults": {kind: count for kind, count in self.faults.counts.items() if count},
             "rest_faults": sum(self.faults.counts.get(kind, 0) for kind in REST),
         }
