@@ -47,14 +47,16 @@ class Difference(Struct, frozen=True):
 
 @dataclass
 class Evidence:
-    """What was found: `differences`, `notes` on what cannot be told, why the run cannot be executed again (`gone`), and
-    what another result could come from that is no difference (`grown`)."""
+    """What was found: `differences`, `notes` on what cannot be told, why the run can be neither held against its
+    digests nor executed again (`gone`), why it cannot be executed although all digests can be told (`closed`), and what
+    another result could come from that is no difference (`grown`)."""
 
     folder: Path
     manifest: runs.Manifest | None = None
     differences: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
 
     def add(self, component: str, what: str, was: object, now: object) -> None:
@@ -182,7 +184,7 @@ def _given(file: Path, manifest: runs.Manifest) -> Any:
 
 def _data(found: Evidence, manifest: runs.Manifest, home: Workspace) -> None:
     if manifest.kind in OF_CANDLES and not manifest.data:
-        found.gone.append(
+        found.closed.append(
             f"a {manifest.kind} on a market that was not read from the store ({manifest.source}): nothing says what to "
             "execute it on"
         )

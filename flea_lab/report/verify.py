@@ -87,8 +87,10 @@ def verify(folder: Path, home: Workspace, *, quick: bool = False, root: Path = r
     """
     watch = Stopwatch()
     found = look(folder, home, root)
-    same, why = None, "; ".join(found.gone)
-    if not quick and not found.gone and found.manifest is not None:
+    same, why = None, "; ".join(found.gone if quick else [*found.gone, *found.closed])
+    if quick:
+        found.notes.extend(f"it could not be executed again: {one}" for one in found.closed)
+    if not quick and not why and found.manifest is not None:
         try:
             with tempfile.TemporaryDirectory(prefix="flea-verify-") as aside:
                 second = _again(folder, home, Path(aside), root)

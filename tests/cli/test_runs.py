@@ -198,6 +198,7 @@ def test_verify_asks_which_and_says_what_it_cannot() -> None:
     run = stored()
     done = flea("verify", run.name, "--quick")
     assert done.exit_code == 0 and done.output.startswith(f"{run.name}: equal (digests of 2 files)")
+    assert "  it could not be executed again: a backtest on a market that was not read from the store" in done.output
     (run / "report.html").write_text("<p>better", encoding="utf-8")
     done = flea("verify", "--all", "--quick")
     assert done.exit_code == 1 and "  edited output   report.html: was " in done.output

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from flea_lab.data.tape_check import check_tape
 from flea_lab.model.market import MS_NS
-from tests.live.session import Gate, running, session, until, world
+from tests.live.session import Gate, ask, running, session, until, world
 from tests.live.test_book_session import HISTORY, market_of
 from tests.live.test_kills import busy
 
@@ -26,8 +26,10 @@ def test_a_sessions_own_tape_is_sound_with_its_history_and_after_a_restart(
     async def play() -> None:
         async with world(run, market, HISTORY, **settings) as here:
             gate = Gate(here.server, here.closes(HISTORY + 4))
-            async with running(here, folder):
+            async with running(here, folder) as first:
                 await until(folder, lambda said: said["last_bar_ns"] == here.closes(HISTORY + 4) * MS_NS, 20.0)
+                await ask(folder, "stop")  # what is merely cancelled may be told its last bar once more
+                await first
             found = check_tape(folder / "market.tape")
             assert found.backwards == 0 and found.facts.records >= 2 * (HISTORY + 4)
             gate.open()
