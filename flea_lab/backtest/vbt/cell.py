@@ -1,8 +1,4 @@
-"""A sweep's cell as a vectorbt Portfolio: folded once more with its positions written down, its fills read off them.
-
-What is pending fills whole at a symbol's next open, so a change of position is a fill; its price and fee are what the
-fold's own functions give.
-"""
+"""A sweep's cell as a vectorbt Portfolio: run once more as a single backtest, whose fills it gets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flea_lab.backtest.cell import build_cell
-from flea_lab.backtest.fold import fold
+from flea_lab.backtest.batch import batch_of
 from flea_lab.backtest.found import SweepResult
 from flea_lab.backtest.market import Market, require_market
+from flea_lab.backtest.single import single
 from flea_lab.backtest.vbt.portfolio import Orders, orders_on, portfolio_of
-from flea_lab.config import RunConfig, alphas
-from flea_lab.money import USD, rate_e8, slipped_ticks
-from flea_lab.sandbox.matching import fee_uusd
+from flea_lab.config import RunConfig
+from flea_lab.money import USD
 from flea_lab.signal.kernel import Floats
 
 
@@ -42,17 +37,12 @@ def cell_orders(found: SweepResult, values: Mapping[str, Any], market: Market) -
 def cell_fills(config: RunConfig, market: Market, start: int) -> pd.DataFrame:
     """Fills of one combination over `market`: ts (ms UTC, a bar's open), symbol, side, qty, price and fee_usd."""
     require_market(config, market)
-    found = alphas(config)
-    lots = fold(market, found.kernels, build_cell(config, found), start, curves=True).sink.lots
-    slippage, fee, rows = rate_e8(config.costs.slippage_bps), rate_e8(config.costs.fee_bps), []
-    changes = np.diff(lots, axis=1, prepend=0)
-    for i, s in np.argwhere(changes.T).tolist():
-        grid, change = config.instruments[config.symbols[s]], int(changes[s, i])
-        ticks = slipped_ticks(int(market.open_ticks[s, i]), change > 0, slippage)
-        paid = fee_uusd(change, ticks, grid.unit_num, grid.unit_den, fee)
-        side = "buy" if change > 0 else "sell"
-        at = int(market.open_ms[i]), config.symbols[s], side
-        rows.append((*at, grid.qty(abs(change)), grid.price(ticks), paid / USD))
+    rows = []
+    for fill in single(batch_of([config]), market, start).fills:
+        symbol, lots = config.symbols[fill["symbol"]], int(fill["lots"])
+        grid, at = config.instruments[symbol], int(market.open_ms[fill["bar"]])
+        price, fee = grid.price(int(fill["price_ticks"])), int(fill["fee_uusd"]) / USD
+        rows.append((at, symbol, "buy" if lots > 0 else "sell", grid.qty(abs(lots)), price, fee))
     return pd.DataFrame(rows, columns=["ts", "symbol", "side", "qty", "price", "fee_usd"])
 
 
