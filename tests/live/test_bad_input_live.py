@@ -384,7 +384,14 @@ def test_a_full_disk_halts_before_the_order_that_it_does_not_take(folder: Path) 
                 gate = Gate(here.server, here.closes(6))
                 async with running(here, folder) as task:
                     await here.at(6)
-                    await until(folder, lambda said: said["last_bar_ns"] == here.closes(6) * MS_NS)
+                    # what the bar decided has reached the venue as well: after that nothing is on its way
+                    await until(
+                        folder,
+                        lambda said: (
+                            said["last_bar_ns"] == here.closes(6) * MS_NS
+                            and said["orders"] == len(here.customer.orders)
+                        ),
+                    )
                     full, before = True, set(here.customer.orders)
                     gate.open()
                     with pytest.raises(WorkspaceError, match="disk is full"):
