@@ -12,6 +12,7 @@ HALT = "HALT"
 LOG = "runner.log"
 ALERTS = "alerts.jsonl"
 CONTROL = "control"
+DOORWAY = "doorway.lock"
 
 _NAME = re.compile(r"[a-z0-9_-]{1,40}")
 

@@ -10,6 +10,7 @@ import msgspec
 from flea_lab.errors import ConfigError, WorkspaceError
 from flea_lab.live.account import HALT
 from flea_lab.live.by_hand import ByHand
+from flea_lab.live.doorway import is_clear
 from flea_lab.live.latch import is_latched, remove_before, write_halt_file
 from flea_lab.live.opening import Bot
 from flea_lab.live.phrase import clearing_phrase
@@ -22,6 +23,9 @@ T = TypeVar("T")
 COMPARE_S = 2.5
 DISK_S = 1.0
 """How long a resume waits for a comparison with the venue, and for the disk."""
+
+CLEAR_S = 1.0
+"""How long a halt waits for an order that has had its last look to be written."""
 
 REPLY_S = 4.0
 """How long a request that the loop has to answer may take."""
@@ -59,7 +63,8 @@ class Desk:
             raise WorkspaceError(f"the runner's loop did not take it within {REPLY_S:g} s") from None
 
     def _halt(self, request: dict[str, Any]) -> None:
-        """Stops orders at once; a file keeps the halt until the journal has it, which waits for the loop."""
+        """Stops orders at once, one whose last look is over included: it is waited for. A file keeps the halt until the
+        journal has it, which waits for the loop."""
         reason = request.get("reason") or "halted by a person"
         self._halted_ns = int(request["received_ns"])
         self._runner.brake.asked = reason
@@ -68,6 +73,8 @@ class Desk:
             self._runner.brake.filed = True
         except WorkspaceError as error:
             self._bot.alerts.put("critical", f"the halt is not on disk yet: {error}")
+        if not is_clear(self._bot.folder, CLEAR_S):
+            self._bot.alerts.put("critical", f"an order that is being sent has not left after {CLEAR_S:g} s")
         self._loop.call_soon_threadsafe(self._runner.put, None)
 
     def status(self) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from msgspec import Struct
 
 from flea_lab.clock import Clock, Stopwatch, WallClock
 from flea_lab.live.control_client import ControlClient, Declined, NoRunner, Unanswered
+from flea_lab.live.doorway import is_clear
 from flea_lab.live.latch import write_halt_file
 
 POLL_S = 0.1
+CLEAR_S = 1.0
+"""How long an order that a silent runner is sending is waited for."""
 
 Told = Callable[[dict[str, Any]], None]
 
@@ -58,4 +61,5 @@ def halt_account(
             pause.wait(POLL_S)
     except (NoRunner, Unanswered, Declined) as error:
         write_halt_file(folder, reason, clock or WallClock())
-        return Halted(outcome="unreached", status=status, why=str(error))
+        why = str(error) if is_clear(folder, CLEAR_S) else f"{error}; an order that it is sending may still leave"
+        return Halted(outcome="unreached", status=status, why=why)

@@ -1,12 +1,15 @@
 """Killing an account: latch it, take every order back at the venue, and say so only when the venue has said it twice.
 
 Rules. Nothing is needed of the runner: not that it answers, not its journal, not its config. The latch comes first and
-is on disk before the venue is spoken to. Orders are taken back by the venue's own scope, whoever gave them, and again
-until the venue lists none. An order that was under way may still arrive, so the venue is asked again when that can no
-longer be; one that has arrived is taken back and the wait begins anew. What could not be verified is never called
-killed. Positions stay as they are.
+is on disk before the venue is spoken to. A runner that hangs or is stopped between the last look of an order and its
+write would send that order when it goes on: its process is ended, and so it never leaves. Orders are taken back by the
+venue's own scope, whoever gave them, and again until the venue lists none. An order that was under way may still
+arrive, so the venue is asked again when that can no longer be; one that has arrived is taken back and the wait begins
+anew. What could not be verified is never called killed. Positions stay as they are.
 """
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +21,7 @@ from msgspec import Struct
 
 from flea_lab.clock import Clock, Stopwatch
 from flea_lab.errors import FleaError, VenueError, VenueRefusal, WorkspaceError
+from flea_lab.live.doorway import is_clear, stands_inside
 from flea_lab.live.kill_venue import CancelOnly, OpenOrder
 from flea_lab.live.latch import write_halt_file
 from flea_lab.live.lock import Holder, holder
@@ -32,6 +36,11 @@ AGAIN_S = 0.1
 LATE_HERE_S = 0.5
 LATE_S = 10.0
 MARGIN_S = 1.0
+DOORWAY_S = 0.5
+"""How long an order that has had its last look may take to be written, before its runner hangs."""
+
+END_S = 2.0
+"""How long the end of a process may take."""
 
 Told = Callable[[str], None]
 
@@ -115,7 +124,8 @@ class Kill:
         self._told = told or (lambda _: None)
         self._watch, self._pause = Stopwatch(), threading.Event()
         self._latched_s = self._cleared_s = -1.0
-        self._why_no_latch = ""
+        self._why_no_latch = self._inside = ""
+        self._ended_runner = ""
         self._found: dict[str, OpenOrder] = {}
         self._left: list[OpenOrder] = []
         self._rounds, self._took = 0, False
@@ -130,8 +140,27 @@ class Kill:
             self._told(f"NOT latched: {error}")
             return False
         self._latched_s = self._watch.elapsed_s()
-        self._told(f"latched     {file} is on disk: no runner of account {self._folder.name} sends an order")
+        self._inside = self._clear_doorway()
+        sends = self._inside or f"no runner of account {self._folder.name} sends an order"
+        self._told(f"latched     {file} is on disk: {sends}")
         return True
+
+    def _clear_doorway(self) -> str:
+        """Why an order may still leave although it is latched; "" once none does. A runner that stays between the last
+        look and the write is ended, where the system shows that it is this process that stands there."""
+        if is_clear(self._folder, DOORWAY_S):
+            return ""
+        runs = holder(self._folder)
+        pid = runs.pid if runs is not None else 0
+        if runs is not None and pid and stands_inside(self._folder, pid):
+            text = runner_text(runs)
+            with suppress(OSError):  # it has ended by itself, or is not ours to end: the doorway tells
+                os.kill(pid, signal.SIGKILL)
+            if is_clear(self._folder, END_S):
+                self._ended_runner = f"{text} was in the middle of sending an order: its process was ended"
+                self._told(f"ended       {self._ended_runner}")
+                return ""
+        return f"{runner_text(runs)} is in the middle of sending an order, which may leave when it goes on: end it"
 
     def paper(self) -> Killed:
         """What became of a kill where orders exist in the runner alone: they end with it, or with its halt."""
@@ -165,8 +194,9 @@ class Kill:
                 self._pause.wait(AGAIN_S)
         except VenueRefusal as error:
             return self._ended("unverified", venue.where, str(error), late_s)
-        outcome: Literal["verified", "unverified"] = "unverified" if self._why_no_latch else "verified"
-        return self._ended(outcome, venue.where, self._why_no_latch, late_s, now, self._positions(venue))
+        why = self._why_no_latch or self._inside
+        outcome: Literal["verified", "unverified"] = "unverified" if why else "verified"
+        return self._ended(outcome, venue.where, why, late_s, now, self._positions(venue))
 
     def _clear(self, now: float, late_s: float) -> None:
         if self._cleared_s < 0:
@@ -223,7 +253,7 @@ class Kill:
             outcome=outcome,
             where=where,
             why=why,
-            runner=runner_text(holder(self._folder)),
+            runner=self._ended_runner or runner_text(holder(self._folder)),
             found=tuple(self._found.values()),
             left=tuple(self._left),
             positions=positions,

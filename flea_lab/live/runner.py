@@ -23,6 +23,7 @@ from flea_lab.ledger import LOTS
 from flea_lab.live.brake import AlertPut, Brake
 from flea_lab.live.catch_up import ask, unheard
 from flea_lab.live.dead_man import DeadMan
+from flea_lab.live.doorway import passage
 from flea_lab.live.hearing import Hearing
 from flea_lab.live.inbox import Inbox
 from flea_lab.live.intake import Intake, Tape
@@ -94,6 +95,7 @@ class Runner:
             settings.order_patience_s,
             clock.jitter,
             self._why_old,
+            lambda: passage(folder),
         )
         self.state, self.error = "starting", ""
         self.link = self._caught_up = self.ready = False

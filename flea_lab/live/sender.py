@@ -32,6 +32,7 @@ from flea_lab.venue.one_in_flight import LooksLast
 from flea_lab.venue.protocol import Exchange
 from flea_lab.venue.reconnect import full_jitter_s
 from flea_lab.venue.record import told
+from flea_lab.venue.rest import Passage, open_passage
 
 ASK_S = 0.25
 TRIES = 3
@@ -66,14 +67,16 @@ class Sender:
         patience_s: float = 2.0,
         jitter: Callable[[], float] = lambda: 0.5,
         old: Callable[[NewOrder], str] = lambda _: "",
+        passage: Passage = open_passage,
     ) -> None:
-        """`blocked` gives the reason why no order may go, `old` why this one may not any more, or ""; `fills_after` the
+        """`blocked` gives the reason why no order may go, `old` why this one may not any more, or ""; `passage` is held
+        from an exchange's own last look at `blocked` until the order is written; `fills_after` the
         private number up to which every fill is known. For `patience_s` an order may wait for its turn or for a
         connection; then it is given up."""
         self._exchange, self._put, self._now_ns = exchange, put, now_ns
         self._blocked, self._fills_after = blocked, fills_after
         if isinstance(exchange, LooksLast):
-            exchange.blocked = blocked
+            exchange.blocked, exchange.passage = blocked, passage
         self._unknown_wait_s, self._patience_s, self._jitter = unknown_wait_s, patience_s, jitter
         self._old = old
         self._orders: asyncio.Queue[tuple[NewOrder, Ticket]] = asyncio.Queue()

@@ -39,7 +39,7 @@ from flea_lab.venue.polling import look_at_pace
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError, shown
-from flea_lab.venue.rest import Blocked
+from flea_lab.venue.rest import Blocked, Passage, open_passage
 
 BY_ID = ("binance", "binanceusdm", "binancecoinm", "okx")
 """Exchanges that ccxt asks for an order by `clientOrderId`."""
@@ -89,6 +89,7 @@ class CcxtExchange:
         self._told = 0
         self._deliver: Deliver | None = None
         self.blocked: Blocked = lambda: ""
+        self.passage: Passage = open_passage
 
     async def __aenter__(self) -> Self:
         if self._exchange is None:
@@ -166,7 +167,7 @@ class CcxtExchange:
             return (_unsent(command, why),)
         self._orders[name] = command
         self._budget.spend(asyncio.get_running_loop().time())
-        with looking(self.blocked) as look:
+        with looking(self.blocked, self.passage) as look:
             try:
                 said = await self._ask("create_order", *asked)
             except VenueError as error:

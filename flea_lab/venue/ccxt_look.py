@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from flea_lab.venue.rest import Blocked, LastLook
+from flea_lab.venue.rest import Blocked, LastLook, Passage, open_passage
 
 WRITES = ("post", "put", "patch", "delete")
 
@@ -17,8 +17,8 @@ WRITES = ("post", "put", "patch", "delete")
 class Look:
     """What became of the requests of one order: why one was kept back, and whether another one went."""
 
-    def __init__(self, blocked: Blocked) -> None:
-        self._blocked, self.why, self.went = blocked, "", False
+    def __init__(self, blocked: Blocked, passage: Passage = open_passage) -> None:
+        self._blocked, self.passage, self.why, self.went = blocked, passage, "", False
 
     def ask(self) -> str:
         """Why the request that is about to be written may not go; "" where it may, and then it goes."""
@@ -28,6 +28,10 @@ class Look:
         else:
             self.went = True
         return why
+
+    def body(self, data: bytes) -> LastLook:
+        """`data` as the body of a request that looks last."""
+        return LastLook(data, self.ask, self.passage)
 
     @property
     def kept_back(self) -> str:
@@ -39,9 +43,10 @@ _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 
 @contextmanager
-def looking(blocked: Blocked) -> Iterator[Look]:
-    """What is asked of ccxt inside of it is an order, which goes only where `blocked` says nothing as it is written."""
-    look = Look(blocked)
+def looking(blocked: Blocked, passage: Passage = open_passage) -> Iterator[Look]:
+    """What is asked of ccxt inside of it is an order, which goes only where `blocked` says nothing as it is written,
+    inside of `passage`."""
+    look = Look(blocked, passage)
     token = _LOOK.set(look)
     try:
         yield look
@@ -61,4 +66,4 @@ class LookingSession:
 
     def _write(self, send: Any, url: Any, *, data: bytes | None = None, **given: Any) -> Any:
         look = _LOOK.get()
-        return send(url, data=data if look is None else LastLook(data or b"", look.ask), **given)
+        return send(url, data=data if look is None else look.body(data or b""), **given)

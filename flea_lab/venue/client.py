@@ -22,7 +22,7 @@ from flea_lab.venue.dialects import Dialect
 from flea_lab.venue.order_wire import OrderWire, complaint, refused
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount, VenueClock
 from flea_lab.venue.reading import FrameError
-from flea_lab.venue.rest import OK, REFUSED, Answer, Blocked, KeyRefused, Query, Rest, Unsent
+from flea_lab.venue.rest import OK, REFUSED, Answer, Blocked, KeyRefused, Passage, Query, Rest, Unsent, open_passage
 from flea_lab.venue.speech import KINDS, PRIVATE, Kind
 from flea_lab.venue.stream import Asks, OnFault, OnRaw, Stream
 from flea_lab.venue.wire import Wire
@@ -65,6 +65,7 @@ class PurpleFlea:
         self._rest = Rest(dialect, key, clock)
         self._partial = partial
         self.blocked: Blocked = lambda: ""
+        self.passage: Passage = open_passage
         self._stream = Stream(
             self._wire,
             self._rest,
@@ -264,7 +265,8 @@ class PurpleFlea:
         try:
             use: Use = "order" if isinstance(command, NewOrder) else "cancel"
             blocked = self.blocked if isinstance(command, NewOrder) else None
-            answer = self._rest.allowed(await self._rest.once(method, path, use, body=body, blocked=blocked))
+            said = await self._rest.once(method, path, use, body=body, blocked=blocked, passage=self.passage)
+            answer = self._rest.allowed(said)
         except Unsent as error:
             return (_refusal(command, f"not sent: {error}", sent=False),)
         if answer.status in OK:

@@ -41,7 +41,7 @@ from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAcco
 from flea_lab.venue.reach import require_reach
 from flea_lab.venue.reading import FrameError
 from flea_lab.venue.record import told
-from flea_lab.venue.rest import OK, Blocked, Rest, Unsent
+from flea_lab.venue.rest import OK, Blocked, Passage, Rest, Unsent, open_passage
 
 VALIDITY_S = 10.0
 """After this long the exchange refuses an order that has not come yet, where the dialect says nothing else."""
@@ -79,6 +79,7 @@ class HyperliquidExchange:
         self._nonce = self._told = 0
         self._deliver: Deliver | None = None
         self.blocked: Blocked = lambda: ""
+        self.passage: Passage = open_passage
         self._looking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -234,7 +235,7 @@ class HyperliquidExchange:
         body = {"action": action, "nonce": self._nonce, "signature": signature, "vaultAddress": None}
         body |= {} if void_ms is None else {"expiresAfter": void_ms}
         path, raw = self.dialect.paths.orders, msgspec.json.encode(body)
-        answer = await self._rest.once("POST", path, use, body=raw, blocked=blocked)
+        answer = await self._rest.once("POST", path, use, body=raw, blocked=blocked, passage=self.passage)
         if answer.status not in OK:
             raise VenueError(f"{answer.said}: what became of it is unknown")
         if b'"err"' in answer.body and b"nonce" in answer.body:

@@ -14,6 +14,7 @@ second stays a difference that a person must see.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from msgspec.structs import replace
@@ -60,6 +61,9 @@ class LooksLast(Protocol):
 
     blocked: Callable[[], str]
     """Why no order may go at this instant; "" when one may. Called in the same step as the send."""
+
+    passage: Callable[[], AbstractContextManager[str]]
+    """Held from that look until the bytes are written; gives why it is shut, or ""."""
 
 
 class OneInFlight:

@@ -8,7 +8,7 @@ position at the exchange behind the server say what became of it, whatever the s
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 from urllib.parse import quote
 
@@ -27,7 +27,7 @@ from flea_lab.venue.one_in_flight import OneInFlight
 from flea_lab.venue.polling import look_at_pace
 from flea_lab.venue.protocol import Capabilities, Deliver, OrderState, VenueAccount
 from flea_lab.venue.reach import require_reach
-from flea_lab.venue.rest import OK, Answer, Rest, Unsent
+from flea_lab.venue.rest import OK, Answer, Blocked, Passage, Rest, Unsent, open_passage
 
 ORDERS_PER_MINUTE = 30
 """What the server allows of openings, and of closes, a minute, by its published code; it says so with a bare 429."""
@@ -79,7 +79,8 @@ class PublishedExchange:
         self._lots: dict[str, int] = {}
         self._told = 0
         self._deliver: Deliver | None = None
-        self.blocked: Callable[[], str] = lambda: ""
+        self.blocked: Blocked = lambda: ""
+        self.passage: Passage = open_passage
 
     async def __aenter__(self) -> Self:
         require_reach((self.dialect.rest_url, self._data.rest_url), f"dialect {self.dialect.name!r}")
@@ -207,7 +208,9 @@ class PublishedExchange:
         known.take_off(order, self._clock.now_ns())
         budget.spend(asyncio.get_running_loop().time())
         try:
-            answer = await self._rest.once("POST", asked.path, "order", body=asked.body, blocked=self.blocked)
+            answer = await self._rest.once(
+                "POST", asked.path, "order", body=asked.body, blocked=self.blocked, passage=self.passage
+            )
         except Unsent as error:
             known.never(name)
             return self._unsent(order, str(error), again=True)

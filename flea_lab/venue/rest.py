@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -25,6 +26,14 @@ REFUSED = (400, 404, 409, 422)
 Query = Mapping[str, str | int]
 Blocked = Callable[[], str]
 """Why an order may not go at this instant; "" where it may."""
+
+Passage = Callable[[], AbstractContextManager[str]]
+"""Held from the last look of an order until its bytes are written; gives why it is shut, or ""."""
+
+
+def open_passage() -> AbstractContextManager[str]:
+    """A passage that nobody ever shuts."""
+    return nullcontext("")
 
 
 class Answer(NamedTuple):
@@ -158,9 +167,11 @@ class Rest:
         query: Query | None = None,
         body: bytes | None = None,
         blocked: Blocked | None = None,
+        passage: Passage = open_passage,
     ) -> Answer:
         """The answer to one request that is sent once; `Unsent` where it provably was not sent at all, also because
-        the venue's limits would not hold, or because `blocked` said in the same step as the write that it may not."""
+        the venue's limits would not hold, because `passage` was shut, or because `blocked` said inside of it, in the
+        same step as the write, that it may not."""
         session, now_s = self.opened(), asyncio.get_running_loop().time()
         where = f"{method} {path}"
         if (wait_s := self.budget.wait_s(now_s, use)) > 0.0:
@@ -169,7 +180,7 @@ class Rest:
         url = URL(f"{self._base}{path}{'?' + urlencode(query) if query else ''}", encoded=True)
         headers = self.headers() | ({"Content-Type": "application/json"} if body is not None else {})
         fault: VenueError
-        last = LastLook(body, blocked) if body is not None and blocked is not None else None
+        last = LastLook(body, blocked, passage) if body is not None and blocked is not None else None
         sent = body if last is None else last
         try:
             async with session.request(method, url, headers=headers, data=sent, allow_redirects=False) as response:
@@ -209,16 +220,17 @@ class LastLook(aiohttp.BytesPayload):
     The head of a request waits for its body, so that nothing has left before. `why` is what kept it back.
     """
 
-    def __init__(self, body: bytes, blocked: Blocked) -> None:
+    def __init__(self, body: bytes, blocked: Blocked, passage: Passage = open_passage) -> None:
         super().__init__(body, content_type="application/json")
-        self._blocked = blocked
+        self._blocked, self._passage = blocked, passage
         self.why = ""
 
     async def write_with_length(self, writer: aiohttp.abc.AbstractStreamWriter, content_length: int | None) -> None:
-        self.why = self._blocked()
-        if self.why:
-            raise ValueError("kept back")
-        await super().write_with_length(writer, content_length)
+        with self._passage() as shut:
+            self.why = shut or self._blocked()
+            if self.why:
+                raise ValueError("kept back")
+            await super().write_with_length(writer, content_length)
 
 
 async def _stay(session: aiohttp.ClientSession, about: object, redirect: object) -> None:  # noqa: ARG001

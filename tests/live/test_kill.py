@@ -20,6 +20,7 @@ from flea_lab.errors import ConfigError, VenueError, WorkspaceError
 from flea_lab.live import kill as work
 from flea_lab.live import kill_exchange, kill_venue
 from flea_lab.live.account import account_folder, known_accounts, ready_folder
+from flea_lab.live.doorway import is_clear
 from flea_lab.live.keys import store_key
 from flea_lab.live.kill import dialect_for, late_s, note_venue
 from flea_lab.live.latch import is_latched, read_latch, remove_before, remove_halt_file, write_halt_file
@@ -357,6 +358,15 @@ def test_a_fault_of_the_line_is_a_venue_error_without_the_key(venue: Venue) -> N
     assert KEY not in str(raised.value)
 
 
+def stop_outside(pid: int, folder: Path) -> None:
+    """SIGSTOP, not in the middle of sending an order: there it would be ended."""
+    os.kill(pid, signal.SIGSTOP)
+    while not is_clear(folder):
+        os.kill(pid, signal.SIGCONT)
+        sleep(0.001)
+        os.kill(pid, signal.SIGSTOP)
+
+
 def test_a_runner_that_hangs_is_killed_past_it_and_stays_halted(home: Path, tmp_path: Path) -> None:
     store_market(2_000)
     file = config_file(busy(), home)
@@ -365,7 +375,7 @@ def test_a_runner_that_hangs_is_killed_past_it_and_stays_halted(home: Path, tmp_
     runner = start_runner(file, url, ACCOUNT)
     try:
         until(lambda: get(url, "/orders?status=open")["orders"], 60.0, "an order that rests")
-        os.kill(runner.pid, signal.SIGSTOP)
+        stop_outside(runner.pid, account_folder(ACCOUNT))
         resting = [one["client_order_id"] for one in get(url, "/orders?status=open")["orders"]]
         words = [sys.executable, "-m", "flea_lab", "kill", ACCOUNT, "--json"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
