@@ -8,6 +8,8 @@ function after an edit in another file.
 import hashlib
 import os
 import platform
+import re
+import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +30,9 @@ from flea_lab.fingerprint import fingerprint
 from flea_lab.inlined import InlinedContext, Inlining
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+UNUSED_S = 90 * 86_400
+"""After how many seconds without use machine code of other sources goes, when code of new sources comes."""
 
 _DECIDING = (
     *("compiled.py", "fingerprint.py", "inlined.py", "lanes.py", "money.py", "ledger.py"),
@@ -51,16 +56,28 @@ def source_hash() -> str:
 
 
 def _cache_folder() -> str:
-    """The 0700 folder for this source hash, or "" where none can be made (then every process compiles afresh)."""
+    """The 0700 folder for this source hash, or "" where none can be made (then every process compiles afresh). One that
+    is new takes the place of those that nobody has used for `UNUSED_S`."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flea_lab" / "compiled"
     folder = base / source_hash()[:16]
     try:
         base.mkdir(parents=True, exist_ok=True)
         base.chmod(0o700)
+        new = not folder.is_dir()
         folder.mkdir(mode=0o700, exist_ok=True)
+        os.utime(folder)  # used now
+        if new:
+            _prune(base, folder.stat().st_mtime - UNUSED_S)
     except OSError:
         return ""
     return str(folder) if os.access(folder, os.W_OK) else ""
+
+
+def _prune(base: Path, before_s: float) -> None:
+    """Removes the machine code of sources that were last used before `before_s`, in seconds since the epoch."""
+    for old in base.iterdir():
+        if re.fullmatch("[0-9a-f]{16}", old.name) and old.lstat().st_mtime < before_s:
+            shutil.rmtree(old, ignore_errors=True)  # another process may be doing the same
 
 
 _FOLDER = _cache_folder()
