@@ -188,7 +188,8 @@ class Keeper:
             report = self._report(job, run)
             if not report:
                 status, note = "failed", _with(f"it left no {job.job.artefact}", note)
-        ended_ns = min(max(found.ended_ns or now_ns, run.started_ns or 0), now_ns)
+        since_ns = run.term_ns or run.started_ns or 0  # a file's time may be a tick of the clock before
+        ended_ns = min(max(found.ended_ns or now_ns, since_ns), now_ns)
         ended = Attempt(status=status, ended_ns=ended_ns, exit_code=found.code, note=note)
         self._conclude(job, run, ended, report, now_ns)
 

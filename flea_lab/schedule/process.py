@@ -21,7 +21,7 @@ from flea_lab.live.process import minimal_environment
 MARK = "FLEA_SCHEDULE_RUN"
 STUB = Path(__file__).with_name("stub.py")
 PROC = Path("/proc")
-MARK_TRIES = 1_000  # a thousandth of a second apart
+MARK_TRIES = 10_000  # a thousandth of a second apart
 
 
 class Known(NamedTuple):

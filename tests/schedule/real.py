@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,25 +15,20 @@ from flea_lab.runs import ROOT, to_toml
 from flea_lab.schedule.ledger import Run, has_begun, history
 from flea_lab.schedule.process import MARK, PROC
 
-BEGIN = (
+NOTE = (
     "import os, sys, time, signal, subprocess\n"
     "def note(what):\n"
     "    line = f\"{os.environ['FLEA_SCHEDULE_JOB']} {os.environ['FLEA_SCHEDULE_PLANNED']} {what} {time.time()}\\n\"\n"
     "    handle = os.open('notes.txt', os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
     "    os.write(handle, line.encode())\n"
-    "note('begins')\n"
 )
+BEGIN = NOTE + "note('begins')\n"
 GOOD = BEGIN + "print('hello')\nnote('ends')"
 CRASHES = BEGIN + "note('ends')\nraise SystemExit(3)"
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-HANGS = (
-    BEGIN
-    + DEAF
-    + "deaf = 'import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid(); '\n"
-    + "child = deaf + 'time.sleep(3600)'\n"
-    + "subprocess.Popen([sys.executable, '-I', '-c', child])\n"
-    + "time.sleep(3600)"
-)
+LEFT = NOTE + DEAF + "os.setsid()\nnote('deaf')\ntime.sleep(3600)"
+"""A child that has left its group, and says so once it hears nothing: its parent is deaf by then."""
+HANGS = BEGIN + DEAF + f"subprocess.Popen([sys.executable, '-I', '-c', {LEFT!r}])\ntime.sleep(3600)"
 
 
 def lasts(seconds: float) -> str:
@@ -118,8 +114,10 @@ class Desk:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        for pid in self.marked():
-            os.kill(pid, signal.SIGKILL)
+        while left := self.marked():  # what one of them began meanwhile is there at the next look
+            for pid in left:
+                with suppress(ProcessLookupError):  # a job may end by itself
+                    os.kill(pid, signal.SIGKILL)
 
     def marked(self) -> list[int]:
         """The processes of this desk's jobs that live."""

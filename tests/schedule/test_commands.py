@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from flea_lab.schedule import process
 from flea_lab.schedule.books import AlertPut
 from flea_lab.schedule.job import Watched
 from flea_lab.schedule.lock import only_scheduler
-from flea_lab.schedule.process import Known, RealProcesses, marked_with, token_of
+from flea_lab.schedule.process import PROC, Known, RealProcesses, bears_mark, marked_with, token_of
 from flea_lab.schedule.runner_watch import AGAIN_NS, RunnerWatch
 from flea_lab.schedule.service import run_schedule
 from flea_lab.schedule.table import history_frame
@@ -22,6 +23,9 @@ from flea_lab.view.schedule_figure import timeline_figure
 from flea_lab.workspace import workspace
 from tests.live.hooks import hook
 from tests.schedule.test_timing import S_NS
+
+SELDOM = "0 4 29 2 *"
+"""Nothing becomes due while a test runs."""
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def flea(*words: str) -> str:
 def test_a_job_is_added_listed_run_once_looked_up_and_removed(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     named = ("--file", str(file))
     assert "added say to" in flea("add", "say", "--every-s", "1", *named, "--", "python", "-I", "-c", "print('hi')")
-    flea("add", "fail", "--cron", "0 4 * * *", "--zone", "Europe/Berlin", *named, "python", "x.py")
+    flea("add", "fail", "--cron", SELDOM, "--zone", "Europe/Berlin", *named, "python", "x.py")
     listed = flea("list", *named)
     assert "no scheduler has run in this workspace" in listed and "every 1 s" in listed and "Europe/Berlin" in listed
     [head, first, *_] = flea("next", "fail", "-n", "1", *named).splitlines()
@@ -47,7 +51,9 @@ def test_a_job_is_added_listed_run_once_looked_up_and_removed(file: Path, capfd:
     with pytest.raises(WorkspaceError, match="no schedule has run in this workspace"):
         flea("history")
     bad = run_schedule(file, signals=False, until=lambda: any(history_frame(workspace())["status"] == "ok"))
-    assert bad == 0
+    ran = history_frame(workspace())["status"]
+    absent = ran.isin(["skipped_overlap", "missed"])  # where a second was not enough for what takes a twentieth
+    assert bad == sum(absent) and set(ran[~absent]) <= {"ok", "running"}
     shown = flea("history", "say")
     assert "  say  " in shown and "  ok  " in shown and "schedule/logs/say/" in shown
     assert flea("history", "fail").startswith("nothing of fail in ")
@@ -65,8 +71,10 @@ def test_a_job_is_added_listed_run_once_looked_up_and_removed(file: Path, capfd:
 
 def test_a_look_starts_what_is_due_waits_for_it_and_says_by_its_status_whether_all_is_well(file: Path) -> None:
     command = '["python", "-I", "-c", "raise SystemExit(3)"]'
-    file.write_text(f'[[jobs]]\nname = "x"\ncommand = {command}\nevery_s = 1\n')
+    job = f'[[jobs]]\nname = "x"\ncommand = {command}\n'
+    file.write_text(f'{job}cron = "{SELDOM}"\n')
     assert flea("run", "--once", "--file", str(file)).endswith("[0]"), "new: it owes nothing of before"
+    file.write_text(f"{job}every_s = 1\n")
     before = signal.getsignal(signal.SIGTERM)
     while "[0]" in (said := flea("run", "--once", "--file", str(file))):
         pass  # within the same second
@@ -83,7 +91,7 @@ def test_a_failure_reaches_the_channels_of_the_schedule_and_the_file_before_them
     file.write_text(f'{channel}[[jobs]]\nname = "x"\ncommand = {command}\nevery_s = 1\n')
     with hook() as phone:
         monkeypatch.setenv("FLEA_ALERT_PHONE", f"json://127.0.0.1:{phone.port}/x")
-        run_schedule(file, signals=False, until=lambda: "job x: the run of" in phone.texts)
+        run_schedule(file, signals=False, until=lambda: "failed: exit status 3" in phone.texts)
     kept = (workspace().root / "schedule" / "alerts.jsonl").read_text()
     assert "failed: exit status 3; log schedule/logs/x/" in kept and str(phone.port) not in kept
     monkeypatch.delenv("FLEA_ALERT_PHONE")
@@ -134,54 +142,71 @@ def test_an_account_without_a_runner_is_said_to_have_none(home: Path) -> None:
     assert told[0].startswith("critical: the runner of account 'main' should be running: there is none")
 
 
+def asleep(run: str) -> int:
+    """How many processes of a run are `sleep`, and no longer what is about to become it."""
+    found = [pid for pid in marked_with(run) if (PROC / str(pid) / "cmdline").read_bytes().startswith(b"sleep")]
+    return sum(bears_mark(pid, run) for pid in found)
+
+
 @pytest.fixture
-def processes(home: Path) -> Iterator[RealProcesses]:
+def run(tmp_path: Path) -> Iterator[str]:
+    """The id of a run of this test's own, nothing of which outlives it."""
+    mark = f"{os.getpid()}-{tmp_path.name}"
+    yield mark
+    while left := marked_with(mark):  # what one of them began meanwhile is there at the next look
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def processes(home: Path, run: str) -> Iterator[RealProcesses]:
     found = RealProcesses(home)
     yield found
-    for pid in marked_with("test-run"):
-        os.kill(pid, signal.SIGKILL)
     found.let_go()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found again by /proc")
 def test_what_was_started_can_be_found_at_once(
-    processes: RealProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: RealProcesses, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bears, asked = process.bears_mark, list[int]()
 
-    def still_empty(pid: int, run: str) -> bool:
+    def still_empty(pid: int, mark: str) -> bool:
         asked.append(pid)
-        return len(asked) > 3 and bears(pid, run)
+        return len(asked) > 3 and bears(pid, mark)
 
     monkeypatch.setattr(process, "bears_mark", still_empty)
-    known = processes.start("test-run", ("sleep", "600"), tmp_path, tmp_path / "x.log", {})
+    known = processes.start(run, ("sleep", "600"), tmp_path, tmp_path / "x.log", {})
     assert len(asked) > 3 and {*asked} == {known.pid}, "the environment of a new program reads as empty for a moment"
-    assert processes.find("test-run") == known
+    assert processes.find(run) == known
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found again by /proc")
 def test_a_process_that_has_the_id_of_one_before_it_is_not_mistaken_for_it(
-    processes: RealProcesses, tmp_path: Path
+    processes: RealProcesses, run: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "x.log"
     me = Known(os.getpid(), "another boot-1")
-    assert processes.ended("test-run", me, log) is not None, "our own id, and not the process that was meant"
-    assert processes.end("test-run", me, force=True) == 0, "nobody bears the mark, so nobody is ended"
+    assert processes.ended(run, me, log) is not None, "our own id, and not the process that was meant"
+    assert processes.end(run, me, force=True) == 0, "nobody bears the mark, so nobody is ended"
     assert token_of(os.getpid()) and token_of(2**22 - 1) == ""
     words = ("sleep", "600")
-    known = processes.start("test-run", words, tmp_path, log, {})
-    assert processes.find("test-run") == known and RealProcesses(tmp_path).ended("test-run", known, log) is None
-    assert processes.end("test-run", known, force=True) >= 1
-    while (found := processes.ended("test-run", known, log)) is None:
+    known = processes.start(run, words, tmp_path, log, {})
+    assert processes.find(run) == known and RealProcesses(tmp_path).ended(run, known, log) is None
+    assert processes.end(run, known, force=True) >= 1
+    while (found := processes.ended(run, known, log)) is None:
         pass
-    assert found.code == -9 and marked_with("test-run") == []
+    assert found.code == -9
+    while marked_with(run):  # the command was killed with its stub, and may be the later of the two to go
+        pass
     other = tmp_path / "y.log"
-    known = processes.start("test-run", ("sh", "-c", "sleep 600 & sleep 600"), tmp_path, other, {})
-    while len(marked_with("test-run")) < 4:  # stub, shell and two sleeps
+    known = processes.start(run, ("sh", "-c", "sleep 600 & sleep 600"), tmp_path, other, {})
+    while asleep(run) < 2:  # stub and shell are there before these two
         pass
     os.kill(known.pid, signal.SIGKILL)  # the stub alone
-    while (found := processes.ended("test-run", known, other)) is None:
+    while (found := processes.ended(run, known, other)) is None:
         pass
-    assert found.code == -9 and processes.end("test-run", known, force=True) == 3, "who is left is found by the mark"
+    assert found.code == -9 and processes.end(run, known, force=True) == 3, "who is left is found by the mark"
     with pytest.raises(WorkspaceError, match="cannot be started"):
-        processes.start("test-run", words, tmp_path / "gone", log, {})
+        processes.start(run, words, tmp_path / "gone", log, {})
