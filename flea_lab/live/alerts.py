@@ -34,6 +34,8 @@ OTHER = "other"  # the key of every key beyond the first KEYS
 QUEUED = 1_000
 AT_ONCE = 100
 LONGEST = 2_000
+CLOSE_S = 2.0
+"""How long the end waits for a slow reader, at most."""
 
 _NUMBER = re.compile(r"[0-9]+")
 
@@ -165,12 +167,12 @@ class Alerts:
         return f"{self._start}-{self._numbered}"
 
     def close(self) -> None:
-        """Says what is still held back and lets go of the file; waits 2 s at most for a slow reader."""
+        """Says what is still held back and lets go of the file; waits `CLOSE_S` at most for a slow reader."""
         with self._lock:
             if self._closing.is_set():
                 return
             self._closing.set()
-        self._thread.join(timeout=2.0)
+        self._thread.join(timeout=CLOSE_S)
         if not self._thread.is_alive():
             os.close(self._handle)
 

@@ -22,6 +22,7 @@ from flea_lab.live.secrecy import LARGEST, Mask, make_room
 TELEMETRY = "telemetry.jsonl"
 QUEUED = 10_000
 LONGEST = 300
+CLOSE_S = 2.0
 
 FIELDS = frozenset(
     (
@@ -65,10 +66,10 @@ class Telemetry:
             self.lost += 1
 
     def close(self) -> None:
-        """Writes what waits, 2 s at most."""
+        """Writes what waits, for `CLOSE_S` at most."""
         with suppress(queue.Full):
             self._queue.put_nowait(None)
-        self._thread.join(timeout=2.0)
+        self._thread.join(timeout=CLOSE_S)
 
     def __enter__(self) -> "Telemetry":
         return self

@@ -81,7 +81,7 @@ def test_a_sandbox_says_where_it_is_and_what_it_plays_and_ends_quietly(
     again = CliRunner().invoke(app, ["faucet", "--url", found[1], "--account", "demo", "--replace"])
     assert "demo-2" in again.output and load_key("demo").reveal() != key
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "sandbox  stopped, its accounts are gone\n", "")
 
 

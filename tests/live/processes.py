@@ -62,7 +62,7 @@ def sleep(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def until(holds: Callable[[], Any], within_s: float = 20.0, what: str = "") -> Any:
+def until(holds: Callable[[], Any], within_s: float = 60.0, what: str = "") -> Any:
     """The first true value of `holds`."""
     watch = Stopwatch()
     while watch.elapsed_s() < within_s:
@@ -95,7 +95,7 @@ def start_sandbox(file: Path, log: Path, *options: str) -> tuple[Process, str]:
         lines = [line for line in process.said().splitlines() if line.startswith("sandbox  http")]
         return lines[0].split()[1] if lines else ""
 
-    return process, until(address, 40.0, "the sandbox's address")
+    return process, until(address, 120.0, "the sandbox's address")
 
 
 def status(account: str) -> dict[str, Any]:

@@ -197,7 +197,14 @@ async def ask(folder: Path, verb: str, *words: Any) -> dict[str, Any]:
     return found
 
 
-async def until(folder: Path, holds: Callable[[dict[str, Any]], bool], within_s: float = 8.0) -> dict[str, Any]:
+async def heard(here: World, text: str, within_s: float = 40.0) -> None:
+    """Returns once the console has `text`: alerts are said by a thread of their own."""
+    async with asyncio.timeout(within_s):
+        while text not in here.console.getvalue():
+            await asyncio.sleep(0.01)
+
+
+async def until(folder: Path, holds: Callable[[dict[str, Any]], bool], within_s: float = 40.0) -> dict[str, Any]:
     """The first status of the runner in `folder` for which `holds` does."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within_s
@@ -269,6 +276,7 @@ class Proxy:
         self.sent: list[tuple[str, str]] = []
         self.url = ""
         self._sockets: list[web.WebSocketResponse] = []
+        self._passing = 0
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -298,6 +306,14 @@ class Proxy:
                 transport.abort()
         await asyncio.sleep(0)
 
+    async def at_rest(self, within_s: float = 60.0) -> None:
+        """Returns once whoever was connected is gone, as after a kill, and all that it had asked has been carried
+        out."""
+        async with asyncio.timeout(within_s):
+            server = self._runner.server if self._runner is not None else None
+            while self._passing or (server is not None and server.connections):
+                await asyncio.sleep(0.01)
+
     async def push(self, text: str) -> None:
         """Sends `text` to every client as if the exchange had."""
         for socket in list(self._sockets):
@@ -315,6 +331,13 @@ class Proxy:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if request.path.endswith("/ws"):
             return await self._socket(request)
+        self._passing += 1
+        try:
+            return await self._passed(request)
+        finally:
+            self._passing -= 1
+
+    async def _passed(self, request: web.Request) -> web.StreamResponse:
         path = request.path.removeprefix("/trading-api")
         body = await request.read()
         self.sent.append((request.method, path))

@@ -21,6 +21,7 @@ from tests.live.session import (
     account,
     ask,
     assert_whole,
+    heard,
     last_reconcile,
     rows,
     running,
@@ -124,7 +125,7 @@ def test_a_position_that_is_not_traded_here_halts_until_it_is_gone_and_then_a_pe
                 gate.open(here.closes(8))
                 said = await until(folder, lambda said: said["halt_verified"])
                 assert said["latches"] == ["kill_switch"] and not said["adopted"]
-                assert "DOGE is held there and not traded here: close it at the venue" in here.console.getvalue()
+                await heard(here, "DOGE is held there and not traded here: close it at the venue")
                 with pytest.raises(Declined, match="cannot resume"):
                     await ask(folder, "resume", ["kill_switch"], "me", "clear kill_switch of adopt")
                 strange.clear()

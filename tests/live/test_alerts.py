@@ -41,10 +41,10 @@ class Blocked(io.StringIO):
 
     def __init__(self) -> None:
         super().__init__()
-        self.free = threading.Event()
+        self.free, self.gave_up = threading.Event(), False
 
     def write(self, text: str) -> int:
-        self.free.wait(10)
+        self.gave_up |= not self.free.wait(60)
         return super().write(text)
 
 
@@ -54,7 +54,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 def until(holds: Callable[[], bool]) -> bool:
     watch = Stopwatch()
-    while watch.elapsed_s() < 5 and not holds():
+    while watch.elapsed_s() < 30 and not holds():
         time.sleep(0.01)
     return holds()
 
@@ -77,13 +77,14 @@ def test_a_storm_is_one_line_a_key_and_minute_and_everything_is_counted(tmp_path
 def test_taking_an_alert_is_quick_though_nobody_reads(tmp_path: Path) -> None:
     console = Blocked()
     found = Alerts(tmp_path, Hands(), console=console)
-    watch = Stopwatch()
+    began = time.process_time()
     for at in range(10_000):
         found.put("info", "hello", key=f"k{at}")
-    took = watch.elapsed_s()
+    took = time.process_time() - began  # whatever else the machine has to do
+    assert took < 1.0 and not console.gave_up, took
     console.free.set()
     found.close()
-    assert took < 1.0, took
+    assert not console.gave_up, "all were taken before anybody read one"
     assert len(lines(tmp_path)) <= alerts.KEYS + 2, "keys beyond the first are one key"
 
 

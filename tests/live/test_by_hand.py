@@ -45,7 +45,7 @@ def test_an_order_by_hand_goes_through_the_session_and_survives_its_restart(fold
         async with world(quiet, market, HISTORY, matching="book", steps=4) as here:
             gate = Gate(here.server, here.closes(HISTORY + 2))
             async with running(here, folder):
-                await until(folder, lambda status: status["state"] == "trading" and status["bars"] > 0, 20.0)
+                await until(folder, lambda status: status["state"] == "trading" and status["bars"] > 0)
                 with pytest.raises(Declined, match=rf"typing 'buy 2000\.00 USD of {X} on hand'"):
                     await order(folder, phrase="yes")
                 with pytest.raises(Declined, match="DOGE is not traded here, only"):

@@ -120,7 +120,7 @@ def test_a_runner_that_is_killed_leaves_no_key_and_a_planted_leak_is_found(
         words = [sys.executable, "-c", PLANTED, str(file), ACCOUNT, sandbox.url, str(debug)]
         process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=minimal_environment())
     try:
-        until(lambda: status(ACCOUNT).get("bars", 0) > 210 or process.poll() is not None, 40.0, "bars")
+        until(lambda: status(ACCOUNT).get("bars", 0) > 210 or process.poll() is not None, 120.0, "bars")
         assert process.poll() is None, log.read_text()
         assert ACCOUNT in of_process(process.pid, "cmdline")
         assert key not in of_process(process.pid, "cmdline") + of_process(process.pid, "environ")

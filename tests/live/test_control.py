@@ -57,7 +57,7 @@ def server(folder: Path, runner: Runner) -> Iterator[ControlServer]:
 def exchange(path: Path, sent: bytes) -> list[dict[str, Any]]:
     """What the server answers to raw bytes until it closes, or until each whole line has its answer."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.connect(str(path))
         with suppress(BrokenPipeError):  # who is turned away may find the door closed before he has spoken
             sock.sendall(sent)
@@ -88,9 +88,9 @@ def test_a_halt_is_answered_within_50_ms_while_the_main_thread_spins(folder: Pat
 
     def ask() -> None:
         for _ in range(20):
-            watch = Stopwatch()
+            began = time.process_time()  # which goes on with the main thread's spinning, and with nobody else's
             ControlClient(folder).halt("now")
-            took.append(watch.elapsed_s())
+            took.append(time.process_time() - began)
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -104,21 +104,21 @@ def test_a_halt_is_answered_within_50_ms_while_the_main_thread_spins(folder: Pat
 def test_a_halt_does_not_wait_behind_a_resume_that_waits_for_the_loop(
     folder: Path, server: ControlServer, runner: Runner
 ) -> None:
-    loop_is_free = threading.Event()
+    waits, loop_is_free = threading.Event(), threading.Event()
 
     def handle(request: dict[str, Any]) -> dict[str, Any]:
         if request["verb"] == "resume":
-            loop_is_free.wait(5)
+            waits.set()
+            loop_is_free.wait(60)
         return runner(request)
 
     server._handle = handle
     answers: list[dict[str, Any]] = []
     resuming = threading.Thread(target=lambda: answers.append(ControlClient(folder).resume(["drawdown"], "ann")))
     resuming.start()
-    time.sleep(0.05)
-    watch = Stopwatch()
+    assert waits.wait(60)
     assert ControlClient(folder).halt()["verb"] == "halt"
-    assert watch.elapsed_s() < 1.0 and not answers
+    assert not answers, "the resume waits on"
     loop_is_free.set()
     resuming.join()
     assert answers[0]["verb"] == "resume" and [asked["verb"] for asked in runner.asked] == ["halt", "resume"]
@@ -187,7 +187,7 @@ def test_a_request_beyond_the_cap_is_refused_and_harms_nobody(
     folder: Path, server: ControlServer, runner: Runner, size: int
 ) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.connect(str(server.path))
         try:
             sock.sendall(b"x" * size)
@@ -199,7 +199,7 @@ def test_a_request_beyond_the_cap_is_refused_and_harms_nobody(
 
 def test_a_request_may_arrive_in_pieces(server: ControlServer) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.connect(str(server.path))
         for piece in (b'{"ve', b'rb":"sta', b'tus"}', b"\n"):
             sock.sendall(piece)
@@ -251,9 +251,9 @@ def test_a_socket_that_was_cleaned_away_comes_back(
 
 
 def until(holds: Callable[[], bool]) -> bool:
-    """Whether `holds` comes true within five seconds."""
+    """Whether `holds` comes true within half a minute."""
     watch = Stopwatch()
-    while watch.elapsed_s() < 5 and not holds():
+    while watch.elapsed_s() < 30 and not holds():
         time.sleep(0.01)
     return holds()
 
@@ -264,14 +264,17 @@ def test_nobody_there_is_said_so(folder: Path) -> None:
 
 
 def test_a_silent_runner_is_no_answer(folder: Path, server: ControlServer, runner: Runner) -> None:
+    given_up = threading.Event()
+
     class Stuck(Runner):
         def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
-            time.sleep(0.3)
+            given_up.wait(60)
             return {}
 
     server._handle = Stuck()
     with pytest.raises(Unanswered, match=r"the runner of account 'main' did not answer status within 0\.1 s"):
         ControlClient(folder, timeout_s=0.1).status()
+    given_up.set()
 
 
 def test_what_the_runner_refuses_reaches_the_asker(folder: Path, server: ControlServer, runner: Runner) -> None:

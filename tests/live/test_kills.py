@@ -61,14 +61,14 @@ def store_market(n_bars: int) -> None:
 
 def get(url: str, path: str) -> Any:
     asked = urllib.request.Request(f"{url}{path}", headers={"X-API-Key": load_key(ACCOUNT).reveal()})
-    with urllib.request.urlopen(asked, timeout=5) as answer:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         return json.load(answer)
 
 
 def claimed(url: str) -> str:
     """The key of a new account with play money."""
     asked = urllib.request.Request(f"{url}/faucet/claim", data=b"{}", method="POST")
-    with urllib.request.urlopen(asked, timeout=5) as answer:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         key: str = json.load(answer)["api_key"]
         return key
 
@@ -120,7 +120,7 @@ def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def until_ready(runner: Process) -> None:
     """Returns once the runner trades, or has ended."""
-    until(lambda: status(ACCOUNT).get("state") == "trading" or runner.ended is not None, 30.0, "trading")
+    until(lambda: status(ACCOUNT).get("state") == "trading" or runner.ended is not None, 120.0, "trading")
 
 
 def campaign(place: Path, kills: int, seed: int, days: float, longest_s: float) -> dict[str, Any]:

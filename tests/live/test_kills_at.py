@@ -17,12 +17,12 @@ ACCOUNT = "killed"
 LIVE = {"history_bars": 3, "reconcile_pause_s": 0.0, "unknown_wait_s": 0.5}
 
 
-async def ended(process: Process, within_s: float = 20.0) -> int:
+async def ended(process: Process, within_s: float = 100.0) -> int:
     return await asyncio.to_thread(process.wait, within_s)
 
 
 async def happens(holds: asyncio.Event) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await holds.wait()
 
 
@@ -54,44 +54,49 @@ def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeyp
 
                 # after the venue took it, and before it reached the venue
                 for fate in ("lose", "drop"):
-                    posted = asyncio.Event()
+                    posted, dead = asyncio.Event(), asyncio.Event()
 
                     async def order(
-                        method: str, path: str, body: bytes, fate: str = fate, at: Any = posted
+                        method: str, path: str, body: bytes, fate: str = fate, at: Any = posted, until: Any = dead
                     ) -> str | None:
                         if method != "POST" or path != "/orders":
                             return None
                         if fate == "lose":
                             await between.pass_on(method, path, body, here.key)
                         at.set()
-                        await asyncio.sleep(5)
+                        await until.wait()
                         return "drop"
 
                     between.rest = order
                     runner = start_runner(file, between.url, ACCOUNT)
                     await happens(posted)
                     runner.kill()
+                    dead.set()
                     pending = [
                         name for name, said in rows(folder, "SELECT id, status FROM orders") if said == "pending"
                     ]
                     assert len(pending) == 1 and (pending[0] in here.customer.orders) is (fate == "lose")
 
                 # a halt that cannot be verified: the venue takes no cancel
-                cancels = asyncio.Event()
+                cancels, over = asyncio.Event(), asyncio.Event()
 
                 async def silent(method: str, path: str, body: bytes) -> str | None:
-                    if method == "DELETE":
-                        cancels.set()
-                        await asyncio.sleep(5)
-                    return None
+                    if method != "DELETE":
+                        return None
+                    cancels.set()
+                    await over.wait()
+                    return "drop"
 
                 between.rest = silent
                 gate = Gate(here.server, here.closes(14))
                 runner = start_runner(file, between.url, ACCOUNT)
-                await until(folder, lambda said: said["state"] == "trading", 15)
+                await until(folder, lambda said: said["state"] == "trading", 60)
                 await ask(folder, "halt", "enough")
                 await happens(cancels)
+                await until(folder, lambda said: said["latches"] == ["kill_switch"], 60)  # the journal has the halt
                 runner.kill()
+                over.set()
+                await between.at_rest()  # what it had sent before has arrived, or never will
                 sent = len(here.customer.orders)
                 # the file stands for the halt until it is in the journal; the kill may have come before it was removed
                 (folder / HALT).unlink(missing_ok=True)
@@ -99,7 +104,7 @@ def test_a_kill_where_it_hurts_loses_nothing(home: Path, tmp_path: Path, monkeyp
                 between.rest = None
                 gate.open(here.closes(20))
                 runner = start_runner(file, between.url, ACCOUNT)
-                said = await until(folder, lambda said: said["halt_verified"] and said["reconciled"], 15)
+                said = await until(folder, lambda said: said["halt_verified"] and said["reconciled"], 60)
                 assert said["latches"] == ["kill_switch"] and not (folder / HALT).exists()
                 await here.at(20)
                 assert len(here.customer.orders) == sent and said["open_orders"] == 0

@@ -46,7 +46,7 @@ def sandbox_in_depth(config: RunConfig) -> Iterator[tuple[str, str]]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        assert ready.wait(20.0)
+        assert ready.wait(100.0)
         yield found[0]
     finally:
         end.set()

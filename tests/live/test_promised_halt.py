@@ -211,7 +211,7 @@ class SlowDisk:
     def keeps(self, batches: list[Batch]) -> None:
         if any(row.body.find(b"Halt") >= 0 for batch in batches for row in batch.rows):
             self.asked.set()
-            self.let_go.wait(20)
+            self.let_go.wait(120)
 
 
 @contextmanager

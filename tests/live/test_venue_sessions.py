@@ -158,7 +158,7 @@ async def one(folder: Path, seed: int, kills: int = 0, share: float = 0.4) -> tu
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             how = await begun(at)
         at.at.server.dice.quiet = True
         return at, how
@@ -227,7 +227,7 @@ def ill_line(seed: int) -> Any:
 async def at_hyperliquid(folder: Path, seed: int) -> tuple[Desk, str]:
     async with desk(folder, Hazards(), config(weaker_mode="none")) as at:
         at.kind, at.at.info.ill = "hyperliquid", ill_line(seed)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             return at, await begun(at)
 
 
