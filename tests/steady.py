@@ -34,6 +34,10 @@ class SteadyLoop(asyncio.SelectorEventLoop):
         """Seconds that have gone by, turn by turn."""
         return self._steady_s
 
+    def leap(self, seconds: float) -> None:
+        """Lets so much time go by at once, for what is due until then and for nothing that is on its way."""
+        self._steady_s += seconds
+
     def _run_once(self) -> None:
         now_s = time.monotonic()
         self._steady_s += min(now_s - self._seen_s, STEP_S)

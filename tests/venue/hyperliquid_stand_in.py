@@ -52,11 +52,31 @@ def trade(coin: str, time: int, tid: int, side: str = "B", px: float = 100.5) ->
     }
 
 
-class HyperliquidStandIn:
-    """`behind_ms` makes its clock stand anywhere; `bars` and `funding` are its history by coin."""
+class Hand(WallClock):
+    """A clock that stands until it is moved by hand: no minute of it ends while a test is not looking."""
 
-    def __init__(self, *, behind_ms: int = 0) -> None:
-        self.behind_ms = behind_ms
+    def __init__(self, ns: int | None = None) -> None:
+        self.ns = super().now_ns() if ns is None else ns
+
+    def now_ns(self) -> int:
+        return self.ns
+
+    def go_on(self, ms: int) -> None:
+        """Lets `ms` go by."""
+        self.ns += ms * 1_000_000
+
+
+def before_a_minute(ms: int = 400) -> Hand:
+    """A clock at `ms` before the end of a minute."""
+    hand = Hand()
+    return Hand((minute(hand.ns // 1_000_000) + MINUTE_MS - ms) * 1_000_000)
+
+
+class HyperliquidStandIn:
+    """`clock` is its time, `behind_ms` ahead of it; `bars` and `funding` are its history by coin."""
+
+    def __init__(self, *, behind_ms: int = 0, clock: WallClock | None = None) -> None:
+        self.behind_ms, self.clock = behind_ms, clock or WallClock()
         self.meta: dict[str, Any] = META
         self.bars: dict[str, list[dict[str, Any]]] = {}
         self.funding: dict[str, list[dict[str, Any]]] = {}
@@ -70,7 +90,7 @@ class HyperliquidStandIn:
         self.wanted = 0
 
     def now_ms(self) -> int:
-        return WallClock().now_ns() // 1_000_000 - self.behind_ms
+        return self.clock.now_ns() // 1_000_000 - self.behind_ms
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:

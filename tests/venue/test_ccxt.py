@@ -23,7 +23,16 @@ from flea_lab.venue.protocol import Link, Said
 from flea_lab.venue.public_data import public_data
 from flea_lab.venue.reading import FrameError
 from flea_lab.venue.speech import PUBLIC, Kind
-from tests.venue.hyperliquid_stand_in import MINUTE_MS, HyperliquidStandIn, bar, book, minute, trade
+from tests.venue.hyperliquid_stand_in import (
+    MINUTE_MS,
+    Hand,
+    HyperliquidStandIn,
+    bar,
+    before_a_minute,
+    book,
+    minute,
+    trade,
+)
 
 MS = 1_000_000
 QUICK = {"backoff_first_s": 0.01, "backoff_last_s": 0.05, "bar_grace_s": 0.0, "acknowledge_within_s": 0.3}
@@ -72,7 +81,7 @@ class Exchange:
         self.has: dict[str, bool] = dict.fromkeys((*able, "fetchFundingRateHistory"), True)
         self.timeframes = {"1m": "1m"}
         self.urls: dict[str, Any] = {"api": {"public": "http://127.0.0.1:1", "ws": {"public": "ws://127.0.0.1:1"}}}
-        self.behind_ms = 0
+        self.behind_ms, self.clock = 0, WallClock()
         self.bars: list[list[float]] = []
         self.rates: list[dict[str, Any]] = []
         self.queues: dict[str, asyncio.Queue[Any]] = {}
@@ -80,7 +89,7 @@ class Exchange:
         self.closed = 0
 
     def now_ms(self) -> int:
-        return WallClock().now_ns() // MS - self.behind_ms
+        return self.clock.now_ns() // MS - self.behind_ms
 
     def put(self, what: str, said: Any) -> None:
         self.queues.setdefault(what, asyncio.Queue()).put_nowait(said)
@@ -126,7 +135,8 @@ def spoken(name: str = "ccxt:binanceusdm", **values: Any) -> Dialect:
 
 
 def feed_of(exchange: Any, *symbols: str, channels: Any = None, **values: Any) -> CcxtFeed:
-    asked = public_data(spoken(**values), symbols or ("BTCUSDT",), "1m", WallClock(), channels=channels)
+    clock = getattr(exchange, "clock", WallClock())
+    asked = public_data(spoken(**values), symbols or ("BTCUSDT",), "1m", clock, channels=channels)
     return CcxtFeed(asked, exchange=exchange)
 
 
@@ -141,7 +151,7 @@ async def hear(
         if until(heard):
             done.set()
 
-    async with feed, asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with feed, asyncio.timeout(20), asyncio.TaskGroup() as group:
         running = group.create_task(feed.run(deliver))
         if play is not None:
             await play()
@@ -215,10 +225,10 @@ def test_what_no_other_attempt_can_mend_ends_the_feed_and_a_defect_is_raised_as_
             asyncio.run(session())
 
 
-def just_before_a_minute(ms: int = 300) -> Exchange:
-    exchange = Exchange()
-    exchange.behind_ms = (exchange.now_ms() + ms) % MINUTE_MS
-    return exchange
+def just_before_a_minute() -> tuple[Exchange, Hand]:
+    exchange, hand = Exchange(), before_a_minute()
+    exchange.clock = hand
+    return exchange, hand
 
 
 def test_a_bar_is_over_by_the_next_one_by_a_stamp_or_by_asking() -> None:
@@ -233,11 +243,18 @@ def test_a_bar_is_over_by_the_next_one_by_a_stamp_or_by_asking() -> None:
     heard = asyncio.run(hear(feed_of(exchange, channels=["candle"]), lambda heard: bool(complete(heard))))
     assert complete(heard)[0].ts_event == (opened + MINUTE_MS) * MS
 
-    exchange = just_before_a_minute()
+    exchange, hand = just_before_a_minute()
     opened = minute(exchange.now_ms())
     exchange.put("candle BTC/USDT:USDT", [[opened, 1.0, 2.0, 1.0, 2.0, 5.0]])
     exchange.bars = [[opened, 1.0, 3.0, 1.0, 3.0, 6.0]]  # a print came late: what was asked for is what counts
-    heard = asyncio.run(hear(feed_of(exchange, channels=["candle"]), lambda heard: isinstance(heard[-1], Heartbeat)))
+
+    async def play() -> None:
+        while exchange.called.count("candle BTC/USDT:USDT") < 2:  # the first has been taken in
+            await asyncio.sleep(0.005)
+        hand.go_on(500)
+
+    feed = feed_of(exchange, channels=["candle"])
+    heard = asyncio.run(hear(feed, lambda heard: isinstance(heard[-1], Heartbeat), play))
     assert [(c.close, c.volume, c.ts_event) for c in complete(heard)] == [(3.0, 6.0, (opened + MINUTE_MS) * MS)]
     assert exchange.called.count("fetch_ohlcv") == 1
 
@@ -435,6 +452,7 @@ def test_an_unknown_exchange_is_refused_with_the_nearest_and_no_fee_is_given_awa
 def test_ccxt_itself_reads_a_venue_on_loopback() -> None:
     venue = HyperliquidStandIn()
     venue.wanted = 3
+    venue.behind_ms = venue.now_ms() % MINUTE_MS  # a minute that has just begun
     now = minute(venue.now_ms())
     venue.bars["BTC"] = [bar("BTC", now - MINUTE_MS * back, 101.0) for back in range(5, -1, -1)]
     values = {"options": {"fetchMarkets": {"types": ["swap"]}}, "symbols": {"BTCUSDT": "BTC/USDC:USDC"}}

@@ -13,8 +13,10 @@ from flea_lab.venue.protocol import Link, Said
 from flea_lab.venue.speech import PUBLIC
 from tests.venue.hyperliquid_stand_in import (
     MINUTE_MS,
+    Hand,
     HyperliquidStandIn,
     bar,
+    before_a_minute,
     book,
     feed_of,
     minute,
@@ -25,11 +27,16 @@ MS = 1_000_000
 Heard = list[Said]
 
 
-def just_before_a_minute(ms: int = 400) -> HyperliquidStandIn:
-    """A venue whose minute ends in `ms`."""
-    venue = HyperliquidStandIn()
-    venue.behind_ms = (venue.now_ms() + ms) % MINUTE_MS
-    return venue
+def just_before_a_minute() -> tuple[HyperliquidStandIn, Hand]:
+    """A venue whose minute is nearly over, and the clock that ends it, its own and the feed's."""
+    hand = before_a_minute()
+    return HyperliquidStandIn(clock=hand), hand
+
+
+async def comes(true: Callable[[], object]) -> None:
+    """Returns once it is true."""
+    while not true():
+        await asyncio.sleep(0.005)
 
 
 async def hear(
@@ -47,9 +54,9 @@ async def hear(
         if until(heard):
             done.set()
 
-    async with venue.running() as address, feed_of(address, **given) as feed:
+    async with venue.running() as address, feed_of(address, clock=venue.clock, **given) as feed:
         venue.wanted = len(feed._speech.symbols) * len(feed._wanted)
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             running = group.create_task(feed.run(deliver))
             await venue.subscribed.wait()
             await play(feed, heard)
@@ -60,10 +67,6 @@ async def hear(
 
 def links(heard: Heard) -> list[bool]:
     return [said.up for said in heard if isinstance(said, Link)]
-
-
-async def nothing(feed: HyperliquidFeed, heard: Heard) -> None:
-    """The venue says no more."""
 
 
 def test_up_means_that_every_stream_was_acknowledged_and_then_everything_is_told() -> None:
@@ -83,10 +86,12 @@ def test_up_means_that_every_stream_was_acknowledged_and_then_everything_is_told
 
 
 def test_a_bar_closes_in_a_silent_market_by_an_answered_ping() -> None:
-    venue = just_before_a_minute()
+    venue, hand = just_before_a_minute()
 
     async def play(feed: HyperliquidFeed, heard: Heard) -> None:
         await venue.push("candle", bar("BTC", minute(venue.now_ms()), 101.0))
+        await comes(lambda: any(isinstance(said, Candle) for said in heard))
+        hand.go_on(500)
 
     heard = asyncio.run(hear(venue, play, lambda heard: isinstance(heard[-1], Heartbeat), channels=["candle"]))
     partial, over, beat = heard[-3:]
@@ -97,13 +102,15 @@ def test_a_bar_closes_in_a_silent_market_by_an_answered_ping() -> None:
 
 
 def test_a_connection_that_says_nothing_closes_no_bar() -> None:
-    venue = just_before_a_minute()
+    venue, hand = just_before_a_minute()
     venue.pongs = False
 
     async def play(feed: HyperliquidFeed, heard: Heard) -> None:
         await venue.push("candle", bar("BTC", minute(venue.now_ms()), 101.0))
-        await asyncio.sleep(0.8)
-        assert {"method": "ping"} in venue.heard
+        await comes(lambda: any(isinstance(said, Candle) for said in heard))
+        hand.go_on(500)
+        await comes(lambda: {"method": "ping"} in venue.heard)
+        await asyncio.sleep(0.3)
         await venue.hang_up()
 
     heard = asyncio.run(hear(venue, play, lambda heard: links(heard) == [True, False, True], channels=["candle"]))
@@ -111,11 +118,16 @@ def test_a_connection_that_says_nothing_closes_no_bar() -> None:
 
 
 def test_the_running_bar_is_asked_for_so_that_a_symbol_that_stays_silent_has_one() -> None:
-    venue = just_before_a_minute(600)
+    venue, hand = just_before_a_minute()
     opened = minute(venue.now_ms())
     venue.bars["ETH"] = [bar("ETH", opened, 102.0)]
     given = {"symbols": ("BTCUSDT", "ETHUSDT"), "channels": ["candle"]}
-    heard = asyncio.run(hear(venue, nothing, lambda heard: isinstance(heard[-1], Heartbeat), **given))
+
+    async def play(feed: HyperliquidFeed, heard: Heard) -> None:
+        await comes(lambda: any(isinstance(said, Candle) for said in heard))
+        hand.go_on(500)
+
+    heard = asyncio.run(hear(venue, play, lambda heard: isinstance(heard[-1], Heartbeat), **given))
     [over] = [said for said in heard if isinstance(said, Candle) and said.complete]
     assert (over.symbol, over.close, over.ts_event) == ("ETHUSDT", 102.0, (opened + MINUTE_MS) * MS)
 
@@ -144,14 +156,14 @@ def test_a_subscription_that_the_venue_calls_invalid_ends_the_feed() -> None:
 
 def asked(venue: HyperliquidStandIn, question: Callable[[HyperliquidFeed], Awaitable[Any]], **given: Any) -> Any:
     async def session() -> Any:
-        async with venue.running() as address, feed_of(address, **given) as feed:
+        async with venue.running() as address, feed_of(address, clock=venue.clock, **given) as feed:
             return await question(feed)
 
     return asyncio.run(session())
 
 
 def test_history_comes_in_pages_without_the_running_bar_and_its_holes_stay_holes() -> None:
-    venue = HyperliquidStandIn()
+    venue = HyperliquidStandIn(clock=Hand())
     now = minute(venue.now_ms())
     opens = [now - MINUTE_MS * back for back in range(50, -1, -1) if back not in (7, 8)]
     venue.bars["BTC"] = [bar("BTC", t, 100.0 + n) for n, t in enumerate(opens)]
@@ -188,12 +200,13 @@ def test_settlements_come_in_pages_at_the_venues_own_stamps() -> None:
 def test_the_settlement_of_the_hour_is_told_while_the_feed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flea_lab.venue.hyperliquid_feed.SETTLED_AFTER_S", 0.1)
     monkeypatch.setattr("flea_lab.venue.hyperliquid_feed.SETTLED_AGAIN_S", 0.1)
-    venue = HyperliquidStandIn()
-    venue.behind_ms = (venue.now_ms() + 500) % 3_600_000
-    hour = venue.now_ms() // 3_600_000 * 3_600_000 + 3_600_000
+    hour = Hand().ns // 3_600_000_000_000 * 3_600_000 + 3_600_000
+    hand = Hand((hour - 500) * MS)
+    venue = HyperliquidStandIn(clock=hand)
 
     async def play(feed: HyperliquidFeed, heard: Heard) -> None:
-        await asyncio.sleep(0.9)  # the venue takes its time, and is asked again
+        await comes(lambda: [one["type"] for one in venue.asked].count("fundingHistory") >= 2)  # and is asked again
+        hand.go_on(1_000)
         venue.funding["BTC"] = [{"coin": "BTC", "fundingRate": "0.0002", "premium": "0.0", "time": hour + 48}]
 
     heard = asyncio.run(hear(venue, play, lambda heard: isinstance(heard[-1], Funding), channels=["funding"]))
@@ -202,13 +215,13 @@ def test_the_settlement_of_the_hour_is_told_while_the_feed_runs(monkeypatch: pyt
 
 
 def test_the_clock_is_the_venues_and_the_grid_and_book_are_asked_for() -> None:
-    venue = HyperliquidStandIn(behind_ms=86_400_000)
+    venue = HyperliquidStandIn(behind_ms=86_400_000, clock=Hand())
 
     async def question(feed: HyperliquidFeed) -> tuple[Any, ...]:
         return await feed.clock(), await feed.instruments(), await feed.book("BTCUSDT")
 
     time, grids, found = asked(venue, question)
-    assert abs(time.now_ns // MS - venue.now_ms()) < 500 and (time.kind, time.matching) == ("wall", "book")
+    assert time.now_ns // MS == venue.now_ms() and (time.kind, time.matching) == ("wall", "book")
     assert (str(grids["BTCUSDT"].tick_size), str(grids["BTCUSDT"].lot_size)) == ("0.1", "0.00001")
     assert found.bids == ((100.0, 2.5),)
     time = asked(venue, lambda feed: feed.clock(), values={"matching": "next_open"})
