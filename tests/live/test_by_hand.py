@@ -11,6 +11,7 @@ from flea_lab.errors import ConfigError
 from flea_lab.live.control_client import ControlClient, Declined, HandAsked
 from flea_lab.live.launcher import Session
 from flea_lab.live.phrase import order_phrase
+from flea_lab.model.market import MS_NS
 from tests.live.session import Gate, rows, running, until, world
 from tests.live.test_book_session import HISTORY, market_of
 from tests.live.test_kills import SYMBOLS, busy
@@ -63,7 +64,11 @@ def test_an_order_by_hand_goes_through_the_session_and_survives_its_restart(fold
                 status = await until(folder, lambda status: status["state"] == "trading")
                 assert [one["parent_id"] for one in status["working"]] == [parent]
                 gate.open(here.closes(HISTORY + 9))
-                status = await until(folder, lambda status: not status["working"])
+                # the market stands by then: the second can be cancelled before its slices are over
+                await until(
+                    folder,
+                    lambda status: not status["working"] and status["last_bar_ns"] == here.closes(HISTORY + 9) * MS_NS,
+                )
                 second = await order(folder, name="second", side="sell")
                 client = ControlClient(folder)
                 with pytest.raises(Declined, match="order 'nothing' is not worked"):

@@ -77,9 +77,9 @@ def here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     monkeypatch.delenv("FLEA_API_KEY", raising=False)
     home.mkdir(parents=True, exist_ok=True)
-    store_market(1_000)
+    store_market(4_000)
     file = config_file(busy(), home)
-    with start_sandbox(file, pace=600, days=0.5) as sandbox:
+    with start_sandbox(file, pace=600, days=2.0) as sandbox:
         store_key(ACCOUNT, Secret(claimed(sandbox.url)))
         yield sandbox, file
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def record(path: Path, *, matching: str = "book", limit_s: float | None = None, 
         server = sandbox(matching=matching)
         key = key_of(server)
         recorder = Recorder(TapeRoll(path), load_settings(values, RecorderSettings, "a test"), WallClock(), ack=True)
-        async with server.listening() as url, asyncio.timeout(20):
+        async with server.listening() as url, asyncio.timeout(60):
             playing = asyncio.create_task(server.play())
             feed = client(url, key, channels=KINDS, ack=True, on_raw=recorder.hear_raw, on_fault=recorder.hear_fault)
             done = await recorder.run(feed, ("BTCUSDT", "ETHUSDT"), limit_s=limit_s)
@@ -94,22 +94,33 @@ def test_channels_are_named_by_kind_and_the_account_s_own_are_not_among_them() -
 
 
 class Numbered:
-    """A venue in a thread that pushes trades numbered 1, 2, 3, ... to whoever listens, and notes when."""
+    """A venue in a thread that pushes trades numbered 1, 2, 3, ... to whoever listens; `sent` is the last of them."""
 
     def __init__(self) -> None:
-        self.sent: list[float] = []
-        self.port = 0
+        self.sent = self.port = 0
+        self._pause, self._paused = threading.Event(), threading.Event()
         self._ready, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
     def __enter__(self) -> "Numbered":
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(60)
+
+    def pauses(self) -> int:
+        """The number of the last trade, after which it says nothing until it goes on."""
+        self._paused.clear()
+        self._pause.set()
+        assert self._paused.wait(60)
+        return self.sent
+
+    def goes_on(self) -> None:
+        """Says more again."""
+        self._pause.clear()
 
     async def _serve(self) -> None:
         app = web.Application()
@@ -135,8 +146,11 @@ class Numbered:
         await ws.send_json({"event": "subscribed", "channels": asked["channels"], "symbols": asked["symbols"]})
         try:
             while not self._stop.is_set():
+                while self._pause.is_set() and not self._stop.is_set():
+                    self._paused.set()
+                    await asyncio.sleep(0.005)
                 for _ in range(10):
-                    number = len(self.sent) + 1
+                    number = self.sent + 1
                     data = {
                         "id": number,
                         "price": 100.0,
@@ -145,7 +159,7 @@ class Numbered:
                         "ts": 1_735_689_600_000 + number,
                     }
                     await ws.send_json({"channel": "trades", "symbol": "BTCUSDT", "data": data})
-                    self.sent.append(time.monotonic())
+                    self.sent = number
                 await asyncio.sleep(0.005)
         except ConnectionError:
             pass
@@ -159,7 +173,6 @@ def venue() -> Iterator[Numbered]:
 
 
 FLUSH_S = 0.1
-SLACK_S = 0.5  # the loop of a loaded machine wakes late
 
 
 def recording(home: Path, venue: Numbered, *more: str) -> "subprocess.Popen[str]":
@@ -170,28 +183,47 @@ def recording(home: Path, venue: Numbered, *more: str) -> "subprocess.Popen[str]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Returns once it holds."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def kept(path: Path) -> list[int | str | None]:
+    """The trades that are on the tape, whole, by their numbers."""
+    if not path.exists():
+        return []
+    return [event.trade_id for event in read_tape(path) if isinstance(event, Trade)]
+
+
+def kill_once(tmp_path: Path, venue: Numbered, rng: random.Random, before: bytes) -> bytes:
+    """What is whole on the tape after a recorder, which found `before` there, was killed; checked against what it was
+    sent."""
+    path, first = tmp_path / "a.tape", venue.sent
+    process = recording(tmp_path, venue)
+    until(lambda: venue.sent > first or process.poll() is not None)
+    time.sleep(rng.uniform(0.05, 0.6))
+    due = venue.pauses()
+    until(lambda: due in kept(path)[-1:])  # time alone flushes: nothing more comes that would push it out
+    venue.goes_on()
+    time.sleep(rng.uniform(0.0, 0.3))
+    process.kill()
+    process.communicate()
+    content = path.read_bytes()
+    assert content[: len(before)] == before, "what was whole before the kill is untouched"
+    mine = [number for number in kept(path) if isinstance(number, int) and number > first]
+    assert mine == list(range(first + 1, first + 1 + len(mine))), "no trade is missing between two that are there"
+    assert due > first and mine[-1] >= due, f"trade {due} was on the disk before the kill"
+    return content[: whole_length(path)]
+
+
 def kill_often(tmp_path: Path, venue: Numbered, times: int) -> None:
     """Kills the recorder `times` times and checks after each what it kept."""
-    path, rng, before = tmp_path / "a.tape", random.Random(7), b""
+    rng, whole = random.Random(7), b""
     for _ in range(times):
-        first = len(venue.sent)
-        process = recording(tmp_path, venue)
-        deadline = time.monotonic() + 30
-        while len(venue.sent) == first and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0.05, 0.8))
-        killed = time.monotonic()
-        process.kill()
-        process.communicate()
-        whole = whole_length(path)
-        content = path.read_bytes()
-        assert content[: len(before)] == before, "what was whole before the kill is untouched"
-        before = content[:whole]
-        kept = [event.trade_id for event in read_tape(path) if isinstance(event, Trade)]
-        due = sum(at < killed - FLUSH_S - SLACK_S for at in venue.sent)
-        mine = [number for number in kept if number is not None and number > first]
-        assert mine == list(range(first + 1, first + 1 + len(mine))), "no trade is missing between two that are there"
-        assert due <= first or (mine and mine[-1] >= due), f"trade {due} was sent long before the kill"
+        whole = kill_once(tmp_path, venue, rng, whole)
 
 
 def test_a_kill_costs_the_unflushed_tail_and_nothing_else(tmp_path: Path, venue: Numbered) -> None:
@@ -205,11 +237,9 @@ def test_fifty_kills_cost_the_unflushed_tail_and_nothing_else(tmp_path: Path, ve
 
 def test_ctrl_c_ends_the_tape_in_order(tmp_path: Path, venue: Numbered) -> None:
     process = recording(tmp_path, venue)
-    deadline = time.monotonic() + 30
-    while len(venue.sent) < 50 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: venue.sent >= 50)
     process.send_signal(signal.SIGINT)
-    said, complaint = process.communicate(timeout=20)
+    said, complaint = process.communicate(timeout=60)
     assert process.returncode == 0, complaint
     assert "ended   stopped by SIGINT; " in said and "0 frames unread" in said
     records = list(read_records(tmp_path / "a.tape"))

@@ -1,6 +1,7 @@
 """A runner trades on whatever becomes of the process that launched it: an interrupt, a kill, the end of its kernel."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,9 +33,9 @@ def market(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("FLEA_API_KEY", raising=False)
     home.mkdir(parents=True, exist_ok=True)
-    store_market(1_000)
+    store_market(5_000)
     file = config_file(busy(), home)
-    with start_sandbox(file, pace=600, days=0.5) as sandbox:
+    with start_sandbox(file, pace=600, days=3.0) as sandbox:
         store_key(ACCOUNT, Secret(claimed(sandbox.url)))
         try:
             yield sandbox.url, file
@@ -51,7 +52,7 @@ def assert_it_trades_on(pid: int) -> None:
     session = attach(ACCOUNT)
     assert session.pid == pid and session.alive
     before = bars()
-    until(lambda: bars() > before + 3, 10.0, "bars after the end of the launcher")
+    until(lambda: bars() > before + 3, 60.0, "bars after the end of the launcher")
     assert session.status()["state"] == "trading" and len(session.equity()) > 3
 
 
@@ -62,9 +63,9 @@ def test_an_interrupt_of_the_launchers_group_and_its_death_do_not_reach_the_runn
     try:
         assert launcher.stdout is not None
         pid = int(launcher.stdout.readline().split()[1])
-        until(lambda: attach(ACCOUNT).status()["state"] == "trading", 15.0)
+        until(lambda: attach(ACCOUNT).status()["state"] == "trading", 60.0)
         os.killpg(launcher.pid, signal.SIGINT)
-        assert launcher.wait(10) != 0
+        assert launcher.wait(60) != 0
         assert_it_trades_on(pid)
     finally:
         launcher.kill()
@@ -76,9 +77,9 @@ def test_an_interrupt_of_the_launchers_group_and_its_death_do_not_reach_the_runn
 def test_a_closed_terminal_stops_a_runner_in_order(market: tuple[str, Path]) -> None:
     url, file = market
     session = launch(file, unpromoted=True, account=ACCOUNT, url=url)
-    until(lambda: session.status()["state"] == "trading", 15.0)
+    until(lambda: session.status()["state"] == "trading", 60.0)
     os.kill(session.pid or 0, signal.SIGHUP)
-    assert session.wait(15.0)
+    assert session.wait(60.0)
     assert rows(session.folder, "SELECT how FROM runs") == [("stopped by SIGHUP",)]
 
 
@@ -91,20 +92,21 @@ def test_the_end_of_a_kernel_does_not_reach_the_runner(market: tuple[str, Path],
     client = manager.blocking_client()
     try:
         client.start_channels()
-        client.wait_for_ready(timeout=30)
+        client.wait_for_ready(timeout=100)
         said: list[str] = []
         client.execute_interactive(
             LAUNCH.format(file=str(file), account=ACCOUNT, url=url),
-            timeout=60,
-            output_hook=lambda message: said.append(str(message["content"].get("text", message["content"]))),
+            timeout=100,
+            output_hook=lambda message: said.append(str(message["content"].get("text", ""))),
         )
-        line = next(text for text in said if text.startswith("launched"))
-        pid = int(line.split()[1])
-        until(lambda: attach(ACCOUNT).status()["state"] == "trading", 15.0)
+        found = re.search(r"launched (\d+)", "".join(said))  # a line may come in pieces
+        assert found, said
+        pid = int(found[1])
+        until(lambda: attach(ACCOUNT).status()["state"] == "trading", 60.0)
         if how == "killed":
             assert manager.provisioner is not None
             os.kill(manager.provisioner.pid, signal.SIGKILL)
-            until(lambda: not manager.is_alive(), 10.0)
+            until(lambda: not manager.is_alive(), 60.0)
         else:
             manager.shutdown_kernel(now=False)
         sleep(0.2)
