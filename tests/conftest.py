@@ -4,6 +4,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ def data_dir() -> Path:
     if folder is None:
         pytest.skip(NO_DATA)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_signals_of_others() -> None:
+    """No signal that another file of tests loaded from a workspace of its own is still in this process."""
+    for name in [name for name in sys.modules if name.startswith("flea_workspace_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture
