@@ -104,6 +104,5 @@ def live_session(
         limits=now,
     )
     ticks = bool(features_needed(config, found))
-    how = run_bot(config, core, found.warmup, about, url, ticks=ticks, other_code=other_code)
-    print(f"stopped  {how}")
+    run_bot(config, core, found.warmup, about, url, ticks=ticks, other_code=other_code)
     return 0

@@ -4,14 +4,15 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
 
-from flea_lab.clock import WallClock, process_age_s
+from flea_lab.clock import Clock, WallClock, process_age_s
 from flea_lab.config import RunConfig
 from flea_lab.core import TradingCore
 from flea_lab.errors import ConfigError, VenueError, VenueRefusal
@@ -38,6 +39,7 @@ from flea_lab.live.secrecy import guard, mask_of, watch_loop
 from flea_lab.live.stages import Stages
 from flea_lab.model.trading import Reduce, Resume
 from flea_lab.money import USD, rate_e8
+from flea_lab.secret import Secret
 from flea_lab.venue.client import PurpleFlea
 from flea_lab.venue.dialects import Dialect, load_dialect
 from flea_lab.venue.protocol import Exchange, Feed
@@ -73,7 +75,7 @@ def run_bot(
     addresses = {name: load_address(name) for name in config.alerts.channels}
     mask = mask_of(key, *(part for address in addresses.values() for part in parts_of(address)))
     guard(mask)
-    with lock_account(folder, clock, key), open_alerts(folder, clock, mask, config.alerts, addresses) as alerts:
+    with _held(folder, clock, key) as told, open_alerts(folder, clock, mask, config.alerts, addresses) as alerts:
         note_venue(folder, about.venue, dialect, config.instruments)
 
         async def connected() -> str:
@@ -105,7 +107,17 @@ def run_bot(
             async with _opened(client, dialect, about.account):
                 return await on(client, client)
 
-        return asyncio.run(connected())
+        told.append(asyncio.run(connected()))
+        return told[0]
+
+
+@contextmanager
+def _held(folder: Path, clock: Clock, key: Secret | None) -> Iterator[list[str]]:
+    """The account's locks; takes how its session ended, and says it before they go: who finds no runner reads it."""
+    told: list[str] = []
+    with lock_account(folder, clock, key):
+        yield told
+        print(f"stopped  {told[0]}", flush=True)
 
 
 @asynccontextmanager
