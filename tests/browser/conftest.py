@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,10 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-START_S = 60.0
+STARTS = 3
+"""A port that was free may be taken by the time that the server comes to listen."""
+LONG_S = 240.0
+"""How long anything may take that a page waits for: a wait ends with what it waits for, whatever the machine."""
 
 
 class Lab(NamedTuple):
@@ -65,19 +69,14 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
     settings = folder / "config/lab/user-settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    lab = Lab(f"http://127.0.0.1:{free_port()}", secrets.token_hex(16), root, home)
-    with (folder / "lab.log").open("wb") as log:
-        server = subprocess.Popen(_command(lab), env=_environment(folder, home), stdout=log, stderr=log, cwd=root)
-        try:
-            _until_it_answers(lab, server, folder / "lab.log")
-            yield lab
-        finally:
-            server.terminate()
-            try:
-                server.wait(15)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+    environment, log = _environment(folder, home), folder / "lab.log"
+    for _ in range(STARTS):
+        lab = Lab(f"http://127.0.0.1:{free_port()}", secrets.token_hex(16), root, home)
+        with log.open("ab") as out, _ended(_command(lab), env=environment, stdout=out, stderr=out, cwd=root) as server:
+            if _answers(lab, server):
+                yield lab
+                return
+    pytest.fail(f"JupyterLab did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +93,7 @@ def page(browser: Any) -> Iterator[Any]:
             beyond.append(url)
             route.abort()
 
+    context.set_default_timeout(LONG_S * 1e3)
     context.route("**/*", look)
     yield context.new_page()
     context.close()
@@ -118,12 +118,11 @@ def put_notebook(lab: Lab, name: str, **parameters: Any) -> str:
 
 def open_notebook(page: Any, lab: Lab, name: str) -> None:
     """Shows the notebook, its kernel ready: a cell that is run before it is asks for a kernel, for ever."""
-    page.goto(f"{lab.url}/lab/tree/{name}?reset&token={lab.token}", timeout=60_000)
+    page.goto(f"{lab.url}/lab/tree/{name}?reset&token={lab.token}")
     page.wait_for_function(
         "() => { const shown = window.jupyterapp && jupyterapp.shell.currentWidget;"
         " const context = shown && shown.sessionContext;"
-        " return context && context.isReady && context.session.kernel.status === 'idle' }",
-        timeout=60_000,
+        " return context && context.isReady && context.session.kernel.status === 'idle' }"
     )
 
 
@@ -166,12 +165,28 @@ def _environment(folder: Path, home: Path) -> dict[str, str]:
     return {**inherited, **{name: str(value) for name, value in own.items()}, "JUPYTER_PLATFORM_DIRS": "1"}
 
 
-def _until_it_answers(lab: Lab, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    by = time.monotonic() + START_S
+@contextmanager
+def _ended(command: list[str], **named: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """The process of `command`, which is gone afterwards."""
+    server = subprocess.Popen(command, **named)
+    try:
+        yield server
+    finally:
+        server.terminate()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _answers(lab: Lab, server: "subprocess.Popen[bytes]") -> bool:
+    """Whether the server came to answer."""
+    by = time.monotonic() + LONG_S
     while time.monotonic() < by and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{lab.url}/api?token={lab.token}", timeout=2):
-                return
+            with urllib.request.urlopen(f"{lab.url}/api?token={lab.token}", timeout=10):
+                return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start: {log.read_text(errors='replace')[-2000:]}")
+    return False

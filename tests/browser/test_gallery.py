@@ -13,6 +13,7 @@ from flea_lab.report.gallery import write_gallery
 from flea_lab.report.run_diff import write_diff
 from flea_lab.wiring import run_backtest
 from flea_lab.workspace import workspace
+from tests.browser.conftest import LONG_S
 from tests.report.conftest import small_config
 from tests.stored import store_market
 
@@ -61,6 +62,7 @@ class Look(NamedTuple):
 def look(request: pytest.FixtureRequest, browser: Any, shelf: Shelf) -> Iterator[Look]:
     width: int = request.param
     context = browser.new_context(viewport={"width": width, "height": 844}, has_touch=width < 500, offline=True)
+    context.set_default_timeout(LONG_S * 1e3)
     found = Look(context.new_page(), [], [])
     found.page.on("request", lambda asked: found.asked.append(asked.url))
     found.page.on("requestfailed", lambda asked: found.errors.append(f"not had: {asked.url}"))

@@ -1,6 +1,5 @@
 """The live console as a person meets it: JupyterLab, a real browser, a runner that is a process of its own."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,10 @@ import pytest
 
 from flea_lab.live.launcher import Session
 from flea_lab.live.own_sandbox import current, end_own_sandbox
-from tests.browser.conftest import Lab, open_notebook, put_notebook, run_all
+from tests.browser.conftest import LONG_S, Lab, open_notebook, put_notebook, run_all
+from tests.live.processes import status, until
+
+pytestmark = pytest.mark.timeout(900)
 
 CONSOLE = ".jp-OutputArea .flea-live-console"
 NAME = "notebook"
@@ -20,9 +22,9 @@ def console(lab: Lab, page: Any) -> Iterator[Any]:
     """The page with the console on it; what is launched from it is ended."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEA_HOME", str(lab.home))
-        open_notebook(page, lab, put_notebook(lab, "live/runner.ipynb", fast=False, days=1.5, account=NAME))
+        open_notebook(page, lab, put_notebook(lab, "live/runner.ipynb", fast=False, pace=250.0, account=NAME))
         run_all(page)
-        page.locator(f"{CONSOLE} .js-plotly-plot").wait_for(timeout=60_000)
+        page.locator(f"{CONSOLE} .js-plotly-plot").wait_for()
         yield page
         account = current(NAME)
         Session(account).stop()
@@ -30,12 +32,12 @@ def console(lab: Lab, page: Any) -> Iterator[Any]:
 
 
 def click(page: Any, button: str) -> None:
-    page.locator(f"{CONSOLE} button:text-is('{button}'):enabled").click(timeout=20_000)
+    page.locator(f"{CONSOLE} button:text-is('{button}'):enabled").click()
 
 
 def says(page: Any, part: str, text: str) -> None:
     """Waits until `part` of the console says `text`."""
-    page.locator(f"{CONSOLE} .flea-{part}", has_text=text).wait_for(timeout=30_000)
+    page.locator(f"{CONSOLE} .flea-{part}", has_text=text).wait_for()
 
 
 def shoot(page: Any, file: Path) -> None:
@@ -48,7 +50,7 @@ def test_launched_by_a_click_it_fills_and_a_click_halts_it_verified(console: Any
     says(console, "fills", "no fill yet")
     says(console, "unpromoted", "UNPROMOTED demo")
     click(console, "Launch")
-    console.locator(f"{CONSOLE} .flea-fill").first.wait_for(timeout=30_000)
+    console.locator(f"{CONSOLE} .flea-fill").first.wait_for()
     says(console, "state", "TRADING")
     click(console, "HALT")
     says(console, "message", "halted: no open order at the exchange")
@@ -65,13 +67,13 @@ def test_without_its_kernel_the_runner_trades_on_and_a_new_console_attaches(cons
     click(console, "Launch")
     says(console, "state", "TRADING")
     session = Session(current(NAME))
-    pid, bars = session.pid, session.status()["bars"]
+    pid = session.pid
     console.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-    time.sleep(1.0)
-    after = session.status()
-    assert session.pid == pid and after["state"] == "trading" and after["bars"] > bars
+    bars = until(lambda: status(session.account).get("bars"), LONG_S, "its status")
+    until(lambda: status(session.account).get("bars", 0) > bars, LONG_S, "bars after the kernel was gone")
+    assert session.pid == pid and session.status()["state"] == "trading"
     run_all(console)
     says(console, "message", f"attached to the runner of account {session.account}, pid {pid}")
     says(console, "state", "TRADING")
-    console.locator(f"{CONSOLE} .flea-fill").first.wait_for(timeout=30_000)
+    console.locator(f"{CONSOLE} .flea-fill").first.wait_for()
     shoot(console, tmp_path / "attached.png")

@@ -40,7 +40,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunConfig]:
 @pytest.fixture(scope="module")
 def console(config: RunConfig) -> Iterator[LiveConsole]:
     """A console whose session trades and has filled."""
-    made = LiveConsole(config, account=NAME, pace=1000.0, days=1.0)
+    made = LiveConsole(config, account=NAME, pace=200.0, days=1.0)
     made.launch()
     made.wait_for_fills(1)
     yield made
@@ -48,7 +48,7 @@ def console(config: RunConfig) -> Iterator[LiveConsole]:
 
 
 def until(holds: Callable[[], bool]) -> bool:
-    by = time.monotonic() + 10.0
+    by = time.monotonic() + 60.0
     while time.monotonic() < by and not holds():
         time.sleep(0.02)
     return holds()
@@ -106,8 +106,12 @@ def test_a_console_that_nobody_has_is_let_go_with_its_thread(config: RunConfig) 
 
     before = followers()
     ref = weakref.ref(LiveConsole(config, account="nobody"))
-    gc.collect()
-    assert until(lambda: ref() is None and followers() <= before)
+
+    def gone() -> bool:
+        gc.collect()  # a look that is under way holds it, and leaves a cycle behind
+        return ref() is None
+
+    assert until(gone) and until(lambda: followers() <= before)
 
 
 def test_a_halt_is_verified_a_resume_is_signed_and_a_stop_ends_the_sandbox_too(console: LiveConsole) -> None:
