@@ -109,10 +109,11 @@ class Brake:
         self._alert("critical", f"stopped without the venue's word that {what}")
         self.ending += f", without the venue's word that {what}"
 
-    async def last_words(self, reason: str) -> None:
+    async def last_words(self, reason: str, sender: Sender) -> None:
         """The end of trading by `reason`: latched in the journal, or in a file, while every order is taken back."""
         self.asked, self.verified = reason, False
-        await asyncio.gather(self._latch(reason), self._take_back_in_time())  # a disk that hangs keeps no order open
+        taken_back = self._take_back_in_time(sender)
+        await asyncio.gather(self._latch(reason), taken_back)  # a disk that hangs keeps no order open
 
     async def _latch(self, reason: str) -> None:
         try:
@@ -122,20 +123,22 @@ class Brake:
             self._alert("critical", f"the halt is not in the journal: {second}")
             self._leave_file(reason)
 
-    async def _take_back_in_time(self) -> None:
+    async def _take_back_in_time(self, sender: Sender) -> None:
         try:
             async with asyncio.timeout(STOP_WAIT_S):
-                await self._take_back()
+                await self._take_back(sender)
         except Exception as second:  # whatever it is, it must not hide why the runner ends
             text = str(second) or ("no answer" if isinstance(second, TimeoutError) else type(second).__name__)
             self._alert("critical", f"open orders could not be taken back: {text}")
 
-    async def _take_back(self) -> None:
-        """Takes everything back until the venue lists no open order."""
+    async def _take_back(self, sender: Sender) -> None:
+        """Takes everything back until the venue lists no open order, and none was on its way when it was asked: that
+        one may arrive after the answer."""
         while True:
+            on_its_way = sender.sending
             try:
                 await self._exchange.cancel_all()
-                if not await self._exchange.open_orders():
+                if not await self._exchange.open_orders() and not on_its_way:
                     return
             except VenueRefusal:
                 raise

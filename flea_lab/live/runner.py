@@ -150,7 +150,7 @@ class Runner:
             self.error = str(error) or type(error).__name__
             self._alert("critical", f"the runner ends: {self.error}")
             if self.state != "starting":
-                await self.brake.last_words(self.error)
+                await self.brake.last_words(self.error, self._sender)
             raise
         finally:
             for task in tasks:

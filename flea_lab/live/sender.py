@@ -54,7 +54,8 @@ Put = Callable[[OrderReport | Halt | None], None]
 
 
 class Sender:
-    """Carries commands to an exchange and their answers back through `put`; `put(None)` says that a lane is free."""
+    """Carries commands to an exchange and their answers back through `put`; `put(None)` says that a lane is free.
+    `sending` is how many orders have left without an answer yet."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class Sender:
         self._orders: asyncio.Queue[tuple[NewOrder, Ticket]] = asyncio.Queue()
         self._cancels: asyncio.Queue[CancelOrder] = asyncio.Queue()
         self._cancelling: set[str] = set()
-        self._busy = 0
+        self._busy = self.sending = 0
         self._asked: dict[str, tuple[float, int]] = {}
         self._owed_s: dict[str, float] = {}
         self._filled_s, self._filled_seq = -1e9, 0
@@ -162,6 +163,7 @@ class Sender:
             if why:
                 self._refuse(order, f"not sent: {why}", sent=False)
                 return
+            self.sending += 1
             try:
                 reports = await self._exchange.send(order)
             except VenueRefusal as error:
@@ -172,6 +174,8 @@ class Sender:
                 name = order.client_order_id
                 self._put(SendUnclear(client_order_id=name, ts_event=self._now_ns(), reason=str(error)))
                 return
+            finally:
+                self.sending -= 1
             pause_s = full_jitter_s(attempt, FIRST_S, LAST_S, self._jitter())
             if not _unsent(reports) or attempt == TRIES or loop.time() + pause_s > until_s:
                 for report in reports:

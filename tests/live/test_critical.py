@@ -20,9 +20,10 @@ from flea_lab.live.pump import Pump
 from flea_lab.live.reconcile import Reconciler
 from flea_lab.live.sender import Sender
 from flea_lab.live.store import FILE
+from flea_lab.model.market import MS_NS
 from flea_lab.risk.gate import Gate as RiskGate
 from tests.backtest.tiny import tiny
-from tests.live.session import Gate, ask, changed, running, session, until, world
+from tests.live.session import Gate, ask, changed, proxy, running, session, until, world
 from tests.live.test_guards_live import resting
 
 
@@ -107,6 +108,41 @@ def test_a_task_that_must_not_end_ends_the_session_when_it_does(thing: object, n
             with changed(thing, name, returns), pytest.raises(RuntimeError, match="a task that must not end has ended"):
                 async with asyncio.timeout(20):
                     await session(here, folder)
+
+    asyncio.run(play())
+
+
+def test_an_order_that_is_on_its_way_when_the_session_ends_is_taken_back_too(folder: Path) -> None:
+    run = resting()
+    market = tiny(run, {"X": [(i, 100.0 + i, 101.0 + i, 0.6) for i in range(30)]})
+
+    async def play() -> None:
+        async with world(run, market, matching="book", steps=4) as here, proxy(here) as between:
+            gate = Gate(here.server, here.closes(8))
+            async with running(here, folder, url=between.url) as task:
+                await here.at(8)
+                await until(folder, lambda said: said["last_bar_ns"] == here.closes(8) * MS_NS)
+                await here.rests()
+                posted, taken_back = asyncio.Event(), asyncio.Event()
+
+                async def late(method: str, path: str, body: bytes) -> None:
+                    if (method, path) == ("POST", "/orders"):
+                        posted.set()
+                        await taken_back.wait()  # arrives when the venue has said that nothing is open
+                    elif method == "DELETE":
+                        asyncio.get_running_loop().call_later(0.3, taken_back.set)
+
+                between.rest = late
+                gate.open(here.closes(9))
+                async with asyncio.timeout(20):
+                    await posted.wait()
+                with changed(Brake, "verify", dies):
+                    await ask(folder, "halt", "enough")
+                    with pytest.raises(ValueError, match="planted"):
+                        async with asyncio.timeout(20):
+                            await task
+            await between.at_rest()
+            assert not here.customer.open
 
     asyncio.run(play())
 

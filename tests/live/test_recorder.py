@@ -203,14 +203,16 @@ def kill_once(tmp_path: Path, venue: Numbered, rng: random.Random, before: bytes
     sent."""
     path, first = tmp_path / "a.tape", venue.sent
     process = recording(tmp_path, venue)
-    until(lambda: venue.sent > first or process.poll() is not None)
-    time.sleep(rng.uniform(0.05, 0.6))
-    due = venue.pauses()
-    until(lambda: due in kept(path)[-1:])  # time alone flushes: nothing more comes that would push it out
-    venue.goes_on()
-    time.sleep(rng.uniform(0.0, 0.3))
-    process.kill()
-    process.communicate()
+    try:
+        until(lambda: venue.sent > first or process.poll() is not None)
+        time.sleep(rng.uniform(0.05, 0.6))
+        due = venue.pauses()
+        until(lambda: due in kept(path)[-1:])  # time alone flushes: nothing more comes that would push it out
+        venue.goes_on()
+        time.sleep(rng.uniform(0.0, 0.3))
+    finally:
+        process.kill()
+        process.communicate()
     content = path.read_bytes()
     assert content[: len(before)] == before, "what was whole before the kill is untouched"
     mine = [number for number in kept(path) if isinstance(number, int) and number > first]

@@ -200,7 +200,7 @@ def cleared_while_unknown(swap: Swap) -> None:
 def last_words_are_a_log_line(swap: Swap) -> None:
     """What ends the runner is in the log: whoever starts it again has read that."""
 
-    async def last_words(self: Any, reason: str) -> None:
+    async def last_words(self: Any, reason: str, _sender: Any) -> None:
         self._alert("critical", reason)
 
     swap(Brake, "last_words", last_words)
