@@ -8,8 +8,9 @@ from math import nan
 from typing import Any, NamedTuple
 
 from flea_lab.compiled import borrow, compiled
-from flea_lab.lanes import WIDTH, higher, load, lower, splat, store
+from flea_lab.lanes import WIDTH, higher, load, splat, store
 from flea_lab.signal import rolling
+from flea_lab.signal.extremes import highs, lows
 from flea_lab.signal.part import of, part, windowed
 from flea_lab.signal.rolling import Floats, push
 
@@ -186,30 +187,6 @@ def _deviations(values: Floats, out: Floats, p: Any) -> None:
         out[at] = rolling.deviation(window, rolling.mean(window))
 
 
-@compiled
-def _highs(values: Floats, out: Floats, p: Any) -> None:
-    n, count = int(p.window), out.shape[0]
-    for at in range(0, count - WIDTH + 1, WIDTH):
-        best = load(values, at)
-        for i in range(at + 1, at + n):
-            best = higher(load(values, i), best)
-        store(out, at, best)
-    for at in range(count - count % WIDTH, count):
-        out[at] = rolling.highest(borrow(values, at, n))
-
-
-@compiled
-def _lows(values: Floats, out: Floats, p: Any) -> None:
-    n, count = int(p.window), out.shape[0]
-    for at in range(0, count - WIDTH + 1, WIDTH):
-        best = load(values, at)
-        for i in range(at + 1, at + n):
-            best = lower(load(values, i), best)
-        store(out, at, best)
-    for at in range(count - count % WIDTH, count):
-        out[at] = rolling.lowest(borrow(values, at, n))
-
-
 @windowed(column=_means)
 def mean(x: Any) -> float:
     """Mean of the last `window` values."""
@@ -228,13 +205,13 @@ def deviation(x: Any) -> float:
     return rolling.deviation(x.value, rolling.mean(x.value))
 
 
-@windowed(column=_highs)
+@windowed(column=highs)
 def highest(x: Any) -> float:
     """Largest of the last `window` values."""
     return rolling.highest(x.value)
 
 
-@windowed(column=_lows)
+@windowed(column=lows)
 def lowest(x: Any) -> float:
     """Smallest of the last `window` values."""
     return rolling.lowest(x.value)
