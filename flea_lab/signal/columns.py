@@ -16,7 +16,8 @@ from flea_lab.settings import Settings
 from flea_lab.signal.ensemble import Identity
 from flea_lab.signal.kernel import FIELDS, N_FEATURES, N_FIELDS, N_PLAIN, Bar, Kernel, joined_bar
 from flea_lab.signal.part import picked
-from flea_lab.signal.part_columns import Ints, Layout, Pool, each, layout, views
+from flea_lab.signal.part_columns import Layout, Pool, layout
+from flea_lab.signal.part_fills import Ints, each, views
 from flea_lab.signal.rolling import Floats
 
 

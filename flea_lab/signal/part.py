@@ -32,7 +32,8 @@ class Part(Struct, frozen=True, kw_only=True, dict=True):
     Recursive: `step(s, x, p, memory) -> state` with a field `value`. Windowed: `step(x, p) -> value`, the sources
     in `x` being the last `p.window` values, oldest first. Pointwise: `step(x, p) -> value` of the sources alone.
     `warmup(p)` counts the values of the sources up to and including the first that makes it known. `column`, where a
-    windowed or recursive part has one, writes the same bits for many bars at once; `check_kernel` holds it to that.
+    windowed or recursive part has one, writes the same bits for many bars at once; `check_kernel` holds it to that, and
+    to `oldest`: that a window says no more than the oldest value of its only source, whose column then serves for both.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Part(Struct, frozen=True, kw_only=True, dict=True):
     warmup: Callable[[Any], int] = lambda p: 1
     memory: Callable[[Any], int] = lambda p: 0
     column: Callable[..., Any] | None = None
+    oldest: bool = False
     doc: str = ""
 
     def __call__(self, *sources: str, **values: str | float) -> "Use":
@@ -188,12 +190,16 @@ def part(
 
 
 def windowed(
-    *, params: tuple[str, ...] = (), sources: tuple[str, ...] = ("value",), column: Callable[..., Any] | None = None
+    *,
+    params: tuple[str, ...] = (),
+    sources: tuple[str, ...] = ("value",),
+    column: Callable[..., Any] | None = None,
+    oldest: bool = False,
 ) -> Callable[[Callable[..., Any]], Part]:
     """Makes the decorated `step(x, p) -> value` a part of the last `window` values of its sources, oldest first.
 
     `window` is its first parameter. `column(values, out, p)`, where given, writes to `out` what the step says of every
-    window of `values`, whose first begins at place 0.
+    window of `values`, whose first begins at place 0. `oldest` says that the value is the oldest of its only source.
     """
 
     def declare(step: Callable[..., Any]) -> Part:
@@ -208,6 +214,7 @@ def windowed(
             warmup=lambda p: int(p.window),
             memory=lambda p: int(p.window),
             column=column,
+            oldest=oldest,
             doc=(step.__doc__ or "").strip(),
         )
 

@@ -4,20 +4,17 @@ Columns hold the bars that a symbol has, one after the other: a missing bar is i
 column keeps the values that a window may still reach back to, so a window is a slice of it.
 """
 
-import functools
 from collections.abc import Callable
 from math import nan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from flea_lab.compiled import borrow, compiled, compiled_afresh, read_floats, unowned, write_floats
+from flea_lab.compiled import borrow, compiled
 from flea_lab.signal.kernel import N_FEATURES, N_FIELDS, N_PLAIN, Kernel
 from flea_lab.signal.part import Part
+from flea_lab.signal.part_fills import Ints, run_part
 from flea_lab.signal.rolling import Floats
-
-Ints = npt.NDArray[np.int64]
 
 
 class Column(NamedTuple):
@@ -82,14 +79,19 @@ class Pool:
         """`field_of` gives a field of the bar `(n_symbols, n)` where no symbol lacks a bar."""
         keep = np.zeros(N_FIELDS + len(found.columns), np.int64)
         held = np.array([i in fields for i in range(N_FIELDS)] + [True] * len(found.columns))
-        for column in found.columns:
+        shares = np.array([False] * N_FIELDS + [column.part.oldest for column in found.columns])
+        for i, column in reversed([*enumerate(found.columns, N_FIELDS)]):  # who reads a column comes after it
             window = int(column.values[0]) if column.part.kind == "windowed" else 1
             for place in column.sources:
-                keep[place] = max(keep[place], window - 1)
+                keep[place] = max(keep[place], window - 1 + (keep[i] if shares[i] else 0))
                 held[place] = True
-        room = np.where(held, -(-(keep + block) // 8) * 8, 0)
+        keep[shares] = 0
+        room = np.where(held & ~shares, -(-(keep + block) // 8) * 8, 0)
         begins = np.cumsum(room) - room
         self.at: Ints = np.where(held, begins + keep, -1)
+        for i in np.flatnonzero(shares).tolist():  # the column of its source, as many bars earlier
+            column = found.columns[i - N_FIELDS]
+            self.at[i] = self.at[column.sources[0]] - int(column.values[0]) + 1
         self.values = np.full((n_symbols, int(room.sum())), nan)
         self.seen, self.bars = np.zeros(n_symbols, np.int64), np.zeros(n_symbols, np.int64)
         self._keep: Ints = np.where(held, keep, 0)
@@ -139,12 +141,14 @@ def _jobs(found: Layout, at: Ints) -> list[_Job]:
         groups[-1][1].append(i)
     jobs = []
     for part, members in groups:
+        if part.oldest:  # nothing to compute
+            continue
         columns = [found.columns[i] for i in members]
         sizes = np.array([column.size if part.kind == "recursive" else 0 for column in columns], dtype=np.int64)
         starts = [part.start(column.values) for column in columns] if part.kind == "recursive" else []
         jobs.append(
             _Job(
-                run=_run_part(part),
+                run=run_part(part, len(columns)),
                 mem=np.array([value for start in starts for value in start]),
                 sources=np.array([[at[p] for p in column.sources] for column in columns], dtype=np.int64),
                 out=at[[N_FIELDS + i for i in members]],
@@ -198,201 +202,3 @@ def _take(
                 if closes[s, i] != 0:
                     column[k] = source[i * stride + shift]
                     k += 1
-
-
-@functools.cache
-def _run_part(part: Part) -> Callable[..., None]:
-    """The compiled loop of a part over symbols, settings and bars."""
-    fill, n_sources, n_params = _FILLS[part.kind](part), len(part.sources), max(part.n_params, 1)
-
-    @compiled_afresh
-    def run(
-        values_: Floats, mem_: Floats, sources_: Ints, out_: Ints, rows_: Floats, mem_at_: Ints, sizes_: Ints,
-        first_: Ints, ready_: Ints, seen_: Ints, bars_: Ints,
-    ) -> None:  # fmt: skip
-        values, mem, sources, out, rows = (
-            unowned(values_),
-            unowned(mem_),
-            unowned(sources_),
-            unowned(out_),
-            unowned(rows_),
-        )
-        mem_at, sizes, first, ready = unowned(mem_at_), unowned(sizes_), unowned(first_), unowned(ready_)
-        seen, bars = unowned(seen_), unowned(bars_)
-        for s in range(values.shape[0]):
-            base, n = s * values.shape[1], bars[s]
-            for d in range(out.shape[0]):
-                begin = min(max(first[d] - 1 - seen[s], 0), n)
-                known = min(max(ready[d] - 1 - seen[s], 0), n)
-                places = read_floats(sources, d * n_sources, n_sources)
-                prow = read_floats(rows, d * n_params, n_params)
-                memory = borrow(mem, s * mem.shape[1] + mem_at[d], sizes[d])
-                column = borrow(values, base + out[d], n)
-                fill(values, base, places, column, prow, memory, begin, known, n)
-                for j in range(known):
-                    column[j] = nan
-
-    return run
-
-
-def _recursive(part: Part) -> Callable[..., None]:
-    step, state_type, n_state = part.step, part.state, part.n_state
-    assert state_type is not None
-    params_type, sources_type, value_at = part.params_tuple, part.sources_tuple, state_type._fields.index("value")
-    opened, at = views(0, len(part.sources)), each(0, len(part.sources))
-    if part.column is not None:
-        return _grown(part, part.column)
-
-    @compiled_afresh
-    def fill(
-        values: Floats,
-        base: int,
-        places: Any,
-        column: Floats,
-        prow: Any,
-        memory: Floats,
-        begin: int,
-        known: int,
-        n: int,
-    ) -> None:
-        state, params = state_type(*read_floats(memory, 0, n_state)), params_type(*prow)
-        own, x = borrow(memory, n_state, memory.shape[0] - n_state), opened(values, base + begin, places, n - begin)
-        out = borrow(column, begin, n - begin)
-        for j in range(n - begin):  # from 0: an index that could be negative costs time
-            state = step(state, sources_type(*at(x, j)), params, own)
-            out[j] = state[value_at]
-        write_floats(memory, 0, state)
-
-    return fill
-
-
-def _grown(part: Part, column_of: Callable[..., Any]) -> Callable[..., None]:
-    """As the part itself writes a column: what one step after the other would say."""
-    state_type, n_state, params_type = part.state, part.n_state, part.params_tuple
-    assert state_type is not None
-
-    @compiled_afresh
-    def fill(
-        values: Floats, base: int, places: Any, column: Floats, prow: Any, memory: Floats,
-        begin: int, known: int, n: int,
-    ) -> None:  # fmt: skip
-        state, own = state_type(*read_floats(memory, 0, n_state)), borrow(memory, n_state, memory.shape[0] - n_state)
-        reach, out = borrow(values, base + places[0] + begin, n - begin), borrow(column, begin, n - begin)
-        write_floats(memory, 0, column_of(state, reach, params_type(*prow), own, out))
-
-    return fill
-
-
-def _pointwise(part: Part) -> Callable[..., None]:
-    call, params_type, sources_type = part.call, part.params_tuple, part.sources_tuple
-    opened, at = views(0, len(part.sources)), each(0, len(part.sources))
-
-    @compiled_afresh
-    def fill(
-        values: Floats,
-        base: int,
-        places: Any,
-        column: Floats,
-        prow: Any,
-        memory: Floats,
-        begin: int,
-        known: int,
-        n: int,
-    ) -> None:
-        params, x, out = (
-            params_type(*prow),
-            opened(values, base + known, places, n - known),
-            borrow(column, known, n - known),
-        )
-        for j in range(n - known):
-            out[j] = call(sources_type(*at(x, j)), params)
-
-    return fill
-
-
-def _windowed(part: Part) -> Callable[..., None]:
-    call, params_type, sources_type = part.call, part.params_tuple, part.sources_tuple
-    windows = views(0, len(part.sources))
-    if part.column is not None:
-        return _whole(part, part.column)
-
-    @compiled_afresh
-    def fill(
-        values: Floats,
-        base: int,
-        places: Any,
-        column: Floats,
-        prow: Any,
-        memory: Floats,
-        begin: int,
-        known: int,
-        n: int,
-    ) -> None:
-        params, window = params_type(*prow), int(prow[0])
-        first, out = base + known - window + 1, borrow(column, known, n - known)
-        for j in range(n - known):
-            out[j] = call(sources_type(*windows(values, first + j, places, window)), params)
-
-    return fill
-
-
-def _whole(part: Part, column_of: Callable[..., Any]) -> Callable[..., None]:
-    """As the part itself writes a column: what one window after the other would say."""
-    params_type = part.params_tuple
-
-    @compiled_afresh
-    def fill(
-        values: Floats, base: int, places: Any, column: Floats, prow: Any, memory: Floats,
-        begin: int, known: int, n: int,
-    ) -> None:  # fmt: skip
-        count, window = n - known, int(prow[0])
-        if count > 0:
-            reach = borrow(values, base + places[0] + known - window + 1, count + window - 1)
-            column_of(reach, borrow(column, known, count), params_type(*prow))
-
-    return fill
-
-
-_FILLS: dict[str, Callable[[Part], Callable[..., None]]] = {
-    "recursive": _recursive,
-    "windowed": _windowed,
-    "pointwise": _pointwise,
-}
-
-
-def views(k: int, n: int) -> Callable[..., Any]:
-    """Compiled `views(values, base, places, n)`: the columns at `places` as a tuple."""
-    if k == n - 1:
-
-        @compiled_afresh
-        def last(values: Floats, base: int, places: Any, n: int) -> Any:
-            return (borrow(values, base + places[k], n),)
-
-        return last
-
-    rest = views(k + 1, n)
-
-    @compiled_afresh
-    def opened(values: Floats, base: int, places: Any, n: int) -> Any:
-        return (borrow(values, base + places[k], n), *rest(values, base, places, n))
-
-    return opened
-
-
-def each(k: int, n: int) -> Callable[..., Any]:
-    """Compiled `each(columns, j)`: value `j` of every column as a tuple."""
-    if k == n - 1:
-
-        @compiled_afresh
-        def last(columns: Any, j: int) -> Any:
-            return (columns[k][j],)
-
-        return last
-
-    rest = each(k + 1, n)
-
-    @compiled_afresh
-    def looked(columns: Any, j: int) -> Any:
-        return (columns[k][j], *rest(columns, j))
-
-    return looked

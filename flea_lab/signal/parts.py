@@ -217,7 +217,7 @@ def lowest(x: Any) -> float:
     return rolling.lowest(x.value)
 
 
-@windowed()
+@windowed(oldest=True)
 def lag(x: Any) -> float:
     """The oldest of the last `window` values: that of `window` - 1 bars ago."""
     return x.value[0]

@@ -10,6 +10,7 @@ QUIET, ACCOUNT, CELLS = "flea_lab.backtest.quiet", "flea_lab.backtest.account", 
 BATCH, GUARD, METRICS = "flea_lab.backtest.batch", "flea_lab.backtest.guard", "flea_lab.backtest.metrics"
 STEADY, LATCHED = "flea_lab.backtest.steady", "flea_lab.backtest.latched"
 PARTS, COLUMNS, RULES = "flea_lab.signal.part_columns", "flea_lab.signal.columns", "flea_lab.backtest.rules"
+FILLS = "flea_lab.signal.part_fills"
 
 UNITS_AFTER_OPEN = """            open_at(board, book, purse, i, rules)
             rests, fits = units_of(board, block, book, purse[CASH])
@@ -344,9 +345,45 @@ BUGS: dict[str, Bug] = {
         "A part with the same parameters is the same part.",
         (("known.setdefault((id(node.part), places, told)", "known.setdefault((id(node.part), told)"),),
     ),
+    # columns that stand for others, columns that go together
+    "what_is_read_of_a_lag_is_its_own": Bug(
+        PARTS,
+        "A lag has no column, so nothing is kept for it.",
+        (("window - 1 + (keep[i] if shares[i] else 0)", "window - 1"),),
+    ),
+    "lags_in_the_order_of_columns": Bug(
+        PARTS,
+        "Columns are looked at in their order.",
+        (("reversed([*enumerate(found.columns, N_FIELDS)])", "enumerate(found.columns, N_FIELDS)"),),
+    ),
+    "lag_of_a_whole_window": Bug(
+        PARTS,
+        "The oldest of n values is n bars old.",
+        (("- int(column.values[0]) + 1", "- int(column.values[0])"),),
+    ),
+    "four_begin_with_the_first": Bug(
+        FILLS,
+        "Columns that go together begin together.",
+        (("if max(first[d], first[d + 1], first[d + 2], first[d + 3]) > seen + 1:", "if first[d] > seen + 1:"),),
+    ),
+    "the_fourth_begins_anew": Bug(
+        FILLS,
+        "Three of four are enough for anybody.",
+        (("            write_floats(mem, at3, s3)\n", ""),),
+    ),
+    "nobody_goes_alone": Bug(
+        FILLS,
+        "Those that go together were the columns up to here.",
+        (("if d >= done:", "if d > done:"),),
+    ),
+    "four_of_the_first_symbol": Bug(
+        FILLS,
+        "What a part keeps is its column's.",
+        (("mem, s * mem.shape[1], mem_at, sizes, first", "mem, 0, mem_at, sizes, first"),),
+    ),
     # seams between blocks
     "average_begins_anew": Bug(
-        PARTS,
+        FILLS,
         "What a part keeps it keeps in its columns.",
         (("        write_floats(memory, 0, state)\n", ""),),
     ),

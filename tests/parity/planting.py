@@ -19,6 +19,7 @@ import numpy as np
 from tests.parity.interpreted import interpreting
 
 ENGINE = (
+    "flea_lab.signal.part_fills",
     "flea_lab.signal.part_columns",
     "flea_lab.signal.columns",
     "flea_lab.backtest.metrics",

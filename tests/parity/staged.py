@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flea_lab.wiring import prepare
 from tests.backtest.tiny import NOON, Bar, config, tiny
 from tests.parity.drawn import Drawn, Truth, truth_of
 
@@ -125,6 +126,25 @@ def confidences() -> Drawn:
     return Drawn("tiny", both, market, 0, 64, 1 << 20)
 
 
+def stacked() -> Drawn:
+    """Windows of the past of windows, and averages of it, over two symbols of which one begins late: what a block keeps
+    of columns that stand for others, and of averages of which some begin in it."""
+    rng, n = np.random.default_rng([20_261_123, 53]), 400
+    bars = {}
+    for at, symbol in enumerate(("X", "Y")):
+        line = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, n))), 2)
+        bars[symbol] = [(i, line[max(i - 1, 0)], line[i], 0.0) for i in range(45 * at, n) if i % 40]
+
+    def member(window: int, back: int) -> Any:
+        kernel = {"kernel": "stacked", "params": {"window": window, "back": back}}
+        return config(("X", "Y"), signals=[kernel], sizing={"mode": "target", "base_fraction": 0.3})
+
+    runs = tuple(member(*asked) for asked in ((9, 4), (13, 2), (30, 30), (16, 3), (5, 60), (40, 30)))
+    market = tiny(runs[0], bars)
+    start = max(prepare(run, market)[1] for run in runs)
+    return Drawn("tiny", runs, market, start, 64, 1 << 20, len(runs))
+
+
 STAGED: dict[str, Callable[[], Drawn]] = {
     "peak_before_midnight": lambda: a_fall_from_an_earlier_peak(1_024),
     "peak_before_a_seam": lambda: a_fall_from_an_earlier_peak(64),
@@ -137,6 +157,7 @@ STAGED: dict[str, Callable[[], Drawn]] = {
     "pulses": pulses,
     "latched": lambda: latched(("X",)),
     "latched_two": lambda: latched(("X", "Y")),
+    "stacked": stacked,
 }
 
 
