@@ -125,9 +125,9 @@ def dialect_of(address: str, **values: Any) -> Dialect:
 def client_of(address: str, *, key: str | None = CANARY, **given: Any) -> PurpleFlea:
     values = given.pop("values", {})
     secret = Secret(key) if key is not None else None
-    symbols = given.pop("symbols", ["BTCUSDT"])
+    symbols, clock = given.pop("symbols", ["BTCUSDT"]), given.pop("clock", WallClock())
     return PurpleFlea(
-        dialect_of(address, **values), secret, symbols, "1m", dict.fromkeys(symbols, GRID), WallClock(), **given
+        dialect_of(address, **values), secret, symbols, "1m", dict.fromkeys(symbols, GRID), clock, **given
     )
 
 

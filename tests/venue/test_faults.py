@@ -23,6 +23,7 @@ from flea_lab.venue.dialects import load_dialect
 from flea_lab.venue.heard import Skew
 from flea_lab.venue.protocol import Link, Played, Said
 from tests.sandbox.stages import GRID, MINUTE, T0, a_playlist, a_stage
+from tests.venue.hyperliquid_stand_in import Hand
 from tests.venue.stand_in import QUICK, StandIn, Talk, candle_row, client_of, downs, hear
 
 BARS = 12
@@ -310,10 +311,13 @@ def test_a_clock_that_is_off_is_said_once_and_measured() -> None:
 
 @pytest.mark.parametrize("seconds", [5.0, -5.0])
 def test_a_venue_whose_stamps_are_seconds_off_is_complained_of(seconds: float) -> None:
+    hand = Hand()
+
     async def stamps(talk: Talk) -> None:
         await talk.confirm()
         for number in range(120):
-            now_ms = WallClock().now_ns() // MS_NS + round(seconds * 1_000)
+            hand.go_on(12)
+            now_ms = hand.ns // MS_NS + round(seconds * 1_000)
             trade = {"price": 100.0, "size": 1.0, "side": "buy", "ts": now_ms, "id": number}
             await talk.say(channel="trades", symbol="BTCUSDT", seq=number, ts=now_ms, data=trade)
             await asyncio.sleep(0.012)
@@ -323,7 +327,7 @@ def test_a_venue_whose_stamps_are_seconds_off_is_complained_of(seconds: float) -
         faults: list[str] = []
         async with (
             StandIn(stamps).running() as address,
-            client_of(address, channels=("trades",), on_fault=faults.append) as client,
+            client_of(address, channels=("trades",), on_fault=faults.append, clock=hand) as client,
         ):
             await hear(client, lambda heard: len(heard) > 120)
             return faults, client.skew_s
