@@ -55,7 +55,7 @@ test: lint types  ## lint, types, tests and notebooks; no network
 	$(PYTEST) -n $(TESTERS) --dist loadfile tests; \
 	if [ -n "$$(find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')" ]; then \
 	  echo "$(PYTEST) --nbval-lax -n $(WORKERS) --dist loadfile notebooks"; \
-	  $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=120 -n $(WORKERS) --dist loadfile notebooks; \
+	  $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=240 -n $(WORKERS) --dist loadfile notebooks; \
 	fi
 
 lint: .venv/.ok  ## ruff over code and notebooks

@@ -25,7 +25,7 @@ from flea_lab.wiring import Loaded, market_from_frames
 from tests.parity.test_planted import seed_config
 
 FAST, SLOW, SURE, RSI = "ema_momentum.fast", "ema_momentum.slow", "combination.min_confidence", "rsi_reversion.period"
-WAIT_S = 60.0
+WAIT_S = 240.0
 
 
 @pytest.fixture(scope="module")
