@@ -241,7 +241,7 @@ def test_start_runs_until_stop_and_a_feed_can_be_started_again() -> None:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert len(asyncio.all_tasks()) < 8  # nothing of the feed is left behind
+        await until(lambda: len(asyncio.all_tasks()) < 8)  # nothing of the feed is left, once the venue saw it go
         await feed.start_in_background()
 
     feed_run(StandIn(says_everything, **{"GET /candles/BTCUSDT": HISTORY}), body)
