@@ -13,7 +13,7 @@ __all__ = ["steady"]
 PATIENT_S = 60.0
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def patient() -> Iterator[None]:
     """Whoever waits for another thread of this process waits a minute, for as long as it takes: a machine that stands
     still for seconds breaks off neither a question to a runner nor what is still being written at the end."""
