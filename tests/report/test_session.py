@@ -114,7 +114,8 @@ def test_a_difference_with_the_venue_and_a_death_are_said(mine: Path) -> None:
     assert "The account differs from the venue's." in said and "! account differs from the venue's" in said
     assert "OTHER is held there and not traded here" in plain(session_log.reconciles(found))
     assert "died" in plain(session_log.processes(found))
-    assert "2 comparisons, 2 different, the last different" in session_facts.summary(found)
+    asked = len(found.session.reconciles)  # more on a slow machine: one is due every so many seconds
+    assert asked >= 2 and f"{asked} comparisons, {asked} different, the last different" in session_facts.summary(found)
 
 
 def test_numbers_of_the_headline_are_those_of_the_frames(lived: Lived) -> None:
