@@ -59,9 +59,13 @@ def until(holds: Callable[[], bool]) -> bool:
 
 
 def test_what_the_runner_and_its_journal_say_is_shown(console: LiveConsole) -> None:
+    def says(*words: str) -> bool:
+        console.refresh()
+        return all(word in console.status.value for word in words)
+
+    assert until(lambda: says("TRADING", "reconciled"))
     seen = console.refresh()
     journal = console.session.fills()
-    assert "TRADING" in console.status.value and "reconciled" in console.status.value
     assert "UNPROMOTED</b> demo" in console.mark.value
     assert 1 <= seen.filled <= len(journal)
     last, row = seen.fills[0], journal.iloc[0]
