@@ -322,8 +322,13 @@ def _child(at: Any, step: str) -> Any:
     return at.get(step) if isinstance(at, dict) else None
 
 
+PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
 def plain(values: Any) -> Any:
     """`values` as JSON knows them: numpy's numbers as Python's, times of TOML as text, sequences as lists."""
+    if type(values) in PLAIN:  # most are: whether they are one of many kinds takes ten times as long to ask
+        return values
     if isinstance(values, Mapping):
         return {str(key): plain(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):

@@ -223,9 +223,9 @@ def run_fold(config: RunConfig, market: Market, start: int | None = None, *, cur
 def run_single(config: RunConfig, market: Market, start: int | None = None) -> Single:
     """One config to its statistics, equity, fills and round trips, the fastest way: to the bit what fold and replay
     find, without what a person reads of it (`run_backtest`). It counts among what was tried on its data."""
-    _, first = prepare(config, market)
+    found, first = prepare(config, market)
     note_trials(workspace(), tried_on(config, market), [config.id])
-    return single(batch_of([config]), market, _start(market, first, start))
+    return single(batch_of([config], [found]), market, _start(market, first, start))
 
 
 def run_replay(

@@ -12,7 +12,7 @@ import numpy as np
 
 from flea_lab.backtest.cell import Cell, book_of, require_held, rules_of, vpin_start
 from flea_lab.backtest.market import Ints
-from flea_lab.config import RunConfig, alphas
+from flea_lab.config import Alphas, RunConfig, alphas
 from flea_lab.ledger import Book
 from flea_lab.settings import Settings
 from flea_lab.signal.ensemble import Ensemble
@@ -50,12 +50,12 @@ class Batch(NamedTuple):
         return Cell(self.rules[i], self.weights[i], prow, mem, sizes, vpin_prow, vpin_mem, self.book)
 
 
-def batch_of(configs: Sequence[RunConfig]) -> Batch:
+def batch_of(configs: Sequence[RunConfig], found: Sequence[Alphas] | None = None) -> Batch:
     """Validated configs as a batch; all must name the same kernels in the same order. `ConfigError` for one that checks
-    orders in a way that the fold does not hold."""
+    orders in a way that the fold does not hold. `found` are their alphas, where they are known already."""
     for config in configs:
         require_held(config)
-    found = [alphas(config) for config in configs]
+    found = [alphas(config) for config in configs] if found is None else found
     listed = [_distinct([each.params[a] for each in found]) for a in range(len(found[0].kernels))]
     vpins, vpin_which = _distinct([config.risk.vpin for config in configs])
     first = [configs[int(np.argmax(vpin_which == at))] for at in range(len(vpins))]

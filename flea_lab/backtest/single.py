@@ -1,9 +1,9 @@
 """One combination by itself: statistics, decisions, equity, fills, round trips, to the bit what fold and replay find.
 
-A long market goes through the columns and accounts of a sweep, a short one bar by bar through the fold: that takes less
-to compile, and about as long. Neither writes down fills: where no symbol lacks a bar, what passed the gate is filled at
-the next open; else, and for the equity of a short market, an account is told what was decided, which has no signals to
-step and nothing to weigh.
+A long market goes through the columns and accounts of a sweep, or quicker where it is one symbol's, see `alone`; a
+short one bar by bar through the fold: that takes less to compile, and about as long. Fold and sweep write no fills:
+where no symbol lacks a bar, what passed the gate is filled at the next open; else, and for the equity of a short
+market, an account is told what was decided, which has no signals to step and nothing to weigh.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from flea_lab.backtest.alone import fits, play
 from flea_lab.backtest.batch import Batch
 from flea_lab.backtest.cell import Rules
 from flea_lab.backtest.cells import fold_one
@@ -59,6 +60,7 @@ class Single:
     metrics: Floats
     decisions: Decisions
     curve: Ints | None = None
+    filled: Records | None = None
 
     @property
     def equity(self) -> Ints:
@@ -68,6 +70,8 @@ class Single:
     @cached_property
     def fills(self) -> Records:
         """Every fill in its order, of dtype `FILL`."""
+        if self.filled is not None:
+            return self.filled
         return _filled(self.batch, self.market, self.start, self.decisions) if self.market.whole else self._account[1]
 
     @cached_property
@@ -98,6 +102,11 @@ def single(batch: Batch, market: Market, start: int) -> Single:
     """The only combination of a batch over a market."""
     if (market.n - start) * len(market.symbols) < SHORT:
         found, known = fold(market, batch.kernels, batch.cell(0), start), False
+    elif fits(batch, market) and (played := play(batch, market, start)) is not None:
+        folded, fills, curve = played
+        return Single(
+            batch, market, start, folded.metrics, folded.decisions, curve, fills.view(FILL).reshape(len(fills))
+        )
     else:
         curve = np.empty(market.n - start, np.int64)
         found = fold_one(batch, market, start, curve)

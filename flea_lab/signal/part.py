@@ -46,6 +46,7 @@ class Part(Struct, frozen=True, kw_only=True, dict=True):
     memory: Callable[[Any], int] = lambda p: 0
     column: Callable[..., Any] | None = None
     oldest: bool = False
+    lone: bool = False
     doc: str = ""
 
     def __call__(self, *sources: str, **values: str | float) -> "Use":
@@ -161,11 +162,13 @@ def part(
     warmup: Callable[[Any], int] = lambda p: 1,
     memory: Callable[[Any], int] = lambda p: 0,
     column: Callable[..., Any] | None = None,
+    lone: bool = False,
 ) -> Callable[[Callable[..., Any]], Part]:
     """Makes the decorated `step(s, x, p, memory) -> state` a part; its value is the field `value` of the state.
 
     `column(s, values, p, memory, out) -> state`, where given, takes all of `values`, those of its only source, and
-    writes to `out` what the step says after each; state and memory are then as the steps would have left them.
+    writes to `out` what the step says after each; state and memory are then as the steps would have left them. `lone`
+    says that it is for a column by itself: several step side by side.
     """
 
     def declare(step: Callable[..., Any]) -> Part:
@@ -183,6 +186,7 @@ def part(
             warmup=warmup,
             memory=memory,
             column=column,
+            lone=lone,
             doc=(step.__doc__ or "").strip(),
         )
 

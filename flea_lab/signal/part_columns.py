@@ -50,7 +50,7 @@ def layout(kernel: Kernel, rows: Floats) -> Layout:
         values = [rows[:, c] if c is not None else np.full(len(rows), n) for c, n in zip(*node[3:], strict=True)]
         sources = [parts[:, p - N_FIELDS] if p >= N_FIELDS else np.full(len(rows), float(p)) for p in node.sources]
         table = np.column_stack([*sources, *values])
-        distinct, which = np.unique(table, axis=0, return_inverse=True)
+        distinct, which = np.unique(table, axis=0, return_inverse=True) if len(rows) > 1 else (table, np.zeros(1, int))
         at = np.empty(len(distinct), np.int64)
         for i, row in enumerate(distinct.tolist()):
             places, told = tuple(int(p) for p in row[: len(sources)]), tuple(row[len(sources) :])

@@ -23,7 +23,8 @@ other take little more time than one."""
 
 def run_part(part: Part, count: int) -> Callable[..., None]:
     """The compiled loop of a part over symbols, `count` settings, none of which reads another, and bars."""
-    return _run_part(part, count >= ABREAST and part.kind == "recursive" and part.column is None)
+    stepped = part.kind == "recursive" and (part.column is None or part.lone)
+    return _run_part(part, stepped and count >= ABREAST)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from flea_lab.compiled import borrow, compiled
 from flea_lab.lanes import WIDTH, higher, load, splat, store
 from flea_lab.signal import rolling
+from flea_lab.signal.averages import averaged
 from flea_lab.signal.extremes import highs, lows
 from flea_lab.signal.part import of, part, windowed
 from flea_lab.signal.rolling import Floats, push
@@ -38,7 +39,20 @@ class AverageState(NamedTuple):
     value: float = 0.0
 
 
-@part(AverageState, params=("period",), warmup=lambda p: p.period)
+@compiled
+def _emas(s: AverageState, values: Floats, p: Any, memory: Floats, out: Floats) -> AverageState:
+    n, value, count, k = s.n, s.value, out.shape[0], 2.0 / (p.period + 1.0)
+    seeding = int(min(max(math.ceil(p.period - n), 0.0), count))
+    for i in range(seeding):
+        value = value + values[i]
+        if not n + i < p.period - 1.0:
+            value = value / p.period
+        out[i] = value
+    value = averaged(value, borrow(values, seeding, count - seeding), k, borrow(out, seeding, count - seeding))
+    return AverageState(n + count, value)
+
+
+@part(AverageState, params=("period",), warmup=lambda p: p.period, column=_emas, lone=True)
 def ema(s: AverageState, x: Any, p: Any, memory: Floats) -> AverageState:
     """Exponential average seeded as the mean of its first `period` values, then x k + previous (1 - k), k = 2 / (period
     + 1)."""
@@ -50,7 +64,18 @@ def ema(s: AverageState, x: Any, p: Any, memory: Floats) -> AverageState:
     return AverageState(s.n + 1.0, x.value * k + s.value * (1.0 - k))
 
 
-@part(AverageState, params=("period",), warmup=lambda p: p.period)
+@compiled
+def _ewms(s: AverageState, values: Floats, p: Any, memory: Floats, out: Floats) -> AverageState:
+    count, k = out.shape[0], 2.0 / (p.period + 1.0)
+    if count == 0:
+        return s
+    if s.n != 0.0:
+        return AverageState(1.0, averaged(s.value, values, k, out))
+    out[0] = values[0]
+    return AverageState(1.0, averaged(values[0], borrow(values, 1, count - 1), k, borrow(out, 1, count - 1)))
+
+
+@part(AverageState, params=("period",), warmup=lambda p: p.period, column=_ewms, lone=True)
 def ewm(s: AverageState, x: Any, p: Any, memory: Floats) -> AverageState:
     """Exponential average that begins with the first value, as pandas' `ewm(span=period, adjust=False)`; known from
     `period` values on."""

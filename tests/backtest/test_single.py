@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flea_lab.backtest import single
+from flea_lab.backtest import alone, single
 from flea_lab.backtest.market import Market
 from flea_lab.backtest.result import build_result
 from flea_lab.config import RunConfig, with_values
@@ -15,6 +15,7 @@ from flea_lab.wiring import prepare, run_fold, run_replay, run_single
 from tests.backtest import tiny
 from tests.backtest.test_cells import BUCKETS
 from tests.parity.campaign import random_config
+from tests.parity.staged import undisturbed
 from tests.parity.test_campaign import unfunded
 from tests.parity.test_planted import market as synthetic_market
 from tests.parity.test_planted import seed_config
@@ -86,6 +87,29 @@ def test_an_equity_beyond_what_floats_hold_is_counted_in_whole_numbers(monkeypat
     assert found.curve is None and usual.curve is not None and np.array_equal(found.equity, usual.curve)
 
 
+@pytest.mark.parametrize("bars", [64, 16_384])
+def test_the_quick_way_is_what_fold_and_replay_find(bars: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its decisions told with their fills, whose decisions they name; a combination of two alphas too."""
+    monkeypatch.setattr(single, "SHORT", 0)
+    monkeypatch.setattr(alone, "BARS", bars)
+    one = undisturbed()
+    for config in (*one.configs[::2], seeded(one.configs[0])):
+        assert require_same(config, one.market) > 0
+        found = run_single(config, one.market)
+        assert found.filled is not None
+        behind = found.decisions[found.filled["decision"]]
+        assert np.array_equal(behind["side"] * behind["lots"], found.filled["lots"])
+
+
+def seeded(config: RunConfig) -> RunConfig:
+    """The same account, with two alphas that speak of the price."""
+    signals = [
+        {"kernel": "ema_momentum", "params": {"fast": 3, "slow": 6, "z_window": 20, "volume_window": 5}},
+        {"kernel": "rsi_reversion", "params": {"period": 5}, "weight": 0.5},
+    ]
+    return with_values(config, {"signals": signals, "combination.min_confidence": 0.1}, "test")
+
+
 def test_a_latch_that_closes_in_a_hole_takes_back_the_order_that_waits_through_it() -> None:
     config = tiny.config(("X", "Y"), risk={"max_drawdown": 0.05})
     x = [
@@ -103,9 +127,12 @@ def test_a_latch_that_closes_in_a_hole_takes_back_the_order_that_waits_through_i
     require_same(config, market)
 
 
-def test_a_fill_names_its_bar_and_the_decision_behind_it() -> None:
+@pytest.mark.parametrize("short", [0, 10**9], ids=["columns", "fold"])
+def test_a_fill_names_its_bar_and_the_decision_behind_it(short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "SHORT", short)
     market = synthetic_market(holes=False)
     found = run_single(seed_config(), market)
+    assert len(found.fills) > 0
     for fill in found.fills:
         decision = found.decisions[fill["decision"]]
         assert decision["side"] * decision["lots"] == fill["lots"] and decision["symbol"] == fill["symbol"]

@@ -1,10 +1,12 @@
 """Random batches for the campaign: five configurations each of the same kernels and symbols, over a market of its own.
 
 Each configuration is replayed, folded by itself through the general fold, folded by itself through the sweep's engine,
-and folded with the four others as a sweep folds them. The replay is the truth: decisions and every metric, to the bit.
+taken in the quick way of a single backtest where that can do it, and folded with the four others as a sweep folds them.
+The replay is the truth: decisions and every metric, of the quick way fills and equity too, to the bit.
 """
 
 import functools
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from flea_lab.data.features import Featured
 from flea_lab.data.synthetic import START_MS, synth
 from flea_lab.decision import digest
 from flea_lab.errors import ConfigError
+from flea_lab.model.market import MS_NS
 from flea_lab.research.parity import compare
 from flea_lab.risk.checks import NAMES
 from flea_lab.signal.kernel import FEATURES, Kernel
@@ -79,6 +82,12 @@ class Truth(NamedTuple):
     metrics: tuple[float, ...]
     codes: tuple[int, ...]
     spoke: tuple[str, ...]
+    account: str
+
+
+def told(fills: Any, equity: Any) -> str:
+    """The digest of fills (time, row of the symbol, signed lots, price, fee, reference) and of an equity curve."""
+    return hashlib.sha256(repr([tuple(map(int, fill)) for fill in fills]).encode() + equity.tobytes()).hexdigest()
 
 
 @contextmanager
@@ -242,7 +251,12 @@ def truth_of(one: Drawn) -> tuple[Truth, ...]:
         names = tuple(name for name, said in zip(one.names, spoke.tolist(), strict=True) if said)
         codes = np.bincount(seen.decisions["code"].astype(np.int64), minlength=len(NAMES))
         metrics = tuple(float(found[name]) for name in METRICS)
-        out.append(Truth(digest(seen.decisions, config.symbols), metrics, tuple(codes.tolist()), names))
+        fills = [
+            (f.ts_event, config.symbols.index(f.symbol), f.lots if f.side == "buy" else -f.lots, f.price_ticks,
+             f.fee_uusd, f.reference_ticks) for f in seen.fills
+        ]  # fmt: skip
+        account = told(fills, seen.equity[one.start :])
+        out.append(Truth(digest(seen.decisions, config.symbols), metrics, tuple(codes.tolist()), names, account))
     return tuple(out)
 
 
@@ -258,6 +272,7 @@ def parting(place: str, one: Drawn, truths: tuple[Truth, ...], by: Engine) -> It
         if digest(alone.decisions, config.symbols) != right.decisions:
             yield f"{place} config {at}: decisions"
         yield from _metrics(f"{place} config {at}", alone.metrics, right)
+        yield from _quick(f"{place} config {at} the quick way", config, one, right, by)
     kept = by.cells.BLOCK, by.cells.COLUMN_BYTES, by.cells.most_cells
     by.cells.BLOCK, by.cells.COLUMN_BYTES, most = one.block, one.column_bytes, by.cells.most_cells
     by.cells.most_cells = lambda batch, n_symbols: min(one.together, most(batch, n_symbols))
@@ -267,6 +282,28 @@ def parting(place: str, one: Drawn, truths: tuple[Truth, ...], by: Engine) -> It
         by.cells.BLOCK, by.cells.COLUMN_BYTES, by.cells.most_cells = kept
     for at, (row, right) in enumerate(zip(together, truths, strict=True)):
         yield from _metrics(f"{place} config {at} with the others", row, right)
+
+
+def quick(config: RunConfig, one: Drawn, by: Engine) -> Any:
+    """What the quick way of a single backtest came to, its blocks as long as the batch says; None where it can't."""
+    batch, bars = by.batch_of([config]), by.alone.BARS
+    by.alone.BARS = one.block
+    try:
+        return by.alone.play(batch, one.market, one.start) if by.alone.fits(batch, one.market) else None
+    finally:
+        by.alone.BARS = bars
+
+
+def _quick(place: str, config: RunConfig, one: Drawn, right: Truth, by: Engine) -> Iterator[str]:
+    found = quick(config, one, by)
+    if found is None:
+        return
+    if digest(found.folded.decisions, config.symbols) != right.decisions:
+        yield f"{place}: decisions"
+    fills = [(one.market.open_ms[row[0]] * MS_NS, *row[1:6]) for row in found.fills]
+    if told(fills, found.equity) != right.account:
+        yield f"{place}: fills or equity"
+    yield from _metrics(place, found.folded.metrics, right)
 
 
 def parted(number: int) -> list[str]:

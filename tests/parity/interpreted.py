@@ -69,6 +69,7 @@ COMPILED: dict[str, Callable[..., Any]] = {
     "quotient": lambda a, b: a // b,
     "known": lambda array, *_: array,
     "borrow": borrow,
+    "fetch": lambda *_: None,
     "read_floats": read_floats,
     "write_floats": write_floats,
 }

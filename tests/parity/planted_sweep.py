@@ -4,6 +4,7 @@ A bug is a change of the source: the words that it replaces are its anchor. Noth
 campaign. Where an anchor no longer stands in the source the bug is to be written anew, in the words that do.
 """
 
+from tests.parity.planted_alone import ALONE_BUGS
 from tests.parity.planting import Bug
 
 QUIET, ACCOUNT, CELLS = "flea_lab.backtest.quiet", "flea_lab.backtest.account", "flea_lab.backtest.cells"
@@ -443,6 +444,7 @@ BUGS: dict[str, Bug] = {
             ),
         ),
     ),
+    **ALONE_BUGS,
 }
 
 HARMLESS: dict[str, tuple[str, Bug]] = {

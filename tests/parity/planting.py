@@ -31,6 +31,7 @@ ENGINE = (
     "flea_lab.backtest.latched",
     "flea_lab.backtest.account",
     "flea_lab.backtest.cells",
+    "flea_lab.backtest.alone",
 )
 """The sweep's engine, each module after those that it is built on."""
 
@@ -64,6 +65,7 @@ class Engine(NamedTuple):
     fold_batch: Callable[..., Any]
     fold_one: Callable[..., Any]
     cells: ModuleType
+    alone: ModuleType
 
 
 def source(module: str) -> str:
@@ -73,8 +75,9 @@ def source(module: str) -> str:
 
 def engine() -> Engine:
     """The engine as it stands in `sys.modules`."""
-    batch, cells = (importlib.import_module(f"flea_lab.backtest.{name}") for name in ("batch", "cells"))
-    return Engine(batch.batch_of, cells.fold_batch, cells.fold_one, cells)
+    names = ("batch", "cells", "alone")
+    batch, cells, alone = (importlib.import_module(f"flea_lab.backtest.{name}") for name in names)
+    return Engine(batch.batch_of, cells.fold_batch, cells.fold_one, cells, alone)
 
 
 @contextmanager

@@ -145,6 +145,28 @@ def stacked() -> Drawn:
     return Drawn("tiny", runs, market, start, 64, 1 << 20, len(runs))
 
 
+def undisturbed() -> Drawn:
+    """An account that no latch ends: opinions for twenty bars, settlements, a midnight, minutes without a bar within a
+    block and between two, orders that are too large; what slips and costs is not nothing."""
+    rng, n = np.random.default_rng([20_261_123, 3]), 400
+    line = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.002, n))), 2)
+    says = rng.choice([-1.0, -0.4, 0.0, 0.5, 1.0], n)[np.maximum.accumulate((rng.random(n) < 0.05) * np.arange(n))]
+    lacks = {*range(70, 74), *range(127, 131), 300}
+    bars = {"X": [(i, line[max(i - 1, 0)], line[i], float(says[i])) for i in range(n) if i not in lacks]}
+    settled = {"X": [(at, float(rng.normal(0.0, 1e-3))) for at in range(0, n * 60_000, 7 * 60_000)]}
+
+    def member(mode: str, basis: str, band: float, most: float) -> Any:
+        return config(
+            sizing={"mode": mode, "basis": basis, "base_fraction": 0.2, "rebalance_band": band},
+            risk={"max_daily_loss": 1.0, "max_drawdown": 1.0, "max_order_usd": most, "max_concentration": 10.0},
+            costs={"funding": True, "slippage_bps": 1.0, "fee_bps": 5.0},
+        )
+
+    modes = ("target", "live"), ("target", "initial"), ("increment", "live")
+    runs = tuple(member(*mode, band, most) for mode in modes for band, most in ((0.3, 15_000.0), (1.0, 1e6)))
+    return Drawn("tiny", runs, tiny(runs[0], bars, settled, TEN), 0, 64, 1 << 20, len(runs))
+
+
 STAGED: dict[str, Callable[[], Drawn]] = {
     "peak_before_midnight": lambda: a_fall_from_an_earlier_peak(1_024),
     "peak_before_a_seam": lambda: a_fall_from_an_earlier_peak(64),
@@ -155,6 +177,7 @@ STAGED: dict[str, Callable[[], Drawn]] = {
     "fortune": a_fortune,
     "confidences": confidences,
     "pulses": pulses,
+    "undisturbed": undisturbed,
     "latched": lambda: latched(("X",)),
     "latched_two": lambda: latched(("X", "Y")),
     "stacked": stacked,
