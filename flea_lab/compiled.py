@@ -338,6 +338,25 @@ def own_row(typing_context: Any, array: Any, size: Any) -> Any:
 
 
 @intrinsic
+def copy_row(typing_context: Any, source: Any, target: Any, size: Any) -> Any:
+    """Copies the first `size` elements (a constant) of one C-contiguous array to another of its kind, one by one: a
+    table of `own_row` stays in registers."""
+    if not isinstance(size, types.IntegerLiteral) or source.dtype != target.dtype:
+        return None
+    count, signature = size.literal_value, types.void(source, target, size)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = zip(signature.args, arguments, strict=True)
+        read, written = (context.make_array(kind)(context, builder, value).data for kind, value in [*kinds][:2])
+        for i in range(count):
+            at = context.get_constant(types.intp, i)
+            builder.store(builder.load(builder.gep(read, [at])), builder.gep(written, [at]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def read_floats(typing_context: Any, array: Any, at: Any, size: Any) -> Any:
     """`size` floats (a constant) of a C-contiguous `array` from flat position `at` as a tuple, one load each."""
     if not isinstance(size, types.IntegerLiteral):

@@ -20,10 +20,10 @@ from flea_lab.backtest.market import Ints
 from flea_lab.backtest.metrics import LAST as LAST_EQUITY
 from flea_lab.backtest.metrics import PEAK as PEAK_EQUITY
 from flea_lab.backtest.metrics import observe_run
-from flea_lab.backtest.quiet import Block, Board, convict, pends, quiet, units_of
+from flea_lab.backtest.quiet import Block, Board, convict, pends, quiet, quiet_one, units_of
 from flea_lab.backtest.rules import fill_at_open, judge, verdict, wanted
-from flea_lab.backtest.steady import SELDOM, WORD, ahead, find_turns
-from flea_lab.compiled import compiled, own_row, unowned
+from flea_lab.backtest.steady import first_beyond, stretch
+from flea_lab.compiled import borrow, compiled, copy_row, own_row, unowned
 from flea_lab.execution.router import quantise
 from flea_lab.lanes import WIDTH
 from flea_lab.ledger import (
@@ -48,13 +48,16 @@ from flea_lab.risk.checks import (
     DAY_OPEN,
     DRAWDOWN_LATCH,
     GATE_SIZE,
+    KILL_LATCH,
     LAST,
     PASSED,
     PEAK,
+    REDUCE_LATCH,
     GateState,
 )
 from flea_lab.signal.kernel import Floats
-from flea_lab.strategy.sizing import change_uusd, goal_uusd
+from flea_lab.signal.turns import Turns, keep_turns, write_turns
+from flea_lab.strategy.sizing import INCREMENT, change_uusd, goal_uusd
 
 CASH, SETTLED, TAKEN = range(3)
 PURSE = 3
@@ -112,6 +115,15 @@ def open_at(board: Board, book: Book, purse: Ints, i: int, rules: Rules) -> None
     for s in range(book.shape[0]):
         if book[s, PENDING] != 0 and board.close_ticks[s, i] > 0:
             purse[CASH] += fill_at_open(book, s, board.open_ticks[s, i], int(rules.slippage_e8), int(rules.fee_e8))
+
+
+@compiled
+def open_stop(board: Board, row: Book, book: Book, purse: Ints, i: int, rules: Rules) -> None:
+    """`open_at` by way of memory, of a `book` of one symbol that is kept in registers: funding asks for a row by its
+    number, which would keep it out of them."""
+    copy_row(book, row, COLUMNS)
+    open_at(board, row, purse, i, rules)
+    copy_row(row, book, COLUMNS)
 
 
 @compiled
@@ -262,19 +274,21 @@ def walk(
 @compiled
 def walk_one(
     board: Board, block: Block, accounts: Accounts, k: int, first: int, last: int, stop_at: int, rules: Rules,
-    noted: Noted, extremes: Floats, turns: Ints,
+    noted: Noted, extremes: Floats,
 ) -> bool:  # fmt: skip
     """`walk` for one symbol whose ticks are worth whole micro-dollars."""
     book, gate, purse = own_row(accounts.book[k], COLUMNS), accounts.gate[k], accounts.purse[k]
     extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
     highest, i, live = 0.0, first, rules.live_basis != 0.0
     goal, asked, basis = 0, np.nan, int(rules.initial)
-    turn = 0 if find_turns(block.conviction, last - first, turns) * SELDOM <= last - first else -1
     rests, fits = units_of(board, block, book, purse[CASH])
     stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
     while fits and i < last:
+        if i == stop:
+            open_stop(board, accounts.book[k], book, purse, i, rules)
+        elif not rests and board.close_ticks[0, i] > 0:
+            purse[CASH] += fill_at_open(book, 0, board.open_ticks[0, i], int(rules.slippage_e8), int(rules.fee_e8))
         if i == stop or not rests:
-            open_at(board, book, purse, i, rules)
             rests, fits = units_of(board, block, book, purse[CASH])
         if i == stop:
             highest = max(highest, widest(extremes, 1))
@@ -292,7 +306,7 @@ def walk_one(
             purse[TAKEN] += found
             i = until
             continue
-        at, turn = ahead(board, block, rules, held, first, i, until, turns, turn, extremes)
+        at = quiet_one(board, block, rules, held, first, i, until, extremes)
         at = at if rests else i  # what is pending counts where something is wanted, which a quiet bar does not know
         if at < until:
             conviction = block.conviction[0, at - first]
@@ -315,16 +329,73 @@ def walk_one(
                     rests = book[0, PENDING] == 0
             at += 1
         i = at
-    accounts.book[k, 0] = book[0]
+    copy_row(book, accounts.book[k], COLUMNS)
+    return fits and not breached(gate, max(highest, widest(extremes, 1)), widest(extremes, 0), rules)
+
+
+@compiled
+def walk_turns(
+    board: Board, block: Block, accounts: Accounts, k: int, first: int, last: int, stop_at: int, rules: Rules,
+    noted: Noted, extremes: Floats, turns: Ints, says: Floats,
+) -> bool:  # fmt: skip
+    """`walk_one` from one of the block's `turns` to the next, where no latch is closed; `says` from each of them on."""
+    book, gate, purse = own_row(accounts.book[k], COLUMNS), accounts.gate[k], accounts.purse[k]
+    book[0, DEN] = 1  # which it is, and the compiler now knows: no division by it is left
+    extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
+    highest, i, live, turn = 0.0, first, rules.live_basis != 0.0, 0
+    goal, asked, basis = 0, np.nan, int(rules.initial)
+    rests, fits = units_of(board, block, book, purse[CASH])
+    stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
+    while fits and i < last:
+        if i == stop:
+            open_stop(board, accounts.book[k], book, purse, i, rules)
+        elif not rests and board.close_ticks[0, i] > 0:
+            purse[CASH] += fill_at_open(book, 0, board.open_ticks[0, i], int(rules.slippage_e8), int(rules.fee_e8))
+        if i == stop or not rests:
+            rests, fits = units_of(board, block, book, purse[CASH])
+        if i == stop:
+            highest = max(highest, widest(extremes, 1))
+            if breached(gate, highest, widest(extremes, 0), rules):
+                return False
+            begin_day(board, block, book, gate, purse[CASH], i, first)
+            extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
+            stop_at += 1
+            stop = board.stops[stop_at] if stop_at < board.stops.shape[0] else last
+        while turns[turn] < i - first:
+            turn += 1
+        begins, until, held, unit = first + turns[turn], min(stop, last), purse[CASH] * 1.0, block.units[0]
+        said = says[turn] if begins == i else says[turn - 1]
+        # an increment is wanted on every bar of its opinion; what is pending counts where something is wanted
+        waits = rests and not (int(rules.mode) == INCREMENT and abs(said) >= rules.min_conviction and said != 0.0)
+        at = min(begins, until) if waits else i
+        if stretch(board, block, rules, said, held, unit, first, i, min(at + 1, until), extremes) and at > i:
+            at = first_beyond(board, rules, said, held, unit, i, at)
+        if at < until:
+            conviction = says[turn] if at == begins else said
+            if board.close_ticks[0, at] != 0 and abs(conviction) >= rules.min_conviction:
+                book[0, MARK] = board.close_ticks[0, at]
+                equity = equity_uusd(book, purse[CASH])
+                if live or abs(conviction) != asked:
+                    basis, asked = equity if live else basis, abs(conviction)
+                    goal = goal_uusd(basis, rules.base_fraction, asked)
+                toward, position = -goal if conviction < 0.0 else goal, position_uusd(book, 0)
+                size = change_uusd(int(rules.mode), toward, basis, rules.base_fraction, rules.band, position)
+                if size != 0:
+                    act(board, block, accounts, k, book, 0, at, first, equity, size, conviction, rules, noted)
+                    rests = book[0, PENDING] == 0
+            at += 1
+        i = at
+    copy_row(book, accounts.book[k], COLUMNS)
     return fits and not breached(gate, max(highest, widest(extremes, 1)), widest(extremes, 0), rules)
 
 
 @compiled
 def account_cell(
     board: Board, block: Block, accounts: Accounts, k: int, first: int, last: int, stop_at: int, noted: Noted,
-    saved: Ints, extremes: Floats, turns: Ints,
+    saved: Ints, extremes: Floats, turns: Turns, row: int, written: bool,
 ) -> None:  # fmt: skip
-    """One cell over bars `first` to `last`."""
+    """One cell over bars `first` to `last`. Row `row` of `turns` has its changes, -1 where they are not looked for; its
+    convictions are `written` in the block, or follow from them."""
     rules = Rules(*to_fixed_tuple(accounts.rules[k], N_RULES))
     book, gate, purse, vetoes = accounts.book[k], accounts.gate[k], accounts.purse[k], accounts.vetoes[k]
     acc, n_book, n_gate, n_vetoes = accounts.acc[k], book.size, gate.size, vetoes.size
@@ -332,26 +403,35 @@ def account_cell(
     saved[:n_book], saved[n_book : n_book + n_gate] = flat, gate
     saved[n_book + n_gate : n_book + n_gate + n_vetoes] = vetoes
     saved[n_book + n_gate + n_vetoes : n_book + n_gate + n_vetoes + PURSE] = purse
-    if book.shape[0] == 1 and book[0, DEN] == 1:
-        quick = walk_one(board, block, accounts, k, first, last, stop_at, rules, noted, extremes, turns)
+    latched = (gate[DAILY_LATCH] | gate[DRAWDOWN_LATCH] | gate[KILL_LATCH] | gate[REDUCE_LATCH]) != 0
+    if latched and not written:
+        write_turns(turns, row, block.conviction)
+        written = True
+    if row >= 0 and turns.many[row] >= 0 and not latched:
+        at, says = turns.at[row], turns.said[row]
+        quick = walk_turns(board, block, accounts, k, first, last, stop_at, rules, noted, extremes, at, says)
+    elif book.shape[0] == 1 and book[0, DEN] == 1:
+        quick = walk_one(board, block, accounts, k, first, last, stop_at, rules, noted, extremes)
     else:
         quick = walk(board, block, accounts, k, first, last, stop_at, rules, noted, extremes)
-    if quick:
-        observe_run(acc, block.equity, block.gross, last - first)
-        gate[PEAK], gate[LAST] = int(acc[PEAK_EQUITY]), int(acc[LAST_EQUITY])
-        return
-    flat[:], gate[:] = saved[:n_book], saved[n_book : n_book + n_gate]
-    vetoes[:] = saved[n_book + n_gate : n_book + n_gate + n_vetoes]
-    purse[:] = saved[n_book + n_gate + n_vetoes : n_book + n_gate + n_vetoes + PURSE]
-    walk_judging(board, block, accounts, k, first, last, rules, noted)
+    if not quick:
+        flat[:], gate[:] = saved[:n_book], saved[n_book : n_book + n_gate]
+        vetoes[:] = saved[n_book + n_gate : n_book + n_gate + n_vetoes]
+        purse[:] = saved[n_book + n_gate + n_vetoes : n_book + n_gate + n_vetoes + PURSE]
+        if not written:
+            write_turns(turns, row, block.conviction)
+        walk_judging(board, block, accounts, k, first, last, rules, noted)
     observe_run(acc, block.equity, block.gross, last - first)
+    if quick:
+        gate[PEAK], gate[LAST] = int(acc[PEAK_EQUITY]), int(acc[LAST_EQUITY])
 
 
 @compiled
 def account_block(
-    board_: Board, block_: Block, accounts_: Accounts, noted_: Noted, first: int, last: int, stop_at: int
+    board_: Board, block_: Block, accounts_: Accounts, noted_: Noted, turns_: Turns, first: int, last: int, stop_at: int
 ) -> None:
-    """Every cell over bars `first` to `last`, whose columns `block` holds; `stop_at` is the first stop not before."""
+    """Every cell over bars `first` to `last`, whose columns `block` and `turns` hold, the last row of `turns` left for
+    what is combined here; `stop_at` is the first stop not before."""
     board = Board(
         unowned(board_.marks), unowned(board_.highest), unowned(board_.open_ticks), unowned(board_.close_ticks),
         unowned(board_.close_ns), unowned(board_.fund_at), unowned(board_.fund_row), unowned(board_.fund_rate),
@@ -360,19 +440,29 @@ def account_block(
     direction, confidence, vpin = unowned(block_.direction), unowned(block_.confidence), unowned(block_.vpin)
     unsettled, mixed = unowned(block_.unsettled), unowned(block_.conviction)
     equity, gross, units = unowned(block_.equity), unowned(block_.gross), unowned(block_.units)
-    a = accounts_
+    a, t = accounts_, turns_
     accounts = Accounts(
         unowned(a.rules), unowned(a.book), unowned(a.gate), unowned(a.acc), unowned(a.vetoes), unowned(a.purse),
         unowned(a.alphas), unowned(a.weights), unowned(a.vpin), unowned(a.doubt),
     )  # fmt: skip
     noted = Noted(unowned(noted_.decisions), unowned(noted_.convictions))
+    turns = Turns(unowned(t.at), unowned(t.said), unowned(t.many), unowned(t.place))
     kept = accounts.book.shape[1] * COLUMNS + GATE_SIZE + accounts.vetoes.shape[1] + PURSE
-    saved_, extremes_ = np.empty(kept, np.int64), np.empty(2 * WIDTH)
-    turns_ = np.empty((last - first) // SELDOM + 2 * WORD, np.int64)
+    saved_, extremes_, own = np.empty(kept, np.int64), np.empty(2 * WIDTH), turns.many.shape[0] - 1
     for k in range(accounts.rules.shape[0]):
-        conviction = mixed if confidence.shape[0] > 0 else direction[accounts.alphas[k, 0]]
-        block = Block(direction, confidence, vpin, unsettled, conviction, equity, gross, units)
+        row, conviction, written = accounts.alphas[k, 0], mixed, True
         if confidence.shape[0] > 0:
-            convict(block, accounts.alphas[k], accounts.weights[k], accounts.rules[k, 0], last - first)
-        saved, extremes, turns = unowned(saved_), unowned(extremes_), unowned(turns_)
-        account_cell(board, block, accounts, k, first, last, stop_at, noted, saved, extremes, turns)
+            row = own
+            scratch = Block(direction, confidence, vpin, unsettled, mixed, equity, gross, units)
+            convict(scratch, accounts.alphas[k], accounts.weights[k], accounts.rules[k, 0], last - first)
+            if own >= 0:
+                keep_turns(borrow(mixed, 0, mixed.shape[1]), last - first, turns, own)
+        elif own < 0:
+            row, conviction = -1, direction[row]
+        elif turns.many[row] >= 0:
+            written = False
+        else:
+            conviction = direction[turns.place[row]]
+        block = Block(direction, confidence, vpin, unsettled, conviction, equity, gross, units)
+        saved, extremes = unowned(saved_), unowned(extremes_)
+        account_cell(board, block, accounts, k, first, last, stop_at, noted, saved, extremes, turns, row, written)

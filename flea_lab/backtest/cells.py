@@ -18,15 +18,18 @@ from flea_lab.backtest.guard import Unsettled, VpinColumns
 from flea_lab.backtest.market import Ints, Market
 from flea_lab.backtest.metrics import ACCUMULATORS, METRICS, begin, summarise
 from flea_lab.backtest.quiet import Block, Board
+from flea_lab.backtest.steady import ROOM
 from flea_lab.compiled import compiled, direct
 from flea_lab.decision import DECISION
-from flea_lab.lanes import WIDTH
+from flea_lab.lanes import WIDTH, in_lines
+from flea_lab.ledger import DEN
 from flea_lab.model.market import DAY_NS
 from flea_lab.risk.checks import GATE_SIZE, new_gate
 from flea_lab.risk.tolerance import NEVER_NS
 from flea_lab.settings import Settings
 from flea_lab.signal.columns import Columns
 from flea_lab.signal.kernel import Floats
+from flea_lab.signal.turns import new_turns
 
 BLOCK = 1_024
 ALONE = 8_192
@@ -91,7 +94,7 @@ def board_of(market: Market, start: int) -> Board:
 
 
 def _whole_board(market: Market) -> Board:
-    marks, stops = np.empty((len(market.symbols), market.n + WIDTH)), np.empty(market.n, np.int64)
+    marks, stops = np.empty((len(market.symbols), market.n + ROOM)), np.empty(market.n, np.int64)
     opens, closes = np.ascontiguousarray(market.open_ticks), np.ascontiguousarray(market.close_ticks)
     count = _mark(market.close_ns, closes, market.fund_at, marks, stops)
     funding = market.fund_at, market.fund_row, market.fund_rate
@@ -149,12 +152,14 @@ class Cells:
         self.columns = [Columns(kernel, own, *told) for kernel, own in zip(batch.kernels, params, strict=True)]
         self.vpin, vpin_rows = _vpins(batch, market, rules, batch.vpin_which[first:last], width)
         self.unsettled, doubt_rows = _doubts(market, rules, width)
-        direction = np.full((most, symbols, width), np.nan)
-        confidence = np.full((0 if alone else most, symbols, width), np.nan)
+        direction = in_lines((most, symbols, width), np.nan)
+        confidence = in_lines((0 if alone else most, symbols, width), np.nan)
         self.block = Block(
-            direction, confidence, self.vpin.out, self.unsettled.out, np.empty((symbols, width)), np.empty(width),
-            np.empty(width), np.empty(symbols),
+            direction, confidence, self.vpin.out, self.unsettled.out, in_lines((symbols, width), np.nan),
+            in_lines((block + ROOM,), 0.0), in_lines((block + ROOM,), 0.0), np.empty(symbols),
         )  # fmt: skip
+        seldom = symbols == 1 and batch.book[0, DEN] == 1  # where stretches of one conviction are taken whole
+        self.turns = new_turns(most + 1 if seldom else 0, block)
         self.accounts = _accounts(batch, rules, first, last, rows, vpin_rows, doubt_rows)
         self.accounts.purse[:, SETTLED] = np.searchsorted(board.fund_at, start)
         self.tiles = [
@@ -168,12 +173,12 @@ class Cells:
         for first in range(0, self.start, self.bars):
             for _ in self._advance(first, min(first + self.bars, self.start)):
                 pass  # warms the signals only
-        account = direct(account_block, self.board, self.block, self.accounts, noted, 0, 0, 0)
+        account = direct(account_block, self.board, self.block, self.accounts, noted, self.turns, 0, 0, 0)
         for first in range(self.start, self.market.n, self.bars):
             last = min(first + self.bars, self.market.n)
             stop_at = int(np.searchsorted(self.board.stops, first))
             for tile in self._advance(first, last):
-                account(self.board, self.block, tile.accounts, noted, first, last, stop_at)
+                account(self.board, self.block, tile.accounts, noted, self.turns, first, last, stop_at)
             if curve is not None:
                 curve[first - self.start : last - self.start] = self.block.equity[: last - first]
         a = self.accounts
@@ -185,11 +190,11 @@ class Cells:
             step.enter(first, last)
         self.vpin.advance(first, last)
         self.unsettled.advance(first, last)
-        direction, confidence = self.block.direction, self.block.confidence
+        direction, confidence, seldom = self.block.direction, self.block.confidence, len(self.turns.many) > 0
         for tile in self.tiles:
             for step, (low, high, row) in zip(self.columns, tile.spans, strict=True):
                 if self._least is not None:
-                    step.convictions(low, high, self._least, direction[row:])
+                    step.convictions(low, high, self._least, direction[row:], self.turns if seldom else None)
                 else:
                     step.opinions(low, high, direction[row:], confidence[row:])
             yield tile

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flea_lab.compiled import compiled
-from flea_lab.lanes import WIDTH, bits, higher, inverse, lane, later, load, lower, splat, store
+from flea_lab.lanes import WIDTH, bits, chosen, higher, inverse, lane, later, load, lower, splat, store
 from flea_lab.ledger import FEES, FILLS, FUNDING, SLIPPAGE, TRIPS, TURNOVER, WINS, Book
 from flea_lab.money import USD
 from flea_lab.risk.checks import NAMES
@@ -22,6 +22,8 @@ N, LAST, INVERSE, PEAK, DEEPEST, FIRST = range(6)
 SUM, SQUARES, DOWNSIDE, EXPOSED = 8, 8 + WIDTH, 8 + 2 * WIDTH, 8 + 3 * WIDTH
 ACCUMULATORS = 8 + 4 * WIDTH
 WHOLE = 2.0**52
+TURN = WIDTH - 1
+"""Lanes up that are one lane down, around the end."""
 
 BASIC = (
     "total_return",
@@ -107,18 +109,40 @@ def observe_run(acc: Floats, equity: Floats, gross: Floats, count: int) -> None:
 @compiled
 def _observe_eights(acc: Floats, equity: Floats, gross: Floats, i: int, count: int) -> int:
     """Takes in whole eights from bar `i` on; returns the bar after them."""
-    one, zero = splat(1.0), splat(0.0)
-    before, share_before = splat(acc[LAST]), splat(acc[INVERSE])
-    total, squares, downside, exposed = load(acc, SUM), load(acc, SQUARES), load(acc, DOWNSIDE), load(acc, EXPOSED)
-    peak, deepest, first = acc[PEAK], splat(acc[DEEPEST]), i
+    most = WHOLE
+    while not _took_eights(acc, equity, gross, i, count, most):
+        most = -np.inf
+    return i + (count - i) // WIDTH * WIDTH
+
+
+@compiled
+def _took_eights(acc: Floats, equity: Floats, gross: Floats, i: int, count: int, most: float) -> bool:
+    """Takes in eights: by their inverse where no equity is above the peak or `most`, else by dividing. False, and
+    nothing is taken in, where an inverse was asked of less than 1.
+
+    The return of a bar is its change times the inverse of the bar before. Eight inverses are therefore multiplied with
+    the changes to the bars after them, and sums of returns are kept one lane lower than they are in `acc`: so nothing
+    has to be moved from lane to lane.
+    """
+    one, zero, first = splat(1.0), splat(0.0), i
+    but_last = later(one, zero, TURN) > zero
+    change = chosen(later(one, zero, 1) > zero, splat((equity[i] - acc[LAST]) * acc[INVERSE]), zero)
+    fall = lower(change, zero)
+    total, squares, downside = load(acc, SUM) + change, load(acc, SQUARES), load(acc, DOWNSIDE) + fall * fall
+    squares = squares + change * change
+    total, squares, downside = _turned(total), _turned(squares), _turned(downside)
+    exposed, peak, deepest = load(acc, EXPOSED), acc[PEAK], splat(acc[DEEPEST])
     peaks = lowest = splat(peak)
-    usual = splat(min(peak, WHOLE))
+    usual = splat(min(peak, most))
+    now = share = one
     while i + WIDTH <= count:
         now = load(equity, i)
-        if bits((now > usual) | (now < one)) == 0:
+        if bits(now > usual) == 0:
             share = inverse(now)
             lowest = lower(now, lowest)  # below one peak the lowest equity is the deepest drawdown
         else:
+            if bits(lowest < one) != 0 and most > 0.0:
+                return False
             share = one / now
             deepest = lower(lowest / peaks - one, deepest)
             top = higher(now, peaks)
@@ -128,24 +152,35 @@ def _observe_eights(acc: Floats, equity: Floats, gross: Floats, i: int, count: i
             deepest = lower(now / top - one, deepest)
             peak = lane(top, WIDTH - 1)
             peaks = lowest = splat(peak)
-            usual = splat(min(peak, WHOLE))
-        change = (now - later(before, now, 1)) * later(share_before, share, 1)
-        fall = lower(change, zero)
-        total, squares, downside = total + change, squares + change * change, downside + fall * fall
+            usual = splat(min(peak, most))
+        if i + 2 * WIDTH <= count:
+            change = (load(equity, i + 1) - now) * share
+        else:
+            change = chosen(but_last, (later(now, zero, TURN) - now) * share, zero)
+        square = change * change
+        total, squares = total + change, squares + square
+        downside = chosen(change < zero, downside + square, downside)
         exposed = exposed + load(gross, i) * share
-        before, share_before = now, share
         i += WIDTH
+    if bits(lowest < one) != 0 and most > 0.0:
+        return False
     deepest = lower(lowest / peaks - one, deepest)
-    store(acc, SUM, total)
-    store(acc, SQUARES, squares)
-    store(acc, DOWNSIDE, downside)
+    store(acc, SUM, later(total, total, 1))
+    store(acc, SQUARES, later(squares, squares, 1))
+    store(acc, DOWNSIDE, later(downside, downside, 1))
     store(acc, EXPOSED, exposed)
     acc[N] += i - first
-    acc[LAST], acc[INVERSE] = lane(before, WIDTH - 1), lane(share_before, WIDTH - 1)
+    acc[LAST], acc[INVERSE] = lane(now, WIDTH - 1), lane(share, WIDTH - 1)
     acc[PEAK] = peak
     for at in range(WIDTH):
         acc[DEEPEST] = min(acc[DEEPEST], lane(deepest, at))
-    return i
+    return True
+
+
+@compiled
+def _turned(lanes: Floats) -> Floats:
+    """Every lane in the one below it, the first in the last."""
+    return later(lanes, lanes, TURN)
 
 
 @compiled

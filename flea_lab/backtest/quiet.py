@@ -27,7 +27,7 @@ ROUNDING = 6_000.0
 
 
 class Board(NamedTuple):
-    """The market as accounts read it: `marks` `(n_symbols, n + WIDTH)` the last close in ticks as floats, 0 before the
+    """The market as accounts read it: `marks` `(n_symbols, n + ROOM)` the last close in ticks as floats, 0 before the
     first, `highest` `(n_symbols,)` its maximum; `stops` the bars on which a day begins or funding settles."""
 
     marks: Floats
@@ -44,8 +44,8 @@ class Board(NamedTuple):
 class Block(NamedTuple):
     """What is known of a block: `direction` and `confidence` `(rows, n_symbols, width)`, `vpin` `(rows, n_symbols,
     width)`, `unsettled` `(rows, n_symbols, width)`; and scratch: `conviction` `(n_symbols, width)`, `equity` and
-    `gross` `(width,)`, `units` `(n_symbols,)`. `width` is the longest block and room for `WIDTH` more. Without rows of
-    `confidence` those of `direction` are convictions already."""
+    `gross` `(block + ROOM,)`, `units` `(n_symbols,)`. `width` is the longest block and room for `WIDTH` more, `ROOM` is
+    that of `steady`. Without rows of `confidence` those of `direction` are convictions already."""
 
     direction: Floats
     confidence: Floats

@@ -12,6 +12,7 @@ import numpy as np
 
 from flea_lab.compiled import borrow, compiled, compiled_afresh, read_floats, unowned, write_floats
 from flea_lab.errors import KernelError
+from flea_lab.lanes import WIDTH
 from flea_lab.settings import Settings
 from flea_lab.signal.ensemble import Identity
 from flea_lab.signal.kernel import FIELDS, N_FEATURES, N_FIELDS, N_PLAIN, Bar, Kernel, joined_bar
@@ -19,6 +20,9 @@ from flea_lab.signal.part import picked
 from flea_lab.signal.part_columns import Layout, Pool, layout
 from flea_lab.signal.part_fills import Ints, each, views
 from flea_lab.signal.rolling import Floats
+from flea_lab.signal.turns import Turns, keep_turns, new_turns, room_for
+
+_NO_TURNS = new_turns(0, 0)
 
 
 class Columns:
@@ -85,12 +89,24 @@ class Columns:
         """
         self._require(low, high, direction)
         self._require(low, high, confidence)
-        self._opinions.fill(low, high, *self._market, self.first, self.at, direction, confidence, 0.0, False)
+        self._opinions.fill(low, high, *self._market, self.first, self.at, direction, confidence, 0.0, False, _NO_TURNS)
 
-    def convictions(self, low: int, high: int, least: float, out: Floats) -> None:
-        """As `opinions`, but writes the one number that `combine` makes of an alpha alone whose weight is 1."""
+    def convictions(self, low: int, high: int, least: float, out: Floats, turns: Turns | None = None) -> None:
+        """As `opinions`, but writes the one number that `combine` makes of an alpha alone whose weight is 1.
+
+        With `turns`, rows for one symbol, columns that seldom change are left there instead, as `keep_turns` does, and
+        the others fill `out` from its beginning. The block must be at least `WIDTH` shorter than `block`.
+        """
         self._require(low, high, out)
-        self._opinions.fill(low, high, *self._market, self.first, self.at, out, out, least, True)
+        kept = _NO_TURNS if turns is None else turns
+        if turns is not None and not (self._fits(turns, high - low) and self.at - self.first + WIDTH <= self.block):
+            told = f"changes of columns {low} to {high} over {len(out[0])} symbols into {turns.at.shape}"
+            raise KernelError(f"kernel {self.kernel.name}: {told}, in blocks of {self.block}")
+        self._opinions.fill(low, high, *self._market, self.first, self.at, out, out, least, True, kept)
+
+    def _fits(self, turns: Turns, rows: int) -> bool:
+        room = turns.at.shape[1] >= room_for(self.at - self.first)
+        return len(self._market[2]) == 1 and room and len(turns.many) >= rows
 
     def _require(self, low: int, high: int, out: Floats) -> None:
         fits = out.shape[1:] == (len(self._market[2]), self.block) and out.flags.carray and out.dtype == np.float64
@@ -115,11 +131,11 @@ class _Stepped:
 
     def fill(
         self, low: int, high: int, bars: Floats, features: Floats, closes: Ints, first: int, last: int,
-        direction: Floats, confidence: Floats, least: float, alone: bool,
+        direction: Floats, confidence: Floats, least: float, alone: bool, turns: Turns,
     ) -> None:  # fmt: skip
         self._run(
             low, high, self._mem, self._at, self._sizes, self._rows, bars, features, closes, first, last,
-            direction, confidence, least, alone,
+            direction, confidence, least, alone, *turns,
         )  # fmt: skip
 
 
@@ -149,14 +165,24 @@ class _Parted:
 
     def fill(
         self, low: int, high: int, bars: Floats, features: Floats, closes: Ints, first: int, last: int,
-        direction: Floats, confidence: Floats, least: float, alone: bool,
+        direction: Floats, confidence: Floats, least: float, alone: bool, turns: Turns,
     ) -> None:  # fmt: skip
         del bars, features  # the pool has what is read of them
         pool = self._pool
         self._run(
             low, high, pool.values, pool.at, pool.seen, pool.bars, self._mem, self._at, self._sizes, self._rows,
-            self._parts, self._first, closes, first, last, direction, confidence, least, alone,
+            self._parts, self._first, closes, first, last, direction, confidence, least, alone, *turns,
         )  # fmt: skip
+
+
+@compiled
+def next_row(columns: Floats, block: int, n: int, turns: Turns, at: int, row: int) -> int:
+    """Where the column after the one in row `row`, which is number `at`, goes: into the same row where `turns` has room
+    for that one and kept it."""
+    if turns.many.shape[0] == 0:
+        return row + 1
+    turns.place[at] = row
+    return row if keep_turns(borrow(columns, row * block, block), n, turns, at) else row + 1
 
 
 @compiled
@@ -200,20 +226,23 @@ def _step_columns(key: Identity) -> Callable[..., None]:
     def run(
         low: int, high: int, mem_: Floats, at_: Ints, sizes_: Ints, rows_: Floats, bars_: Floats, features_: Floats,
         closes_: Ints, first: int, last: int, direction_: Floats, confidence_: Floats, least: float, alone: bool,
+        turn_at: Ints, turn_said: Floats, turn_many: Ints, turn_place: Ints,
     ) -> None:  # fmt: skip
+        turns = Turns(unowned(turn_at), unowned(turn_said), unowned(turn_many), unowned(turn_place))
         mem, at, sizes, rows, closes = unowned(mem_), unowned(at_), unowned(sizes_), unowned(rows_), unowned(closes_)
         bars, features = unowned(bars_), unowned(features_)
         direction, confidence = unowned(direction_), unowned(confidence_)
         n_symbols, n = closes.shape
         offered, block = features.shape[1], direction.shape[2]
-        stride = N_FEATURES if offered > 1 else 0  # none: one row for all bars
+        stride, row = N_FEATURES if offered > 1 else 0, 0  # none: one row for all bars
         for d in range(low, high):
             for s in range(n_symbols):
                 column(
                     mem, at[d] + s * sizes[d], sizes[d], rows, d * n_params, bars, (s * n + first) * N_PLAIN, features,
                     s * offered * N_FEATURES + first * stride, stride, closes, s * n + first, last - first,
-                    direction, confidence, ((d - low) * n_symbols + s) * block, least, alone,
+                    direction, confidence, (row * n_symbols + s) * block, least, alone,
                 )  # fmt: skip
+            row = next_row(direction, block, last - first, turns, d - low, row)
 
     return run
 
@@ -230,16 +259,18 @@ def _part_columns(key: Identity) -> Callable[..., None]:
         low: int, high: int, values_: Floats, places_: Ints, seen_: Ints, bars_: Ints, mem_: Floats, at_: Ints,
         sizes_: Ints, rows_: Floats, parts_: Ints, firsts_: Ints, closes_: Ints, first: int, last: int,
         direction_: Floats, confidence_: Floats, least: float, alone: bool,
+        turn_at: Ints, turn_said: Floats, turn_many: Ints, turn_place: Ints,
     ) -> None:  # fmt: skip
+        turns = Turns(unowned(turn_at), unowned(turn_said), unowned(turn_many), unowned(turn_place))
         values, places, seen, bars = unowned(values_), unowned(places_), unowned(seen_), unowned(bars_)
         mem, at, sizes, rows = unowned(mem_), unowned(at_), unowned(sizes_), unowned(rows_)
         parts, firsts, closes = unowned(parts_), unowned(firsts_), unowned(closes_)
         direction, confidence = unowned(direction_), unowned(confidence_)
         n_symbols, block = closes.shape[0], direction.shape[2]
-        whole = read_floats(places, 0, N_FIELDS)
+        whole, row = read_floats(places, 0, N_FIELDS), 0
         for d in range(low, high):
             for s in range(n_symbols):
-                n, out = bars[s], ((d - low) * n_symbols + s) * block
+                n, out = bars[s], (row * n_symbols + s) * block
                 said, sure = borrow(direction, out, last - first), borrow(confidence, out, last - first)
                 begin = min(max(firsts[d] - 1 - seen[s], 0), n)
                 for j in range(begin):
@@ -254,6 +285,7 @@ def _part_columns(key: Identity) -> Callable[..., None]:
                 )  # fmt: skip
                 if n < last - first:
                     _spread(said, sure, closes, s * closes.shape[1] + first, n)
+            row = next_row(direction, block, last - first, turns, d - low, row)
 
     return run
 

@@ -117,7 +117,7 @@ class Kernel(Struct, frozen=True, kw_only=True, dict=True):
     def n_params(self) -> int:
         return len(self.params.__struct_fields__)
 
-    @property
+    @cached_property
     def stateless(self) -> bool:
         """Whether nothing but what its parts keep goes from one bar to the next."""
         return bool(self.parts) and _arity(self.step) == len(STATELESS)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flea_lab.compiled import borrow, compiled
+from flea_lab.lanes import in_lines
 from flea_lab.signal.kernel import N_FEATURES, N_FIELDS, N_PLAIN, Kernel
 from flea_lab.signal.part import Part
 from flea_lab.signal.part_fills import Ints, run_part
@@ -92,7 +93,7 @@ class Pool:
         for i in np.flatnonzero(shares).tolist():  # the column of its source, as many bars earlier
             column = found.columns[i - N_FIELDS]
             self.at[i] = self.at[column.sources[0]] - int(column.values[0]) + 1
-        self.values = np.full((n_symbols, int(room.sum())), nan)
+        self.values = in_lines((n_symbols, int(room.sum())), nan)
         self.seen, self.bars = np.zeros(n_symbols, np.int64), np.zeros(n_symbols, np.int64)
         self._keep: Ints = np.where(held, keep, 0)
         self._fields = [(int(self.at[i]), field_of(i)) for i in range(N_FIELDS) if held[i]] if field_of else None

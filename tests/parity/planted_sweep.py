@@ -5,11 +5,12 @@ campaign. Where an anchor no longer stands in the source the bug is to be writte
 """
 
 from tests.parity.planted_alone import ALONE_BUGS
+from tests.parity.planted_stretches import STRETCHES
 from tests.parity.planting import Bug
 
 QUIET, ACCOUNT, CELLS = "flea_lab.backtest.quiet", "flea_lab.backtest.account", "flea_lab.backtest.cells"
 BATCH, GUARD, METRICS = "flea_lab.backtest.batch", "flea_lab.backtest.guard", "flea_lab.backtest.metrics"
-STEADY, LATCHED = "flea_lab.backtest.steady", "flea_lab.backtest.latched"
+LATCHED = "flea_lab.backtest.latched"
 PARTS, COLUMNS, RULES = "flea_lab.signal.part_columns", "flea_lab.signal.columns", "flea_lab.backtest.rules"
 FILLS = "flea_lab.signal.part_fills"
 
@@ -18,6 +19,7 @@ UNITS_AFTER_OPEN = """            open_at(board, book, purse, i, rules)
 """
 
 BUGS: dict[str, Bug] = {
+    **STRETCHES,
     # where something may be wanted
     "no_room_for_rounding": Bug(
         QUIET,
@@ -85,11 +87,21 @@ BUGS: dict[str, Bug] = {
         "What a tick of the position is worth was written when the order was given.",
         (
             (
+                "if i == stop or not rests:\n            rests, fits = units_of(board, block, book, purse[CASH])",
+                "if i == stop or not rests:\n            rests = not pends(book)",
+            ),
+        ),
+        count=2,
+    ),
+    "worth_of_several_before_the_fill": Bug(
+        ACCOUNT,
+        "What a tick of the position is worth was written when the order was given.",
+        (
+            (
                 UNITS_AFTER_OPEN,
                 "            open_at(board, book, purse, i, rules)\n            rests = not pends(book)\n",
             ),
         ),
-        count=2,
     ),
     "no_mark_in_a_hole": Bug(
         CELLS,
@@ -101,6 +113,7 @@ BUGS: dict[str, Bug] = {
         ACCOUNT,
         "Whether anything is pending is asked where something happens.",
         (("rests = book[0, PENDING] == 0", "rests = True"),),
+        count=2,
     ),
     "orders_wait_for_the_next_stop": Bug(
         ACCOUNT,
@@ -121,6 +134,7 @@ BUGS: dict[str, Bug] = {
         ACCOUNT,
         "The goal follows from the conviction, so it is computed when that changes.",
         (("if live or abs(conviction) != asked:", "if abs(conviction) != asked:"),),
+        count=2,
     ),
     "latch_leaves_the_orders": Bug(
         RULES,
@@ -147,7 +161,7 @@ BUGS: dict[str, Bug] = {
                 "widest(extremes, 1), widest(extremes, 0), rules)",
             ),
         ),
-        count=2,
+        count=3,
     ),
     "peak_forgotten_after_a_block": Bug(
         ACCOUNT,
@@ -182,20 +196,20 @@ BUGS: dict[str, Bug] = {
     "second_walk_keeps_the_vetoes": Bug(
         ACCOUNT,
         "Vetoes are counts: they only grow.",
-        (("    vetoes[:] = saved[n_book + n_gate : n_book + n_gate + n_vetoes]\n", ""),),
+        (("        vetoes[:] = saved[n_book + n_gate : n_book + n_gate + n_vetoes]\n", ""),),
     ),
     "second_walk_keeps_the_cash": Bug(
         ACCOUNT,
         "Cash follows from the book.",
-        (("    purse[:] = saved[n_book + n_gate + n_vetoes : n_book + n_gate + n_vetoes + PURSE]\n", ""),),
+        (("        purse[:] = saved[n_book + n_gate + n_vetoes : n_book + n_gate + n_vetoes + PURSE]\n", ""),),
     ),
     "second_walk_keeps_the_gate": Bug(
         ACCOUNT,
         "The gate was not touched, for no latch was judged.",
         (
             (
-                "    flat[:], gate[:] = saved[:n_book], saved[n_book : n_book + n_gate]\n",
-                "    flat[:] = saved[:n_book]\n",
+                "        flat[:], gate[:] = saved[:n_book], saved[n_book : n_book + n_gate]\n",
+                "        flat[:] = saved[:n_book]\n",
             ),
         ),
     ),
@@ -257,32 +271,6 @@ BUGS: dict[str, Bug] = {
                 "        if settled < board.fund_at.shape[0] and board.fund_at[settled] == i:\n            purse",
             ),
         ),
-    ),
-    # stretches of one conviction
-    "bar_of_a_change_skipped": Bug(
-        STEADY,
-        "A stretch ends with the bar on which its conviction changes.",
-        (("at = min(first + turns[turn], until)", "at = min(first + turns[turn] + 1, until)"),),
-    ),
-    "changes_are_eight_bars_apart": Bug(
-        STEADY,
-        "What is compared is what was loaded before.",
-        (("bits(now == later(before, now, 1))", "bits(now == before)"),),
-    ),
-    "tail_of_a_stretch_not_judged": Bug(
-        STEADY,
-        "A stretch is made of whole eights.",
-        (("    while i < stop:\n        value", "    while i + WIDTH <= stop:\n        value"),),
-    ),
-    "last_eight_of_a_stretch_decide": Bug(
-        STEADY,
-        "Whether a stretch is loud is known at its end.",
-        (("loud = loud | (absolute(equity", "loud = (absolute(equity"),),
-    ),
-    "increments_by_their_distance": Bug(
-        STEADY,
-        "A position that is near its goal wants nothing.",
-        (("return said != 0.0 if int(rules.mode) == INCREMENT else bits(loud) != 0", "return bits(loud) != 0"),),
     ),
     # stretches that a latch refuses
     "refusals_beyond_the_stretch": Bug(
@@ -432,7 +420,17 @@ BUGS: dict[str, Bug] = {
     "last_drawdown_forgotten": Bug(
         METRICS,
         "The drawdown was taken in with every new peak.",
-        (("        i += WIDTH\n    deepest = lower(lowest / peaks - one, deepest)\n", "        i += WIDTH\n"),),
+        (("    deepest = lower(lowest / peaks - one, deepest)\n    store", "    store"),),
+    ),
+    "return_of_the_last_bar_twice": Bug(
+        METRICS,
+        "The change after the last of eight bars is that of the bar which comes next.",
+        (("if i + 2 * WIDTH <= count:", "if i + WIDTH < count:"),),
+    ),
+    "lanes_stay_turned": Bug(
+        METRICS,
+        "Which lane a return is added up in does not matter.",
+        (("store(acc, SUM, later(total, total, 1))", "store(acc, SUM, total)"),),
     ),
     "tail_forgotten": Bug(
         METRICS,

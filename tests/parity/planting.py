@@ -21,6 +21,7 @@ from tests.parity.interpreted import interpreting
 ENGINE = (
     "flea_lab.signal.part_fills",
     "flea_lab.signal.part_columns",
+    "flea_lab.signal.turns",
     "flea_lab.signal.columns",
     "flea_lab.backtest.metrics",
     "flea_lab.backtest.rules",

@@ -167,6 +167,22 @@ def undisturbed() -> Drawn:
     return Drawn("tiny", runs, tiny(runs[0], bars, settled, TEN), 0, 64, 1 << 20, len(runs))
 
 
+def columns_of_both_kinds() -> Drawn:
+    """Opinions that change on every bar between some that seldom do: what one column leaves is another's place."""
+    rng, n = np.random.default_rng([20_261_123, 7]), 400
+    line = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.003, n))), 2)
+    says = np.where(rng.random(n) < 0.02, 1.0, rng.choice([0.05, -0.1, 0.2, -0.3], n))
+    bars = [(i, line[max(i - 1, 0)], line[i], float(says[i])) for i in range(n)]
+
+    def member(threshold: float) -> Any:
+        params = {"window": 1, "threshold": threshold, "full_scale": 1.0}
+        sizing = {"mode": "target", "base_fraction": 0.5, "rebalance_band": 0.05}
+        return config(signals=[{"kernel": "tick_imbalance", "params": params}], sizing=sizing)
+
+    runs = tuple(member(threshold) for threshold in (0.0, 0.9, 0.25, 0.8, 0.4))
+    return Drawn("tiny", runs, tiny(runs[0], {"X": bars}), 0, 200, 1 << 20)
+
+
 STAGED: dict[str, Callable[[], Drawn]] = {
     "peak_before_midnight": lambda: a_fall_from_an_earlier_peak(1_024),
     "peak_before_a_seam": lambda: a_fall_from_an_earlier_peak(64),
@@ -178,6 +194,7 @@ STAGED: dict[str, Callable[[], Drawn]] = {
     "confidences": confidences,
     "pulses": pulses,
     "undisturbed": undisturbed,
+    "both_kinds": columns_of_both_kinds,
     "latched": lambda: latched(("X",)),
     "latched_two": lambda: latched(("X", "Y")),
     "stacked": stacked,

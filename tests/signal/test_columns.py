@@ -9,6 +9,7 @@ from flea_lab.errors import KernelError
 from flea_lab.signal.columns import Columns
 from flea_lab.signal.kernel import N_PLAIN, Bar, Floats, Kernel, Stream
 from flea_lab.signal.registry import builtin_kernels, load_kernel
+from flea_lab.signal.turns import SELDOM, new_turns, write_turns
 from flea_lab.strategy.combine import combine
 from flea_lab.testing import law_bars
 
@@ -74,6 +75,52 @@ def test_convictions_are_what_combine_makes_of_an_alpha_alone(kernel: Kernel) ->
             opinions = streamed(kernel, kernel.load({}, "t"), bars[s], features[s], closes[s])[:, at:last]
             expected = [combine(np.array([[d, c]]), np.ones(1), 0.1) for d, c in opinions.T]
             assert found[0, s, : last - at].tobytes() == np.array(expected).tobytes(), s
+
+
+@pytest.mark.parametrize("name", ["rsi_reversion", "ema_momentum"])
+def test_columns_kept_by_their_changes_are_the_columns(name: str) -> None:
+    """Those of little confidence are silence, which lasts: some columns are kept by their changes, some whole."""
+    kernel, block = builtin_kernels()[name], 128
+    bars, features, closes = (array[:1] for array in two_symbols())
+    first = kernel.params.__struct_fields__[0]
+    params = [kernel.load({first: value}, "t") for value in (5, 9, 14, 20)]
+    plain, told = (Columns(kernel, params, bars, features, closes, block) for _ in range(2))
+    kinds = set()
+    for at, last in ((0, 100), (100, 220), (220, 340), (340, N)):
+        whole, kept, turns = np.empty((4, 1, block)), np.full((4, 1, block), np.nan), new_turns(4, block)
+        plain.enter(at, last)
+        told.enter(at, last)
+        plain.convictions(0, 4, 0.2, whole)
+        told.convictions(0, 4, 0.2, kept, turns)
+        for row in range(4):
+            seldom = turns.many[row] >= 0
+            found = np.empty((1, block)) if seldom else kept[turns.place[row]]
+            if seldom:
+                write_turns(turns, row, found)
+                assert turns.many[row] * SELDOM <= last - at
+            assert found[0, : last - at].tobytes() == whole[row, 0, : last - at].tobytes(), (at, row)
+            kinds.add(bool(seldom))
+    assert kinds == {False, True}
+
+
+def test_changes_without_room_are_refused() -> None:
+    kernel = builtin_kernels()["rsi_reversion"]
+    bars, features, closes = two_symbols()
+    both = Columns(kernel, [kernel.load({}, "t")], bars, features, closes, 128)
+    one = Columns(kernel, [kernel.load({}, "t")], bars[:1], features[:1], closes[:1], 128)
+    both.enter(0, 100)
+    with pytest.raises(KernelError, match=r"changes of columns 0 to 1 over 2 symbols into \(1, 144\)"):
+        both.convictions(0, 1, 0.1, np.empty((1, 2, 128)), new_turns(1, 128))
+    one.enter(0, 100)
+    with pytest.raises(
+        KernelError, match=r"changes of columns 0 to 1 over 1 symbols into \(0, 144\), in blocks of 128"
+    ):
+        one.convictions(0, 1, 0.1, np.empty((1, 1, 128)), new_turns(0, 128))
+    one.enter(100, 228)
+    with pytest.raises(
+        KernelError, match=r"changes of columns 0 to 1 over 1 symbols into \(1, 144\), in blocks of 128"
+    ):
+        one.convictions(0, 1, 0.1, np.empty((1, 1, 128)), new_turns(1, 128))
 
 
 def test_a_block_out_of_turn_is_refused() -> None:
