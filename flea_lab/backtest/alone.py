@@ -26,7 +26,7 @@ from flea_lab.backtest.rules import fill_at_open, verdict
 from flea_lab.compiled import borrow, compiled, direct, fetch, own_row, unowned
 from flea_lab.decision import DECISION
 from flea_lab.execution.router import quantise
-from flea_lab.lanes import WIDTH, absolute, bits, count_bits, higher, later, load, lower, lowest_bit, splat, store
+from flea_lab.lanes import WIDTH, absolute, bits, higher, load, lower, splat, store
 from flea_lab.ledger import (
     COLUMNS,
     DEN,
@@ -47,14 +47,18 @@ from flea_lab.risk.checks import PEAK as PEAK_OF_GATE
 from flea_lab.risk.tolerance import NEVER_NS
 from flea_lab.signal.columns import Columns
 from flea_lab.signal.kernel import Floats
+from flea_lab.signal.turns import find_turns, room_for
 from flea_lab.strategy.sizing import INCREMENT, change_uusd, goal_uusd
 
 BARS = 16_384
 """Bars of a block: a handful of columns of it stay in the cache."""
 
-WORD = 64
-SELDOM = 8
-"""Bars to a change of the conviction from which on stretches between changes are worth looking for."""
+CHANGES = room_for(BARS)
+"""Places for the changes of the conviction in a block."""
+
+ROOM = 4 * BARS
+"""Decisions for which there is room at first: memory that the last backtest gave back is had again at once, more than
+32 MiB never is."""
 
 AHEAD = 3
 """Changes between the one at hand and the one whose bar is fetched."""
@@ -123,6 +127,7 @@ def play(batch: Batch, market: Market, start: int) -> Found | None:
     for first in range(start, n, BARS):
         last = min(first + BARS, n)
         _opine(columns, block, least, first, last)
+        told = _with_room(told, *own.purse[[TAKEN, FILLED]].tolist())
         stop_at = account(board, block, own, told, first, last, start, stop_at, market.interval_ms * MS_NS)
         if stop_at < 0:
             return None
@@ -162,9 +167,19 @@ def _own(batch: Batch, board: Board, start: int) -> Own:
 
 
 def _told(n: int) -> Told:
-    """Room for a decision and a fill a bar; memory is taken as it is written."""
-    rows = np.empty((n, DECISION_COLUMNS), np.int64)
-    return Told(rows, rows.view(np.float64), np.empty((n, FILL_COLUMNS), np.int64), np.empty(n, np.int64))
+    """Room for the equity of `n` bars, and for the decisions and fills of the first blocks."""
+    rows = np.empty((ROOM, DECISION_COLUMNS), np.int64)
+    return Told(rows, rows.view(np.float64), np.empty((ROOM, FILL_COLUMNS), np.int64), np.empty(n, np.int64))
+
+
+def _with_room(told: Told, taken: int, filled: int) -> Told:
+    """`told`, or what it holds with twice the room, where a block might decide more often than there is room for."""
+    have = len(told.decisions)
+    if taken + BARS <= have:
+        return told
+    rows, fills = np.empty((2 * have, DECISION_COLUMNS), np.int64), np.empty((2 * have, FILL_COLUMNS), np.int64)
+    rows[:taken], fills[:filled] = told.decisions[:taken], told.fills[:filled]
+    return Told(rows, rows.view(np.float64), fills, told.equity)
 
 
 def _entered(*arguments: Any) -> Callable[..., int]:
@@ -187,30 +202,6 @@ def _begin(cash: int, gate: GateState, acc: Floats) -> None:
 @compiled
 def _summary(acc: Floats, book: Ints, vetoes: Ints, bars_per_year: float, out: Floats) -> None:
     summarise(acc, book, vetoes, bars_per_year, out)
-
-
-@compiled
-def find_changes(conviction: Floats, n: int, turns: Ints) -> int:
-    """Writes the bars of a block whose conviction is not that of the bar before, the first bar always, then `n`.
-    Returns how many; -1 where they are more than a bar in `SELDOM`."""
-    before, count = splat(np.nan), 0
-    for base in range(0, n, WORD):
-        word, within = 0, min(n - base, WORD)
-        for i in range(0, within, WIDTH):
-            now = load(conviction, base + i)
-            word |= (bits(now == later(before, now, 1)) ^ 255) << i
-            before = now
-        if within < WORD:
-            word &= (1 << within) - 1
-        found = count_bits(word)
-        if (count + found) * SELDOM > n + WORD:
-            return -1
-        for at in range(found):
-            turns[count + at] = base + lowest_bit(word)
-            word &= word - 1
-        count += found
-    turns[count] = n
-    return count
 
 
 @compiled
@@ -304,7 +295,7 @@ def walk_alone(
     extremes[:WIDTH], extremes[WIDTH:] = np.inf, -np.inf
     highest, i, live = 0.0, first, rules.live_basis != 0.0
     goal, asked, basis = 0, np.nan, int(rules.initial)
-    n_turns, turn = find_changes(block.conviction, last - first, turns), 0
+    n_turns, turn = find_turns(borrow(block.conviction, 0, block.conviction.shape[1]), last - first, turns), 0
     begin_ns = board.close_ns[first]
     even = board.close_ns[last - 1] - begin_ns == (last - 1 - first) * interval_ns  # no bar lacks in the block
     rests, exact = units_of(board, block, book, purse[CASH])
@@ -376,7 +367,7 @@ def _account(
         unowned(o.vetoes), unowned(o.purse),
     )  # fmt: skip
     told = Told(unowned(t.decisions), unowned(t.convictions), unowned(t.fills), unowned(t.equity))
-    extremes, turns = np.empty(2 * WIDTH), np.empty((last - first) // SELDOM + 2 * WORD, np.int64)
+    extremes, turns = np.empty(2 * WIDTH), np.empty(CHANGES, np.int64)
     rules = Rules(*to_fixed_tuple(own.rules, N_RULES))
     if block.confidence.shape[0] > 0:
         convict(block, own.alphas, own.weights, rules.min_confidence, last - first)

@@ -92,6 +92,7 @@ def test_the_quick_way_is_what_fold_and_replay_find(bars: int, monkeypatch: pyte
     """Its decisions told with their fills, whose decisions they name; a combination of two alphas too."""
     monkeypatch.setattr(single, "SHORT", 0)
     monkeypatch.setattr(alone, "BARS", bars)
+    monkeypatch.setattr(alone, "ROOM", bars)
     one = undisturbed()
     for config in (*one.configs[::2], seeded(one.configs[0])):
         assert require_same(config, one.market) > 0
@@ -138,3 +139,15 @@ def test_a_fill_names_its_bar_and_the_decision_behind_it(short: int, monkeypatch
         assert decision["side"] * decision["lots"] == fill["lots"] and decision["symbol"] == fill["symbol"]
         assert decision["ts_ns"] == market.close_ns[fill["bar"] - 1]
         assert fill["reference_ticks"] == market.open_ticks[fill["symbol"], fill["bar"]]
+
+
+def test_room_for_decisions_grows_and_keeps_what_is_there() -> None:
+    told = alone._told(10)
+    have = len(told.decisions)
+    told.decisions[:], told.fills[:], told.equity[:] = 7, 8, 9
+    assert alone._with_room(told, have - alone.BARS, 3) is told
+    more = alone._with_room(told, have - alone.BARS + 1, 3)
+    assert len(more.decisions) == len(more.fills) == 2 * have and more.equity is told.equity
+    assert (more.decisions[: have - alone.BARS + 1] == 7).all() and (more.fills[:3] == 8).all()
+    more.convictions[0, 0] = 1.5
+    assert more.decisions[0, 0] == np.float64(1.5).view(np.int64), "the same memory, as floats"
