@@ -56,7 +56,7 @@ BARS = 16_384
 CHANGES = room_for(BARS)
 """Places for the changes of the conviction in a block."""
 
-ROOM = 4 * BARS
+ROWS = 4 * BARS
 """Decisions for which there is room at first: memory that the last backtest gave back is had again at once, more than
 32 MiB never is."""
 
@@ -168,8 +168,8 @@ def _own(batch: Batch, board: Board, start: int) -> Own:
 
 def _told(n: int) -> Told:
     """Room for the equity of `n` bars, and for the decisions and fills of the first blocks."""
-    rows = np.empty((ROOM, DECISION_COLUMNS), np.int64)
-    return Told(rows, rows.view(np.float64), np.empty((ROOM, FILL_COLUMNS), np.int64), np.empty(n, np.int64))
+    rows = np.empty((ROWS, DECISION_COLUMNS), np.int64)
+    return Told(rows, rows.view(np.float64), np.empty((ROWS, FILL_COLUMNS), np.int64), np.empty(n, np.int64))
 
 
 def _with_room(told: Told, taken: int, filled: int) -> Told:

@@ -92,7 +92,7 @@ def test_the_quick_way_is_what_fold_and_replay_find(bars: int, monkeypatch: pyte
     """Its decisions told with their fills, whose decisions they name; a combination of two alphas too."""
     monkeypatch.setattr(single, "SHORT", 0)
     monkeypatch.setattr(alone, "BARS", bars)
-    monkeypatch.setattr(alone, "ROOM", bars)
+    monkeypatch.setattr(alone, "ROWS", bars)
     one = undisturbed()
     for config in (*one.configs[::2], seeded(one.configs[0])):
         assert require_same(config, one.market) > 0
